@@ -1,0 +1,1 @@
+//! Green Button (NAESB ESPI) files.

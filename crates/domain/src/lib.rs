@@ -1,0 +1,7 @@
+//! The power-customer domain: money, energy, tariffs, billing, the ledger, meter readings.
+//!
+//! Everything here is a function over values. Nothing reads a clock, a file or a socket, so that every rule can
+//! be tested by itself and gives the same answer on every node.
+pub mod green_button;
+pub mod money;
+pub mod readings;
