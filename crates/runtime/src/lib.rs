@@ -1,1 +1,17 @@
+//! What every long-running program of Gridesk needs and none should write twice.
+//!
+//! A program's `main` reads as a list: [`config::load`] its settings, [`telemetry::init`] its logs,
+//! [`lock::FolderLock`] its folder, [`shutdown::Shutdown`] for an orderly end, [`health`] on an inside port, then its own
+//! work. Nothing here knows a zone, an operation or a store.
 
+pub mod clock;
+pub mod config;
+pub mod durable;
+pub mod health;
+pub mod lock;
+pub mod metrics;
+pub mod secret;
+pub mod shutdown;
+pub mod supervise;
+pub mod telemetry;
+pub mod unix;
