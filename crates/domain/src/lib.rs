@@ -2,6 +2,10 @@
 //!
 //! Everything here is a function over values. Nothing reads a clock, a file or a socket, so that every rule can
 //! be tested by itself and gives the same answer on every node.
+pub mod billing;
+pub mod calendar;
 pub mod green_button;
 pub mod money;
 pub mod readings;
+pub mod tariff;
+pub mod usage;

@@ -1,0 +1,338 @@
+//! The book of tariffs: read from TOML, checked as a whole, then trusted.
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use jiff::civil::Date;
+use serde::Deserialize;
+
+use super::{Period, PeriodName, Prices, Season, Tariff, TariffId, TariffVersion, TierPeriod, Window};
+use crate::money::PriceE4;
+
+const MAX_TARIFFS: usize = 10_000;
+const MAX_TIERS: usize = 9;
+const MAX_TEXT: usize = 500;
+const MAX_KWH: i64 = 1_000_000_000;
+const MAX_PRICE_E4: i64 = 1_000_000;
+
+/// All tariffs an installation bills with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TariffBook {
+    tariffs: BTreeMap<TariffId, Tariff>,
+}
+
+/// The tariffs a place offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DivisionTariffs<'a> {
+    /// The one with the same price at all hours.
+    pub single: Option<&'a Tariff>,
+    /// The one that prices by time of use.
+    pub time_of_use: Option<&'a Tariff>,
+}
+
+/// Why a text is no tariff book.
+#[derive(Debug, thiserror::Error)]
+pub enum TariffBookError {
+    /// It is no TOML, or has missing, unknown or mistyped fields; the message says where.
+    #[error("tariff book: {0}")]
+    Syntax(#[from] toml::de::Error),
+    /// A rule is broken.
+    #[error("tariff {tariff}, {field}: {problem}")]
+    Rule {
+        /// The tariff's id.
+        tariff: TariffId,
+        /// The field, such as `versions[0].seasons[1].tier_limits_kwh`.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There are more tariffs than any country has.
+    #[error("tariff book: {0} tariffs are more than {MAX_TARIFFS}")]
+    TooMany(usize),
+}
+
+static PUBLISHED: LazyLock<TariffBook> = LazyLock::new(|| {
+    TariffBook::from_toml(include_str!("../../tariffs.toml")).expect("the built-in book is checked by a test")
+});
+
+impl TariffBook {
+    /// The published residential tariffs that come with the program: Zhejiang, Guangzhou, Beijing, Shanghai.
+    pub fn published() -> &'static TariffBook {
+        &PUBLISHED
+    }
+
+    /// Reads and checks a book; `crates/domain/tariffs.toml` is the example of its form.
+    ///
+    /// # Errors
+    /// [`TariffBookError`] with the tariff and the field that is wrong.
+    pub fn from_toml(text: &str) -> Result<TariffBook, TariffBookError> {
+        let raw: RawBook = toml::from_str(text)?;
+        if raw.tariffs.len() > MAX_TARIFFS {
+            return Err(TariffBookError::TooMany(raw.tariffs.len()));
+        }
+        let mut tariffs = BTreeMap::new();
+        for raw in raw.tariffs {
+            let id = raw.id.clone();
+            let rule = |(field, problem)| TariffBookError::Rule { tariff: id.clone(), field, problem };
+            let tariff = check(raw).map_err(rule)?;
+            if tariffs.insert(id.clone(), tariff).is_some() {
+                return Err(rule(("id".into(), "is there twice".into())));
+            }
+        }
+        Ok(TariffBook { tariffs })
+    }
+
+    /// The tariff of that name.
+    pub fn get(&self, id: &str) -> Option<&Tariff> {
+        self.tariffs.get(id)
+    }
+
+    /// All tariffs, by id.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Tariff> {
+        self.tariffs.values()
+    }
+
+    /// The tariffs of a GB/T 2260 division: those of the longest prefix of `division` that has any.
+    ///
+    /// `330106` (a district of Hangzhou) finds Zhejiang's. `None` where the book has no tariff for the place: a price
+    /// is never borrowed from elsewhere, the operator adds a tariff or names one. Of several of one kind the first
+    /// by id is taken.
+    pub fn for_division(&self, division: &str) -> Option<DivisionTariffs<'_>> {
+        let covers = |tariff: &&Tariff| division.starts_with(&tariff.division);
+        let longest = self.iter().filter(covers).map(|tariff| tariff.division.len()).max()?;
+        let here = || self.iter().filter(covers).filter(move |tariff| tariff.division.len() == longest);
+        Some(DivisionTariffs {
+            single: here().find(|tariff| !tariff.is_time_of_use()),
+            time_of_use: here().find(|tariff| tariff.is_time_of_use()),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBook {
+    #[serde(rename = "tariff")]
+    tariffs: Vec<RawTariff>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTariff {
+    id: TariffId,
+    name_en: String,
+    name_zh: String,
+    place_en: String,
+    place_zh: String,
+    division: String,
+    source: String,
+    source_date: Option<Date>,
+    note_en: Option<String>,
+    note_zh: Option<String>,
+    versions: Vec<RawVersion>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawVersion {
+    valid_from: Date,
+    valid_from_confirmed: bool,
+    tier_period: TierPeriod,
+    tier_limits_kwh: Option<Vec<i64>>,
+    seasons: Option<Vec<RawSeason>>,
+    tier_e4: Option<Vec<PriceE4>>,
+    periods: Option<Vec<RawPeriod>>,
+    large_household_extra_kwh: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSeason {
+    months: Vec<i8>,
+    tier_limits_kwh: Vec<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPeriod {
+    name: PeriodName,
+    windows: Vec<Window>,
+    tier_e4: Vec<PriceE4>,
+}
+
+/// A field and what is wrong with it.
+type Broken = (String, String);
+
+fn broken<T>(field: impl Into<String>, problem: impl Into<String>) -> Result<T, Broken> {
+    Err((field.into(), problem.into()))
+}
+
+fn check(raw: RawTariff) -> Result<Tariff, Broken> {
+    for (field, text) in [
+        ("name_en", &raw.name_en),
+        ("name_zh", &raw.name_zh),
+        ("place_en", &raw.place_en),
+        ("place_zh", &raw.place_zh),
+        ("source", &raw.source),
+    ] {
+        if text.trim().is_empty() || text.len() > MAX_TEXT {
+            return broken(field, format!("is empty or longer than {MAX_TEXT} bytes"));
+        }
+    }
+    for (field, text) in [("note_en", &raw.note_en), ("note_zh", &raw.note_zh)] {
+        if text.as_ref().is_some_and(|text| text.len() > MAX_TEXT) {
+            return broken(field, format!("is longer than {MAX_TEXT} bytes"));
+        }
+    }
+    if !matches!(raw.division.len(), 2 | 4 | 6) || !raw.division.bytes().all(|b| b.is_ascii_digit()) {
+        return broken("division", "is no GB/T 2260 prefix of 2, 4 or 6 digits");
+    }
+    let mut versions: Vec<TariffVersion> = Vec::with_capacity(raw.versions.len());
+    for (n, raw) in raw.versions.into_iter().enumerate() {
+        let version =
+            check_version(raw).map_err(|(field, problem)| (format!("versions[{n}].{field}"), problem))?;
+        if let Some(last) = versions.last() {
+            if last.valid_from >= version.valid_from {
+                return broken(
+                    format!("versions[{n}].valid_from"),
+                    "is not after that of the version before",
+                );
+            }
+            let same_kind = matches!(last.prices, Prices::Single { .. })
+                == matches!(version.prices, Prices::Single { .. })
+                && last.tier_period == version.tier_period;
+            if !same_kind {
+                return broken(
+                    format!("versions[{n}]"),
+                    "changes between kinds of price or tier period: make it a tariff of its own",
+                );
+            }
+        }
+        versions.push(version);
+    }
+    if versions.is_empty() {
+        return broken("versions", "is empty");
+    }
+    Ok(Tariff {
+        id: raw.id,
+        name_en: raw.name_en,
+        name_zh: raw.name_zh,
+        place_en: raw.place_en,
+        place_zh: raw.place_zh,
+        division: raw.division,
+        source: raw.source,
+        source_date: raw.source_date,
+        note_en: raw.note_en,
+        note_zh: raw.note_zh,
+        versions,
+    })
+}
+
+fn check_version(raw: RawVersion) -> Result<TariffVersion, Broken> {
+    if raw.valid_from.day() != 1 {
+        return broken("valid_from", "is not the first of a month: a bill has one version");
+    }
+    let prices = match (raw.tier_e4, raw.periods) {
+        (Some(tier_e4), None) => {
+            check_prices("tier_e4", &tier_e4)?;
+            Prices::Single { tier_e4 }
+        }
+        (None, Some(periods)) => Prices::TimeOfUse { periods: check_periods(periods)? },
+        _ => {
+            return broken(
+                "tier_e4",
+                "give either tier_e4 (one price at all hours) or periods (time of use)",
+            );
+        }
+    };
+    let seasons = match (raw.tier_limits_kwh, raw.seasons) {
+        (Some(tier_limits_kwh), None) => vec![Season { months: (1..=12).collect(), tier_limits_kwh }],
+        (None, Some(seasons)) if raw.tier_period == TierPeriod::Month => seasons
+            .into_iter()
+            .map(|season| Season { months: season.months, tier_limits_kwh: season.tier_limits_kwh })
+            .collect(),
+        (None, Some(_)) => {
+            return broken("seasons", "need tier_period \"month\": year limits have no seasons");
+        }
+        _ => return broken("tier_limits_kwh", "give either tier_limits_kwh or seasons"),
+    };
+    let version = TariffVersion {
+        valid_from: raw.valid_from,
+        valid_from_confirmed: raw.valid_from_confirmed,
+        tier_period: raw.tier_period,
+        seasons,
+        prices,
+        large_household_extra_kwh: raw.large_household_extra_kwh,
+    };
+    check_seasons(&version)?;
+    match version.large_household_extra_kwh {
+        Some(extra) if !(1..=MAX_KWH).contains(&extra) => {
+            broken("large_household_extra_kwh", "is not positive")
+        }
+        _ => Ok(version),
+    }
+}
+
+fn check_seasons(version: &TariffVersion) -> Result<(), Broken> {
+    for month in 1..=12i8 {
+        let times = version.seasons.iter().flat_map(|season| &season.months).filter(|m| **m == month).count();
+        if times != 1 {
+            return broken("seasons", format!("month {month} is there {times} times, not once"));
+        }
+    }
+    for (n, season) in version.seasons.iter().enumerate() {
+        if let Some(bad) = season.months.iter().find(|m| !(1..=12).contains(*m)) {
+            return broken(format!("seasons[{n}].months"), format!("{bad} is no month"));
+        }
+        let field = format!("seasons[{n}].tier_limits_kwh");
+        let limits = &season.tier_limits_kwh;
+        if limits.len() + 1 != version.tier_count() {
+            let tiers = version.tier_count();
+            return broken(
+                field,
+                format!("{} limits do not fit {tiers} prices: one fewer is needed", limits.len()),
+            );
+        }
+        if limits.iter().any(|kwh| !(1..=MAX_KWH).contains(kwh)) || !limits.is_sorted_by(|a, b| a < b) {
+            return broken(field, "limits are not positive and rising");
+        }
+    }
+    Ok(())
+}
+
+fn check_prices(field: &str, prices: &[PriceE4]) -> Result<(), Broken> {
+    if prices.is_empty() || prices.len() > MAX_TIERS {
+        return broken(field, format!("needs 1 to {MAX_TIERS} prices"));
+    }
+    if prices.iter().any(|price| !(1..=MAX_PRICE_E4).contains(&price.0)) {
+        return broken(field, "a price is not between 0.0001 and 100 yuan per kWh (prices are in 1e-4 yuan)");
+    }
+    if !prices.is_sorted() {
+        return broken(field, "prices fall from one tier to the next");
+    }
+    Ok(())
+}
+
+fn check_periods(raw: Vec<RawPeriod>) -> Result<Vec<Period>, Broken> {
+    let tiers = raw.first().map_or(0, |period| period.tier_e4.len());
+    for (n, period) in raw.iter().enumerate() {
+        check_prices(&format!("periods[{n}].tier_e4"), &period.tier_e4)?;
+        if period.tier_e4.len() != tiers {
+            return broken(
+                format!("periods[{n}].tier_e4"),
+                "has another number of tiers than the first period",
+            );
+        }
+        if raw[..n].iter().any(|earlier| earlier.name == period.name) {
+            return broken(format!("periods[{n}].name"), format!("{} is there twice", period.name));
+        }
+    }
+    for minute in 0..1440u16 {
+        let times =
+            raw.iter().flat_map(|period| &period.windows).filter(|window| window.contains(minute)).count();
+        if times != 1 {
+            let problem = if times == 0 { "is in no window" } else { "is in more than one window" };
+            return broken("periods", format!("{:02}:{:02} {problem}", minute / 60, minute % 60));
+        }
+    }
+    let period = |raw: RawPeriod| Period { name: raw.name, windows: raw.windows, tier_e4: raw.tier_e4 };
+    Ok(raw.into_iter().map(period).collect())
+}

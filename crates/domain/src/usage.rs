@@ -1,0 +1,194 @@
+//! The energy of an account in one calendar month, by time of day.
+//!
+//! A bill needs the month's energy, and a time-of-use bill needs it by period. Both are sums over the month's
+//! days, so the month keeps the sum of each slot of the day, at the finest length all its days share.
+use serde::{Deserialize, Serialize};
+
+use crate::calendar::Month;
+use crate::money::Wh;
+use crate::readings::{DAY_S, DayReadings, Quality, ReadingError};
+use crate::tariff::{Period, PeriodName};
+
+/// The energy of one account in one month.
+///
+/// Made from days with [`UsageMonth::from_days`] or [`UsageMonth::add_day`]; a month without days has used nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageMonth {
+    month: Month,
+    interval_s: u32,
+    slots: Vec<Wh>,
+    days_read: u32,
+    quality: Quality,
+}
+
+/// Why a month's usage cannot be built or told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsageError {
+    /// A day of another month.
+    #[error("a day of {day} in the usage of {month}")]
+    OtherMonth {
+        /// The month being summed.
+        month: Month,
+        /// The month of the day given.
+        day: Month,
+    },
+    /// A day that is malformed.
+    #[error(transparent)]
+    Reading(#[from] ReadingError),
+    /// The readings are too coarse for the tariff's hours: a slot of `interval_s` seconds reaches over a boundary.
+    #[error("readings of {interval_s} s cannot be told apart by the hours of the tariff")]
+    TooCoarse {
+        /// The month's slot length.
+        interval_s: u32,
+    },
+    /// More days than a month has.
+    #[error("more days than the month has")]
+    TooManyDays,
+}
+
+impl UsageMonth {
+    /// A month in which nothing was used or read yet.
+    pub fn new(month: Month) -> UsageMonth {
+        UsageMonth { month, interval_s: 0, slots: Vec::new(), days_read: 0, quality: Quality::Valid }
+    }
+
+    /// The sum of the days of `month`; days may come in any order, each at most once.
+    ///
+    /// # Errors
+    /// [`UsageError`] for a day of another month or a malformed one.
+    pub fn from_days<'a>(
+        month: Month,
+        days: impl IntoIterator<Item = &'a DayReadings>,
+    ) -> Result<UsageMonth, UsageError> {
+        let mut usage = UsageMonth::new(month);
+        days.into_iter().try_for_each(|day| usage.add_day(day))?;
+        Ok(usage)
+    }
+
+    /// A month from the energy of each hour of the day, summed over its days.
+    pub fn from_hours(month: Month, hours: [Wh; 24]) -> UsageMonth {
+        UsageMonth {
+            month,
+            interval_s: 3600,
+            slots: hours.to_vec(),
+            days_read: u32::from(month.days()),
+            quality: Quality::Valid,
+        }
+    }
+
+    /// A month of which only the energy is known: enough for a single-rate bill.
+    pub fn from_total(month: Month, energy: Wh) -> UsageMonth {
+        UsageMonth {
+            month,
+            interval_s: DAY_S,
+            slots: vec![energy],
+            days_read: u32::from(month.days()),
+            quality: Quality::Valid,
+        }
+    }
+
+    /// Adds a day. Days with different slot lengths are brought to the shortest length they share.
+    ///
+    /// # Errors
+    /// [`UsageError`]; the month is then unchanged.
+    pub fn add_day(&mut self, day: &DayReadings) -> Result<(), UsageError> {
+        day.validate()?;
+        if !self.month.contains(day.date) {
+            return Err(UsageError::OtherMonth { month: self.month, day: Month::of(day.date) });
+        }
+        if self.days_read >= u32::from(self.month.days()) {
+            return Err(UsageError::TooManyDays);
+        }
+        // Both divide a day, so their least common multiple does too.
+        let shared_s =
+            if self.interval_s == 0 { day.interval_s } else { lcm(self.interval_s, day.interval_s) };
+        let mut slots = merged(&self.slots, self.interval_s, shared_s);
+        slots.resize((DAY_S / shared_s) as usize, Wh(0));
+        for (sum, energy) in slots.iter_mut().zip(merged(&day.slots, day.interval_s, shared_s)) {
+            *sum += energy;
+        }
+        self.slots = slots;
+        self.interval_s = shared_s;
+        self.days_read += 1;
+        self.quality = self.quality.max(day.worst_quality());
+        Ok(())
+    }
+
+    /// The month.
+    pub fn month(&self) -> Month {
+        self.month
+    }
+
+    /// All its energy.
+    pub fn total(&self) -> Wh {
+        self.slots.iter().sum()
+    }
+
+    /// For how many of its days there are readings.
+    pub fn days_read(&self) -> u32 {
+        self.days_read
+    }
+
+    /// The worst quality of any reading in it.
+    pub fn quality(&self) -> Quality {
+        self.quality
+    }
+
+    /// The energy of each hour of the day, summed over the days; `None` where the readings are coarser.
+    pub fn by_hour(&self) -> Option<[Wh; 24]> {
+        if self.slots.is_empty() {
+            return Some([Wh(0); 24]);
+        }
+        if 3600 % self.interval_s != 0 {
+            return None;
+        }
+        let mut hours = [Wh(0); 24];
+        let per_hour = (3600 / self.interval_s) as usize;
+        for (hour, slots) in hours.iter_mut().zip(self.slots.chunks(per_hour)) {
+            *hour = slots.iter().sum();
+        }
+        Some(hours)
+    }
+
+    /// The energy of each of `periods`, in their order; together all of the month's.
+    ///
+    /// # Errors
+    /// [`UsageError::TooCoarse`] where a slot with energy reaches over a boundary between two periods.
+    pub fn by_period(&self, periods: &[Period]) -> Result<Vec<(PeriodName, Wh)>, UsageError> {
+        let mut sums: Vec<(PeriodName, Wh)> = periods.iter().map(|period| (period.name, Wh(0))).collect();
+        let too_coarse = UsageError::TooCoarse { interval_s: self.interval_s };
+        for (index, energy) in self.slots.iter().enumerate().filter(|(_, energy)| **energy != Wh(0)) {
+            let start_s = index as u32 * self.interval_s;
+            // A slot lies in one period when each minute it touches does.
+            let minutes = start_s / 60..(start_s + self.interval_s).div_ceil(60);
+            let mut holders = minutes.map(|minute| holder(periods, minute as u16));
+            let first = holders.next().flatten().ok_or(too_coarse)?;
+            if holders.any(|other| other != Some(first)) {
+                return Err(too_coarse);
+            }
+            sums[first].1 += *energy;
+        }
+        Ok(sums)
+    }
+}
+
+/// The index of the period that holds a minute of the day.
+fn holder(periods: &[Period], minute: u16) -> Option<usize> {
+    periods.iter().position(|period| period.windows.iter().any(|window| window.contains(minute)))
+}
+
+/// The slots of `from_s` seconds summed to slots of `to_s`, a multiple of it.
+fn merged(slots: &[Wh], from_s: u32, to_s: u32) -> Vec<Wh> {
+    if slots.is_empty() || from_s == 0 {
+        return Vec::new();
+    }
+    slots.chunks((to_s / from_s) as usize).map(|chunk| chunk.iter().sum()).collect()
+}
+
+fn lcm(a: u32, b: u32) -> u32 {
+    let (mut x, mut y) = (a, b);
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    a / x * b
+}
