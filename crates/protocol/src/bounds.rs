@@ -1,0 +1,215 @@
+//! Values that know their own limits: what does not fit is refused while it is decoded, before anything is done.
+use std::{fmt, ops::Deref, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+/// Why a value was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BoundsError {
+    /// Longer than it may be.
+    #[error("longer than {max} bytes")]
+    TooLong {
+        /// The most bytes allowed.
+        max: usize,
+    },
+    /// Empty where something is needed.
+    #[error("must not be empty")]
+    Empty,
+    /// A control or text-direction character.
+    #[error("control characters are not allowed")]
+    Control,
+    /// Of another form than asked for.
+    #[error("{0}")]
+    Form(&'static str),
+}
+
+/// Text of any script, at most `MAX` bytes, without control characters and without the invisible ones that change
+/// the direction of what follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Text<const MAX: usize>(String);
+
+impl<const MAX: usize> Text<MAX> {
+    /// Checks and takes a text.
+    pub fn new(text: impl Into<String>) -> Result<Self, BoundsError> {
+        let text = text.into();
+        if text.len() > MAX {
+            return Err(BoundsError::TooLong { max: MAX });
+        }
+        let forbidden =
+            |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if text.chars().any(forbidden) {
+            return Err(BoundsError::Control);
+        }
+        Ok(Text(text))
+    }
+}
+
+impl<const MAX: usize> Deref for Text<MAX> {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> fmt::Display for Text<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Text::new(String::deserialize(d)?).map_err(D::Error::custom)
+    }
+}
+
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident, $form:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BoundsError;
+            fn from_str(text: &str) -> Result<Self, BoundsError> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) { Ok($name(text.to_owned())) } else { Err(BoundsError::Form($form)) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                <std::borrow::Cow<'de, str>>::deserialize(d)?.parse().map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+checked_text!(
+    /// A mobile phone number of mainland China: eleven digits beginning with 1.
+    Phone,
+    "a phone number has eleven digits and begins with 1",
+    |t| t.len() == 11 && t.starts_with('1') && t.bytes().all(|b| b.is_ascii_digit())
+);
+checked_text!(
+    /// A one-time code: six digits.
+    OneTimeCode,
+    "a one-time code has six digits",
+    |t| t.len() == 6 && t.bytes().all(|b| b.is_ascii_digit())
+);
+checked_text!(
+    /// What makes a write the same write when it is sent again: 1 to 128 visible ASCII characters.
+    IdempotencyKey,
+    "an idempotency key has 1 to 128 visible ASCII characters",
+    |t| (1..=128).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic())
+);
+checked_text!(
+    /// The short name of a client program, a payment provider, a method: lower-case letters, digits, `-`; at most 32.
+    ShortName,
+    "a short name has 1 to 32 of a-z, 0-9 and -",
+    |t| (1..=32).contains(&t.len()) && t.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+);
+
+/// Raw bytes, at most `MAX`, that nobody on the way looks into.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Opaque<const MAX: usize>(Vec<u8>);
+
+impl<const MAX: usize> Opaque<MAX> {
+    /// Takes bytes that fit.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, BoundsError> {
+        let bytes = bytes.into();
+        if bytes.len() > MAX { Err(BoundsError::TooLong { max: MAX }) } else { Ok(Opaque(bytes)) }
+    }
+}
+
+impl<const MAX: usize> Deref for Opaque<MAX> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> fmt::Debug for Opaque<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} opaque bytes", self.0.len())
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for Opaque<MAX> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Opaque::new(Vec::<u8>::deserialize(d)?).map_err(D::Error::custom)
+    }
+}
+
+/// A positive amount of money, at most ten million yuan, in fen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct PayableFen(i64);
+
+impl PayableFen {
+    /// The largest payable amount.
+    pub const MAX: i64 = 1_000_000_000;
+
+    /// The amount.
+    pub fn fen(self) -> domain::money::Fen {
+        domain::money::Fen(self.0)
+    }
+}
+
+impl TryFrom<i64> for PayableFen {
+    type Error = BoundsError;
+    fn try_from(fen: i64) -> Result<Self, BoundsError> {
+        if (1..=Self::MAX).contains(&fen) {
+            Ok(PayableFen(fen))
+        } else {
+            Err(BoundsError::Form("an amount is between 1 and 1000000000 fen"))
+        }
+    }
+}
+
+impl From<PayableFen> for i64 {
+    fn from(p: PayableFen) -> i64 {
+        p.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_takes_any_script_but_no_control_characters() {
+        assert!(Text::<16>::new("电费 bill").is_ok());
+        assert_eq!(Text::<4>::new("电费"), Err(BoundsError::TooLong { max: 4 }));
+        for bad in ["a\nb", "\u{1b}[2J", "a\u{202e}b", "\0"] {
+            assert_eq!(Text::<16>::new(bad), Err(BoundsError::Control), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn forms_are_checked_while_decoding() {
+        assert!(serde_json::from_str::<Phone>("\"19900000001\"").is_ok());
+        assert!(serde_json::from_str::<Phone>("\"29900000001\"").is_err());
+        assert!(serde_json::from_str::<PayableFen>("0").is_err());
+        assert!(serde_json::from_str::<PayableFen>("1000000001").is_err());
+        assert!(serde_json::from_str::<IdempotencyKey>("\"a b\"").is_err());
+        let long = postcard::to_stdvec(&vec![0u8; 17]).unwrap();
+        assert!(postcard::from_bytes::<Opaque<16>>(&long).is_err());
+    }
+}

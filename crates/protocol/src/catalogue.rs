@@ -1,0 +1,207 @@
+//! The catalogue: every operation that may cross zones, with its code, version, kind and shapes. What is not here
+//! does not cross.
+//!
+//! Adding an operation: a line in the table below, its request and reply types in [`requests`] and [`replies`], an
+//! entry in the center's authorization table. Changing one: a new version; programs read version N and N−1.
+pub mod replies;
+pub mod requests;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bucket, envelope::Refusal, wire};
+
+/// The catalogue's version, settled in the hello of a link.
+pub const VERSION: u8 = 1;
+/// The oldest catalogue version this program reads.
+pub const OLDEST_VERSION: u8 = 1;
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Reads, from cache or slave.
+    Read,
+    /// Writes, through its lane.
+    Write,
+    /// Answered by the gate itself: nothing inside is asked.
+    Gate,
+}
+
+/// One line of the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Its number on the wire; never reused.
+    pub code: u16,
+    /// Its version.
+    pub version: u8,
+    /// Its name, resource first.
+    pub name: &'static str,
+    /// What it does.
+    pub kind: Kind,
+}
+
+macro_rules! catalogue {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal v $version:literal $name:literal $kind:ident;)*) => {
+        /// An operation with what it needs to know, decoded and within bounds.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Request { $($(#[$doc])* $variant(requests::$variant),)* }
+
+        /// The answer to an operation that was done.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        pub enum Reply { $($(#[$doc])* $variant(replies::$variant),)* }
+
+        impl Request {
+            /// This operation's line in the catalogue.
+            pub fn spec(&self) -> &'static Spec {
+                match self { $(Request::$variant(_) => {
+                    const SPEC: Spec = Spec { code: $code, version: $version, name: $name, kind: Kind::$kind };
+                    &SPEC
+                })* }
+            }
+
+            /// Encodes the operation's body.
+            pub fn encode(&self) -> Vec<u8> {
+                match self { $(Request::$variant(body) => wire::encode(body),)* }
+            }
+
+            /// Decodes an operation's body against the catalogue.
+            pub fn decode(code: u16, version: u8, body: &[u8]) -> Result<Request, Refusal> {
+                match (code, version) {
+                    $(($code, $version) => Ok(Request::$variant(wire::decode_exact(body)?)),)*
+                    $(($code, other) => Err(Refusal::UnknownVersion($name, other)),)*
+                    (other, _) => Err(Refusal::UnknownOperation(other)),
+                }
+            }
+        }
+
+        impl Reply {
+            /// The code of the operation it answers.
+            pub fn operation(&self) -> u16 {
+                match self { $(Reply::$variant(_) => $code,)* }
+            }
+        }
+
+        $(impl From<requests::$variant> for Request {
+            fn from(body: requests::$variant) -> Request { Request::$variant(body) }
+        })*
+
+        $(impl TryFrom<Reply> for replies::$variant {
+            type Error = Reply;
+            fn try_from(reply: Reply) -> Result<Self, Reply> {
+                match reply { Reply::$variant(body) => Ok(body), other => Err(other) }
+            }
+        })*
+
+        $(impl Operation for requests::$variant { type Reply = replies::$variant; })*
+
+        /// Every operation there is, in the order of the table.
+        pub const ALL: &[Spec] = &[$(Spec { code: $code, version: $version, name: $name, kind: Kind::$kind },)*];
+    };
+}
+
+/// Joins an operation's request type with its reply type, so that a caller gets what it asked for.
+pub trait Operation: Into<Request> {
+    /// What it is answered with.
+    type Reply: TryFrom<Reply, Error = Reply>;
+}
+
+catalogue! {
+    /// Asks the gate itself for an echo: its health and its speed.
+    GateProbe = 0x0001 v 1 "gate_probe" Gate;
+
+    /// Sends a one-time code to a phone.
+    LoginStart = 0x0010 v 1 "login_start" Write;
+    /// Opens a session with the code.
+    LoginFinish = 0x0011 v 1 "login_finish" Write;
+    /// Exchanges a refresh token for the next pair.
+    SessionRefresh = 0x0012 v 1 "session_refresh" Write;
+    /// Ends a session.
+    SessionEnd = 0x0013 v 1 "session_end" Write;
+
+    /// The accounts a customer has bound.
+    AccountList = 0x0020 v 1 "account_list" Read;
+    /// What is owed, this month so far, the tier.
+    AccountSummary = 0x0021 v 1 "account_summary" Read;
+    /// Sends a code to the phone that is registered with an account.
+    AccountBindStart = 0x0022 v 1 "account_bind_start" Write;
+    /// Binds an account, with proof.
+    AccountBind = 0x0023 v 1 "account_bind" Write;
+
+    /// An account's bills, newest first.
+    BillList = 0x0030 v 1 "bill_list" Read;
+    /// One bill with lines that one can recompute.
+    BillGet = 0x0031 v 1 "bill_get" Read;
+
+    /// A month's use, day by day.
+    UsageMonth = 0x0040 v 1 "usage_month" Read;
+
+    /// Orders a payment.
+    PaymentCreate = 0x0050 v 1 "payment_create" Write;
+    /// A payment's state, and its receipt once paid.
+    PaymentGet = 0x0051 v 1 "payment_get" Read;
+    /// An account's payments, newest first.
+    PaymentList = 0x0052 v 1 "payment_list" Read;
+    /// A payment provider's signed message.
+    PaymentCallback = 0x0053 v 1 "payment_callback" Write;
+
+    /// How an accepted write stands.
+    OperationGet = 0x0060 v 1 "operation_get" Read;
+
+    /// How the delivery of a push ended.
+    PushResult = 0x0070 v 1 "push_result" Write;
+}
+
+impl Request {
+    /// The bucket this operation belongs to, where the operation itself says so. `None`: it belongs to the customer who
+    /// asks, or (a callback) only its verified content tells.
+    pub fn bucket(&self) -> Option<Bucket> {
+        match self {
+            Request::LoginStart(r) => Some(Bucket::of_identity(&phone_identity(&r.phone))),
+            Request::LoginFinish(r) => Some(r.challenge.bucket()),
+            Request::AccountSummary(r) => Some(r.account.bucket()),
+            Request::AccountBindStart(r) => Some(r.account.bucket()),
+            Request::AccountBind(r) => Some(r.account.bucket()),
+            Request::BillList(r) => Some(r.account.bucket()),
+            Request::BillGet(r) => Some(r.bill.account.bucket()),
+            Request::UsageMonth(r) => Some(r.account.bucket()),
+            Request::PaymentCreate(r) => Some(r.account.bucket()),
+            Request::PaymentGet(r) => Some(r.payment.bucket()),
+            Request::PaymentList(r) => Some(r.account.bucket()),
+            Request::OperationGet(r) => Some(r.operation.bucket()),
+            Request::PushResult(r) => Some(r.push.bucket()),
+            Request::GateProbe(_)
+            | Request::SessionRefresh(_)
+            | Request::SessionEnd(_)
+            | Request::AccountList(_)
+            | Request::PaymentCallback(_) => None,
+        }
+    }
+}
+
+/// The identity that a phone number is.
+pub fn phone_identity(phone: &crate::bounds::Phone) -> String {
+    format!("phone:{phone}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_names_are_unique() {
+        let mut codes = std::collections::HashSet::new();
+        let mut names = std::collections::HashSet::new();
+        for spec in ALL {
+            assert!(codes.insert(spec.code) && names.insert(spec.name), "{} twice", spec.name);
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_catalogue_is_refused() {
+        assert_eq!(Request::decode(0xffff, 1, &[]), Err(Refusal::UnknownOperation(0xffff)));
+        assert_eq!(Request::decode(0x0021, 9, &[]), Err(Refusal::UnknownVersion("account_summary", 9)));
+        let body = requests::SessionEnd {}.clone();
+        let mut bytes = Request::from(body).encode();
+        bytes.push(0);
+        assert_eq!(Request::decode(0x0013, 1, &bytes), Err(Refusal::NotCanonical));
+    }
+}

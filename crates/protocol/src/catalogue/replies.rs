@@ -1,0 +1,386 @@
+//! What each operation is answered with. Dates are local to the account; amounts are integer fen, energy integer Wh.
+use domain::{
+    billing::BillLine,
+    calendar::Month,
+    money::{Fen, PriceE4, Wh},
+    tariff::TariffId,
+};
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AccountId, BillId, ChallengeId, CustomerId, OperationId, PaymentId, Problem, SessionId, bounds::Opaque,
+};
+
+macro_rules! replies {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $($(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* })*
+    };
+}
+
+replies! {
+    /// The gate's echo.
+    GateProbe {
+        /// What was sent.
+        payload: Opaque<4096>,
+    }
+    /// A code is on its way (whether or not the phone is known to us).
+    LoginStart {
+        /// To be named with the code.
+        challenge: ChallengeId,
+        /// For how long the code is good, in seconds.
+        expires_in_s: u32,
+        /// When another may be asked for, in seconds.
+        resend_in_s: u32,
+    }
+    /// A session is open.
+    LoginFinish {
+        /// The session.
+        session: SessionId,
+        /// Who it is.
+        customer: CustomerId,
+        /// The tokens; absent where the result is looked up later by its operation.
+        tokens: Option<SessionTokens>,
+    }
+    /// The next pair of tokens.
+    SessionRefresh {
+        /// The session.
+        session: SessionId,
+        /// Counts refreshes.
+        generation: u32,
+        /// The tokens; absent where the result is looked up later by its operation.
+        tokens: Option<SessionTokens>,
+    }
+    /// The session has ended.
+    SessionEnd {}
+    /// The customer's accounts.
+    AccountList {
+        /// In the order they were bound; at most 64.
+        accounts: Vec<BoundAccount>,
+    }
+    /// An account at a glance.
+    AccountSummary {
+        /// Which account.
+        account: AccountId,
+        /// The holder's name, masked: 张*.
+        holder: String,
+        /// The premise's address, masked.
+        address: String,
+        /// GB/T 2260 code of its district.
+        division: String,
+        /// What it is billed by.
+        tariff: TariffBrief,
+        /// What is owed and what stands to the customer's credit.
+        balance: Balance,
+        /// The newest bill.
+        latest_bill: Option<BillBrief>,
+        /// The month under way.
+        this_month: UsageSoFar,
+        /// Where the use stands in the tariff's tiers.
+        tier: TierStanding,
+    }
+    /// A code is on its way to the registered phone, if the account has one.
+    AccountBindStart {
+        /// To be named with the code.
+        challenge: ChallengeId,
+        /// The phone, masked: 199****0001. Empty where a code cannot be sent.
+        phone: String,
+        /// For how long the code is good, in seconds.
+        expires_in_s: u32,
+    }
+    /// The account is bound.
+    AccountBind {
+        /// Which account.
+        account: AccountId,
+    }
+    /// A page of bills.
+    BillList {
+        /// Newest first.
+        bills: Vec<BillBrief>,
+        /// The cursor of the next page; absent on the last.
+        next_before: Option<Month>,
+    }
+    /// A bill, whole.
+    BillGet {
+        /// Its head.
+        bill: BillBrief,
+        /// What it was billed by, with source and date.
+        tariff: TariffSource,
+        /// Its lines; their amounts sum to the bill's.
+        lines: Vec<BillLine>,
+        /// Use in the tariff's tier period before this bill.
+        used_before_wh: Wh,
+        /// The tiers' upper limits in this bill's tier period.
+        tier_limits_wh: Vec<Wh>,
+        /// Use per hour of the day over the month, in 24 values, where readings are fine enough.
+        by_hour_wh: Vec<Wh>,
+        /// The same use under the account's other tariff (single rate beside time-of-use), where there is one.
+        alternative: Option<AlternativeBill>,
+        /// This and the twelve bills before, oldest first.
+        history: Vec<MonthAmount>,
+    }
+    /// A month's use.
+    UsageMonth {
+        /// Which account.
+        account: AccountId,
+        /// Which month.
+        month: Month,
+        /// Its days that have readings, in order.
+        days: Vec<DayUsage>,
+        /// The days' sum.
+        energy_wh: Wh,
+        /// The first and last month that have readings.
+        first_month: Option<Month>,
+        /// The last month that has readings.
+        last_month: Option<Month>,
+    }
+    /// A payment is ordered: pay at the provider.
+    PaymentCreate {
+        /// The payment.
+        payment: PaymentId,
+        /// Where to pay: the provider's page, with a signed order.
+        pay_url: String,
+        /// Until when the order is good, Unix seconds.
+        expires_s: u64,
+    }
+    /// A payment.
+    PaymentGet {
+        /// How it stands.
+        payment: Payment,
+        /// Where to pay while it is open.
+        pay_url: Option<String>,
+    }
+    /// An account's payments.
+    PaymentList {
+        /// Newest first; at most 50.
+        payments: Vec<Payment>,
+    }
+    /// The provider's message was taken.
+    PaymentCallback {
+        /// The payment it settled.
+        payment: PaymentId,
+        /// Whether it had been taken before.
+        duplicate: bool,
+    }
+    /// How a write stands.
+    OperationGet {
+        /// Which write.
+        operation: OperationId,
+        /// What it asked for.
+        name: String,
+        /// How it stands.
+        state: OperationState,
+        /// Why it was rejected or failed.
+        problem: Option<Problem>,
+        /// Its result, once applied.
+        result: Option<Box<super::Reply>>,
+        /// When it was accepted, Unix ms.
+        accepted_ms: u64,
+    }
+    /// The delivery result is noted.
+    PushResult {}
+    /// One of a customer's accounts.
+    BoundAccount {
+        /// Its number.
+        account: AccountId,
+        /// Since when it is bound, Unix ms.
+        bound_ms: u64,
+    }
+    /// A session's tokens.
+    SessionTokens {
+        /// For `Authorization: Bearer`.
+        access_token: String,
+        /// For the next pair.
+        refresh_token: String,
+        /// How long the access token lives, in seconds.
+        expires_in_s: u64,
+    }
+    /// A tariff's name.
+    TariffBrief {
+        /// Its id.
+        tariff: TariffId,
+        /// English.
+        name_en: String,
+        /// 简体中文
+        name_zh: String,
+    }
+    /// A tariff with its source.
+    TariffSource {
+        /// Its name.
+        brief: TariffBrief,
+        /// Where its figures are published.
+        source: String,
+        /// Since when they are in force.
+        valid_from: Date,
+    }
+    /// Money owed and owing.
+    Balance {
+        /// Owed for bills that are open.
+        due_fen: Fen,
+        /// Of that, past its date.
+        overdue_fen: Fen,
+        /// The earliest date by which something is due.
+        due_on: Option<Date>,
+        /// To the customer's credit.
+        credit_fen: Fen,
+    }
+    /// The head of a bill.
+    BillBrief {
+        /// Its id.
+        bill: BillId,
+        /// The month it charges.
+        month: Month,
+        /// The energy used.
+        energy_wh: Wh,
+        /// The amount.
+        amount_fen: Fen,
+        /// What of it has been paid.
+        paid_fen: Fen,
+        /// How it stands.
+        state: BillState,
+        /// When it was issued.
+        issued_on: Date,
+        /// Until when it is to be paid.
+        due_on: Date,
+    }
+    /// The month under way, beside the same days of others.
+    UsageSoFar {
+        /// Which month.
+        month: Month,
+        /// The last day with readings.
+        through: Option<Date>,
+        /// Use in it up to then.
+        energy_wh: Wh,
+        /// Use of last month up to the same day.
+        last_month_wh: Wh,
+        /// Use of the same month last year up to the same day.
+        last_year_wh: Wh,
+    }
+    /// Where the use stands in the tiers.
+    TierStanding {
+        /// 1, 2 or 3.
+        tier: u8,
+        /// Used in the tier period so far.
+        used_wh: Wh,
+        /// What is left in this tier; absent in the last.
+        left_wh: Option<Wh>,
+        /// This tier's price (of its dearest period under time-of-use).
+        price_e4: PriceE4,
+        /// The next tier's.
+        next_price_e4: Option<PriceE4>,
+        /// When counting begins anew.
+        resets_on: Date,
+    }
+    /// What the same use would cost otherwise.
+    AlternativeBill {
+        /// Under which tariff.
+        tariff: TariffBrief,
+        /// Its lines.
+        lines: Vec<BillLine>,
+        /// Their sum.
+        amount_fen: Fen,
+    }
+    /// One column of a bill's history.
+    MonthAmount {
+        /// Which month.
+        month: Month,
+        /// Energy.
+        energy_wh: Wh,
+        /// Amount.
+        amount_fen: Fen,
+    }
+    /// A day's use.
+    DayUsage {
+        /// Which day.
+        date: Date,
+        /// In all.
+        energy_wh: Wh,
+        /// In the tariff's peak period; equal to all of it where there is no period.
+        peak_wh: Wh,
+        /// Per hour, 24 values, where readings are fine enough; else empty.
+        by_hour_wh: Vec<Wh>,
+        /// Whether some of it was estimated or is missing.
+        estimated: bool,
+    }
+    /// A payment from order to receipt.
+    Payment {
+        /// Its id.
+        payment: PaymentId,
+        /// For which account.
+        account: AccountId,
+        /// The amount ordered.
+        amount_fen: Fen,
+        /// Through which provider.
+        provider: String,
+        /// How it stands.
+        state: PaymentState,
+        /// When it was ordered, Unix ms.
+        created_ms: u64,
+        /// Until when it can be paid, Unix ms.
+        expires_ms: u64,
+        /// Once paid.
+        receipt: Option<Receipt>,
+    }
+    /// What shows that a payment was made.
+    Receipt {
+        /// Its number.
+        number: String,
+        /// What was paid, duplicates included.
+        paid_fen: Fen,
+        /// When, Unix ms.
+        paid_ms: u64,
+        /// The provider's transaction ids; more than one where it was paid more than once.
+        transactions: Vec<String>,
+        /// Which bills it paid, and how much of each.
+        bills: Vec<BillPart>,
+        /// What became credit.
+        credit_fen: Fen,
+    }
+    /// A part of a bill that a payment paid.
+    BillPart {
+        /// Which bill.
+        bill: BillId,
+        /// How much.
+        amount_fen: Fen,
+    }
+}
+
+/// How a bill stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BillState {
+    /// To be paid.
+    Open,
+    /// To be paid, and late.
+    Overdue,
+    /// Paid.
+    Paid,
+}
+
+/// How a payment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentState {
+    /// Ordered; the provider has not said that it was paid.
+    Open,
+    /// Paid.
+    Paid,
+    /// Its time has passed and nothing was taken.
+    Expired,
+}
+
+/// How a write stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationState {
+    /// Taken durably; not yet visible everywhere.
+    Accepted,
+    /// Done, and visible everywhere.
+    Applied,
+    /// Not done, by rule.
+    Rejected,
+    /// Not done, because it cannot be.
+    Failed,
+}

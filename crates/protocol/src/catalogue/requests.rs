@@ -1,0 +1,157 @@
+//! What each operation needs to know. In HTTP these are path, query and body together; unknown fields are refused.
+use domain::calendar::Month;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AccountId, BillId, ChallengeId, OperationId, PaymentId, PushId,
+    bounds::{IdempotencyKey, OneTimeCode, Opaque, PayableFen, Phone, ShortName, Text},
+};
+
+macro_rules! requests {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $($(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* })*
+    };
+}
+
+requests! {
+    /// Asks the gate for an echo.
+    GateProbe {
+        /// Comes back as it is; at most 4 KiB.
+        payload: Opaque<4096>,
+    }
+    /// Sends a one-time code to a phone.
+    LoginStart {
+        /// Where to.
+        phone: Phone,
+    }
+    /// Opens a session with the code.
+    LoginFinish {
+        /// The challenge that `login_start` named.
+        challenge: ChallengeId,
+        /// The code that came by phone.
+        code: OneTimeCode,
+    }
+    /// Exchanges a refresh token for the next pair.
+    SessionRefresh {
+        /// The newest refresh token.
+        refresh_token: Text<{ crate::session::MAX_TOKEN_LEN }>,
+    }
+    /// Ends the session whose access token comes along.
+    SessionEnd {}
+    /// The accounts the customer has bound.
+    AccountList {}
+    /// What is owed, this month so far, the tier.
+    AccountSummary {
+        /// Which account.
+        account: AccountId,
+    }
+    /// Sends a code to the phone that is registered with an account.
+    AccountBindStart {
+        /// Which account.
+        account: AccountId,
+    }
+    /// Binds an account to the customer.
+    AccountBind {
+        /// Which account.
+        account: AccountId,
+        /// What shows that it is theirs to bind.
+        proof: BindProof,
+    }
+    /// An account's bills, newest first.
+    BillList {
+        /// Which account.
+        account: AccountId,
+        /// Only bills of months before this one: the cursor of the page before.
+        before: Option<Month>,
+        /// At most this many; 1 to 60, 0 means 13.
+        limit: u8,
+    }
+    /// One bill with lines that one can recompute.
+    BillGet {
+        /// Which bill.
+        bill: BillId,
+    }
+    /// A month's use, day by day.
+    UsageMonth {
+        /// Which account.
+        account: AccountId,
+        /// Which month.
+        month: Month,
+    }
+    /// Orders a payment. What is more than owed becomes credit.
+    PaymentCreate {
+        /// For which account.
+        account: AccountId,
+        /// How much, in fen.
+        amount_fen: PayableFen,
+        /// Through which payment provider.
+        provider: ShortName,
+    }
+    /// A payment's state, and its receipt once paid.
+    PaymentGet {
+        /// Which payment.
+        payment: PaymentId,
+    }
+    /// An account's payments, newest first.
+    PaymentList {
+        /// Which account.
+        account: AccountId,
+    }
+    /// A payment provider's message, exactly as it was signed.
+    PaymentCallback {
+        /// Which provider.
+        provider: ShortName,
+        /// The message's id, part of what is signed.
+        id: Text<128>,
+        /// The signed time, Unix seconds.
+        timestamp_s: u64,
+        /// The signature header.
+        signature: Text<256>,
+        /// The body, byte by byte.
+        body: Opaque<16384>,
+    }
+    /// How an accepted write stands.
+    OperationGet {
+        /// Which write.
+        operation: OperationId,
+    }
+    /// How the delivery of a push ended.
+    PushResult {
+        /// Which push.
+        push: PushId,
+        /// Whether the channel took it.
+        delivered: bool,
+        /// Why not, where it did not.
+        reason: Text<256>,
+    }
+}
+
+impl PushResult {
+    /// The idempotency key of a delivery result: there is one for each push.
+    pub fn key(&self) -> Option<IdempotencyKey> {
+        self.push.to_string().parse().ok()
+    }
+}
+
+/// What shows that an account is one's own to bind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum BindProof {
+    /// The code sent to the account's registered phone.
+    Code {
+        /// The challenge that `account_bind_start` named.
+        challenge: ChallengeId,
+        /// The code.
+        code: OneTimeCode,
+    },
+    /// What the account's latest bill shows.
+    LatestBill {
+        /// Its month.
+        month: Month,
+        /// Its amount, in fen.
+        amount_fen: i64,
+    },
+}
