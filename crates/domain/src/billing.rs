@@ -291,40 +291,4 @@ pub fn recompute(lines: &[BillLine], amount: Fen) -> Result<(), RecomputeError> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kinds_read_as_written() {
-        for text in [
-            "tier-1",
-            "tier-3",
-            "peak",
-            "valley",
-            "sharp",
-            "flat",
-            "surcharge-tier-2",
-            "surcharge-tier-3-valley",
-        ] {
-            assert_eq!(text.parse::<LineKind>().unwrap().to_string(), text);
-        }
-        for bad in
-            ["", "tier-0", "tier-", "tier-10", "surcharge-tier-1", "surcharge-tier-2-", "Peak", "surcharge-"]
-        {
-            assert_eq!(bad.parse::<LineKind>(), Err(LineKindError), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn part_years_count_their_months() {
-        let month = |text: &str| text.parse::<Month>().unwrap();
-        let terms = BillTerms {
-            service_start: Some(month("2024-06")),
-            service_end: Some(month("2025-03")),
-            ..BillTerms::default()
-        };
-        assert_eq!(terms.months_served(month("2024-09")), 7);
-        assert_eq!(terms.months_served(month("2025-02")), 3);
-        assert_eq!(BillTerms::default().months_served(month("2025-02")), 12);
-    }
-}
+mod tests;

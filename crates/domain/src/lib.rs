@@ -4,8 +4,11 @@
 //! be tested by itself and gives the same answer on every node.
 pub mod billing;
 pub mod calendar;
+pub mod demo;
 pub mod green_button;
+pub mod ledger;
 pub mod money;
+pub mod profile;
 pub mod readings;
 pub mod tariff;
 pub mod usage;

@@ -192,3 +192,85 @@ fn lcm(a: u32, b: u32) -> u32 {
     }
     a / x * b
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tariff::{Prices, TariffBook};
+
+    fn march() -> Month {
+        Month::new(2024, 3).unwrap()
+    }
+
+    fn zhejiang() -> &'static [Period] {
+        let tariff = TariffBook::published().get("zj-residential-tou").unwrap();
+        match &tariff.versions[0].prices {
+            Prices::TimeOfUse { periods } => periods,
+            Prices::Single { .. } => unreachable!("a time-of-use tariff"),
+        }
+    }
+
+    fn day(of: i8, interval_s: u32, each_wh: i64) -> DayReadings {
+        let mut day = DayReadings::new(date(2024, 3, of), interval_s).unwrap();
+        for slot in 0..DAY_S / interval_s {
+            day.add(slot * interval_s, Wh(each_wh), Quality::Valid).unwrap();
+        }
+        day
+    }
+
+    #[test]
+    fn days_of_different_meters_are_brought_together() {
+        let usage =
+            UsageMonth::from_days(march(), &[day(1, 900, 1), day(2, 3600, 10), day(3, 1800, 3)]).unwrap();
+        assert_eq!(usage.by_hour(), Some([Wh(4 + 10 + 6); 24]));
+        assert_eq!(
+            usage.by_period(zhejiang()),
+            Ok(vec![(PeriodName::Peak, Wh(280)), (PeriodName::Valley, Wh(200))])
+        );
+        assert_eq!((usage.days_read(), usage.total()), (3, Wh(480)));
+    }
+
+    #[test]
+    fn a_slot_over_a_boundary_is_not_guessed_apart() {
+        let usage = UsageMonth::from_days(march(), &[day(1, 3600, 10), day(2, 86_400, 10)]).unwrap();
+        assert_eq!(usage.by_period(zhejiang()), Err(UsageError::TooCoarse { interval_s: 86_400 }));
+        assert_eq!(usage.by_hour(), None);
+        assert_eq!(usage.total(), Wh(250));
+        // Two hours fit 08:00 and 22:00; three do not.
+        assert!(UsageMonth::from_days(march(), &[day(1, 7200, 1)]).unwrap().by_period(zhejiang()).is_ok());
+        assert!(UsageMonth::from_days(march(), &[day(1, 10_800, 1)]).unwrap().by_period(zhejiang()).is_err());
+        assert!(UsageMonth::new(march()).by_period(zhejiang()).is_ok());
+    }
+
+    #[test]
+    fn other_months_and_too_many_days_are_refused() {
+        let mut usage = UsageMonth::new(march());
+        let april = DayReadings::new(date(2024, 4, 1), 3600).unwrap();
+        assert!(matches!(usage.add_day(&april), Err(UsageError::OtherMonth { .. })));
+        let mut broken = day(1, 3600, 1);
+        broken.slots.pop();
+        assert_eq!(usage.add_day(&broken), Err(UsageError::Reading(ReadingError::Shape)));
+        for n in 1..=31 {
+            usage.add_day(&day(n, 3600, 1)).unwrap();
+        }
+        assert_eq!(usage.add_day(&day(1, 3600, 1)), Err(UsageError::TooManyDays));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_between_days_and_periods(
+            intervals in prop::collection::vec(prop::sample::select(vec![60u32, 900, 1200, 1800, 3600, 7200]), 1..20),
+            each in 0i64..5000,
+        ) {
+            let days: Vec<DayReadings> = (1i8..).zip(intervals).map(|(n, s)| day(n, s, each)).collect();
+            let usage = UsageMonth::from_days(march(), &days).unwrap();
+            let total: Wh = days.iter().map(DayReadings::total).sum();
+            prop_assert_eq!(usage.total(), total);
+            let periods = usage.by_period(zhejiang()).unwrap();
+            prop_assert_eq!(periods.iter().map(|(_, energy)| *energy).sum::<Wh>(), total);
+        }
+    }
+}

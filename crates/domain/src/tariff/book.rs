@@ -336,3 +336,123 @@ fn check_periods(raw: Vec<RawPeriod>) -> Result<Vec<Period>, Broken> {
     let period = |raw: RawPeriod| Period { name: raw.name, windows: raw.windows, tier_e4: raw.tier_e4 };
     Ok(raw.into_iter().map(period).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    const TEXT: &str = include_str!("../../tariffs.toml");
+
+    #[test]
+    fn the_published_book_holds_six_tariffs_with_their_source() {
+        let book = TariffBook::published();
+        let ids: Vec<&str> = book.iter().map(|tariff| tariff.id.as_str()).collect();
+        assert_eq!(
+            ids,
+            [
+                "bj-residential",
+                "gz-residential",
+                "sh-residential",
+                "sh-residential-tou",
+                "zj-residential",
+                "zj-residential-tou"
+            ]
+        );
+        for tariff in book.iter() {
+            assert!(!tariff.source.is_empty() && tariff.note_zh.is_some() && tariff.note_en.is_some());
+            assert!(tariff.version_on(date(2011, 1, 1)).is_some(), "readings of 2011 can be billed");
+            assert!(tariff.version_on(date(2005, 12, 31)).is_none());
+            assert!(tariff.version_named(date(2005, 12, 31)).is_some());
+        }
+    }
+
+    #[test]
+    fn a_place_has_the_tariffs_of_its_longest_prefix() {
+        let book = TariffBook::published();
+        let ids = |division| {
+            book.for_division(division).map(|found| {
+                (
+                    found.single.map(|tariff| tariff.id.as_str()),
+                    found.time_of_use.map(|tariff| tariff.id.as_str()),
+                )
+            })
+        };
+        assert_eq!(ids("330106"), Some((Some("zj-residential"), Some("zj-residential-tou"))));
+        assert_eq!(ids("440106"), Some((Some("gz-residential"), None)));
+        assert_eq!(ids("440300"), None, "Shenzhen is not billed with Guangzhou's prices");
+        assert_eq!(ids(""), None);
+        let city = TEXT.replace("division = \"11\"", "division = \"3301\"");
+        let book = TariffBook::from_toml(&city).unwrap();
+        let hangzhou = book.for_division("330106").unwrap();
+        assert_eq!(hangzhou.single.unwrap().id.as_str(), "bj-residential");
+        assert_eq!(hangzhou.time_of_use, None, "a city's tariffs replace the province's");
+    }
+
+    #[test]
+    fn mistakes_are_named_with_tariff_and_field() {
+        let cases = [
+            (
+                "[2760, 4800]",
+                "[4800, 2760]",
+                "zj-residential, versions[0].seasons[0].tier_limits_kwh: limits are not",
+            ),
+            ("[2760, 4800]", "[2760]", "1 limits do not fit 3 prices"),
+            ("[5380, 5880, 8380]", "[5380, 8380, 5880]", "zj-residential, versions[0].tier_e4: prices fall"),
+            ("[5380, 5880, 8380]", "[0, 5880, 8380]", "is not between"),
+            ("[5380, 5880, 8380]", "[]", "needs 1 to 9 prices"),
+            ("[2880, 3380, 5880]", "[2880, 3380]", "versions[0].periods[1].tier_e4: has another number"),
+            ("22:00-08:00", "22:00-07:30", "zj-residential-tou, versions[0].periods: 07:30 is in no window"),
+            ("22:00-08:00", "21:00-08:00", "21:00 is in more than one window"),
+            ("22:00-08:00", "22-8", "not a window of the day"),
+            ("name = \"valley\"", "name = \"peak\"", "periods[1].name: peak is there twice"),
+            ("name = \"valley\"", "name = \"night\"", "unknown variant `night`"),
+            (
+                "[5, 6, 7, 8, 9, 10]",
+                "[6, 7, 8, 9, 10]",
+                "gz-residential, versions[0].seasons: month 5 is there 0",
+            ),
+            ("[5, 6, 7, 8, 9, 10]", "[5, 6, 7, 8, 9, 10, 13]", "13 is no month"),
+            ("tier_period = \"month\"", "tier_period = \"year\"", "year limits have no seasons"),
+            ("2006-01-01", "2006-01-02", "versions[0].valid_from: is not the first of a month"),
+            ("division = \"33\"", "division = \"3\"", "division: is no GB/T 2260 prefix"),
+            ("id = \"bj-residential\"", "id = \"zj-residential\"", "zj-residential, id: is there twice"),
+            ("id = \"bj-residential\"", "id = \"BJ\"", "not a tariff id"),
+            ("place_en = \"Beijing\"", "place_en = \" \"", "bj-residential, place_en: is empty"),
+            ("large_household_extra_kwh = 100", "large_household_extra_kwh = 0", "is not positive"),
+            ("large_household_extra_kwh", "large_houshold_extra_kwh", "unknown field"),
+            ("tier_e4 = [4883, 5383, 7883]", "", "give either tier_e4"),
+            ("tier_limits_kwh = [2880, 4800]", "", "give either tier_limits_kwh"),
+        ];
+        for (from, to, expected) in cases {
+            let error = TariffBook::from_toml(&TEXT.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{from} as {to}: {error}");
+        }
+    }
+
+    #[test]
+    fn versions_follow_each_other() {
+        let with = |valid_from: &str, prices: &str| {
+            let head = TEXT.split("[[tariff]]").nth(1).unwrap();
+            TariffBook::from_toml(&format!(
+                "[[tariff]]{head}\n[[tariff.versions]]\nvalid_from = \"{valid_from}\"\nvalid_from_confirmed = true\n\
+                 tier_period = \"year\"\ntier_limits_kwh = [2760, 4800]\n{prices}"
+            ))
+        };
+        let book = with("2020-07-01", "tier_e4 = [5000, 5500, 8000]").unwrap();
+        let tariff = book.get("zj-residential").unwrap();
+        let first_price = |version: Option<&TariffVersion>| match version.map(|version| &version.prices) {
+            Some(Prices::Single { tier_e4 }) => tier_e4[0],
+            _ => PriceE4(0),
+        };
+        assert_eq!(first_price(tariff.version_on(date(2020, 6, 30))), PriceE4(5380));
+        assert_eq!(first_price(tariff.version_on(date(2020, 7, 1))), PriceE4(5000));
+        assert_eq!(first_price(tariff.version_named(date(1990, 1, 1))), PriceE4(5380));
+        let error = with("2006-01-01", "tier_e4 = [5000, 5500, 8000]").unwrap_err().to_string();
+        assert!(error.contains("versions[1].valid_from: is not after"), "{error}");
+        let periods = "periods = [{ name = \"flat\", windows = [\"00:00-24:00\"], tier_e4 = [1, 2, 3] }]";
+        let error = with("2020-07-01", periods).unwrap_err().to_string();
+        assert!(error.contains("changes between kinds of price"), "{error}");
+    }
+}
