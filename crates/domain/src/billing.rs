@@ -107,7 +107,6 @@ pub struct BillLine {
     /// Their product, rounded half up to the fen.
     pub amount_fen: Fen,
     /// What one must know to recompute the energy of the line.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<LineNote>,
 }
 

@@ -16,7 +16,7 @@ mod rules;
 
 pub use rules::{
     Applied, CreditApplied, OpenBill, PaymentPosted, apply_credit, post_bill, post_late_fee, post_payment,
-    post_refund, reverse,
+    post_refund, post_transfer, reverse,
 };
 
 /// An account of the ledger. Its code ([`LedgerAccount::code`]) and, where it has one, its account number are what
@@ -295,6 +295,19 @@ mod tests {
         {
             assert_eq!(LedgerAccount::from_code(code, account), Err(LedgerError::Code));
         }
+    }
+
+    #[test]
+    fn a_posting_is_checked_when_it_is_received() {
+        let account = LedgerAccount::Receivable { account: 7 };
+        let earned = Entry { ledger_account: LedgerAccount::Revenue, amount_fen: Fen(-5) };
+        let posting = Posting::new(
+            PostingKind::Bill,
+            vec![Entry { ledger_account: account, amount_fen: Fen(5) }, earned],
+        );
+        let text = toml::to_string(posting.as_ref().unwrap()).unwrap();
+        assert_eq!(toml::from_str::<Posting>(&text).ok(), posting.ok());
+        assert!(toml::from_str::<Posting>(&text.replace("= 5", "= 6")).is_err());
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub const DAY_S: u32 = 86_400;
 /// The shortest slot kept: one minute, which bounds a day to 1,440 values.
 pub const MIN_INTERVAL_S: u32 = 60;
 
-/// The largest absolute energy of one slot, 1 GWh × 1,000: beyond any customer, and small enough that no sum over
-/// years can overflow.
+/// The largest absolute energy of one slot, 1 TWh: beyond any customer, and small enough that no sum over years can
+/// overflow.
 pub const MAX_SLOT_WH: i64 = 1_000_000_000_000;
 
 /// The energy a meter measured on one day, by local wall-clock slot.
@@ -30,6 +30,7 @@ pub const MAX_SLOT_WH: i64 = 1_000_000_000_000;
 /// goes back (daylight saving), the hour that occurs twice is summed into its slot; where it goes forward, the
 /// missing hour's slot is zero: so a day has always `86_400 / interval_s` slots and its sum is exact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "DayFields")]
 pub struct DayReadings {
     /// Local calendar day.
     pub date: Date,
@@ -39,6 +40,27 @@ pub struct DayReadings {
     pub slots: Vec<Wh>,
     /// The worst quality seen in each slot; empty when all are [`Quality::Valid`].
     pub quality: Vec<Quality>,
+}
+
+/// A day as received, before its fields are checked against each other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DayFields {
+    date: Date,
+    interval_s: u32,
+    slots: Vec<Wh>,
+    #[serde(default)]
+    quality: Vec<Quality>,
+}
+
+impl TryFrom<DayFields> for DayReadings {
+    type Error = ReadingError;
+
+    fn try_from(fields: DayFields) -> Result<DayReadings, ReadingError> {
+        let DayFields { date, interval_s, slots, quality } = fields;
+        let day = DayReadings { date, interval_s, slots, quality };
+        day.validate().map(|()| day)
+    }
 }
 
 /// How far a reading can be trusted.
@@ -221,6 +243,16 @@ mod tests {
         assert_eq!(day, before);
         for bad in [0, 1, 59, 7000, 86_401] {
             assert_eq!(DayReadings::new(date(2011, 1, 1), bad), Err(ReadingError::Interval(bad)));
+        }
+    }
+
+    #[test]
+    fn a_day_is_checked_when_it_is_received() {
+        let day = DayReadings::new(date(2011, 1, 1), 43_200).unwrap();
+        let text = toml::to_string(&day).unwrap();
+        assert_eq!(toml::from_str::<DayReadings>(&text).unwrap(), day);
+        for (from, to) in [("43200", "0"), ("43200", "3600"), ("[0, 0]", "[0, 9223372036854775807]")] {
+            assert!(toml::from_str::<DayReadings>(&text.replace(from, to)).is_err(), "{to}");
         }
     }
 

@@ -6,19 +6,52 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::Month;
 use crate::money::Wh;
-use crate::readings::{DAY_S, DayReadings, Quality, ReadingError};
+use crate::readings::{DAY_S, DayReadings, MAX_SLOT_WH, Quality, ReadingError};
 use crate::tariff::{Period, PeriodName};
 
 /// The energy of one account in one month.
 ///
 /// Made from days with [`UsageMonth::from_days`] or [`UsageMonth::add_day`]; a month without days has used nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "UsageFields")]
 pub struct UsageMonth {
+    month: Month,
+    /// 0 while there are no slots.
+    interval_s: u32,
+    slots: Vec<Wh>,
+    days_read: u32,
+    quality: Quality,
+}
+
+/// A month as received, before its fields are checked against each other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UsageFields {
     month: Month,
     interval_s: u32,
     slots: Vec<Wh>,
     days_read: u32,
     quality: Quality,
+}
+
+impl TryFrom<UsageFields> for UsageMonth {
+    type Error = UsageError;
+
+    fn try_from(fields: UsageFields) -> Result<UsageMonth, UsageError> {
+        let UsageFields { month, interval_s, slots, days_read, quality } = fields;
+        if days_read > u32::from(month.days()) {
+            return Err(UsageError::TooManyDays);
+        }
+        let empty = interval_s == 0 && slots.is_empty();
+        let fits = DAY_S.checked_rem(interval_s) == Some(0) && slots.len() == (DAY_S / interval_s) as usize;
+        if !empty && !fits {
+            return Err(ReadingError::Shape.into());
+        }
+        match slots.iter().find(|slot| slot.0.unsigned_abs() > 31 * MAX_SLOT_WH.unsigned_abs()) {
+            Some(slot) => Err(ReadingError::Energy(slot.0).into()),
+            None => Ok(UsageMonth { month, interval_s, slots, days_read, quality }),
+        }
+    }
 }
 
 /// Why a month's usage cannot be built or told apart.
@@ -119,9 +152,10 @@ impl UsageMonth {
         self.month
     }
 
-    /// All its energy.
+    /// All its energy; the nearest number where it does not fit 64 bits, which no bill accepts.
     pub fn total(&self) -> Wh {
-        self.slots.iter().sum()
+        let exact: i128 = self.slots.iter().map(|slot| i128::from(slot.0)).sum();
+        Wh(exact.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
     }
 
     /// For how many of its days there are readings.
@@ -153,7 +187,8 @@ impl UsageMonth {
     /// The energy of each of `periods`, in their order; together all of the month's.
     ///
     /// # Errors
-    /// [`UsageError::TooCoarse`] where a slot with energy reaches over a boundary between two periods.
+    /// [`UsageError::TooCoarse`] where a slot with energy reaches over a boundary between two periods;
+    /// [`UsageError::Reading`] where a sum does not fit 64 bits.
     pub fn by_period(&self, periods: &[Period]) -> Result<Vec<(PeriodName, Wh)>, UsageError> {
         let mut sums: Vec<(PeriodName, Wh)> = periods.iter().map(|period| (period.name, Wh(0))).collect();
         let too_coarse = UsageError::TooCoarse { interval_s: self.interval_s };
@@ -166,7 +201,8 @@ impl UsageMonth {
             if holders.any(|other| other != Some(first)) {
                 return Err(too_coarse);
             }
-            sums[first].1 += *energy;
+            let sum = sums[first].1.checked_add(*energy);
+            sums[first].1 = sum.ok_or(ReadingError::Energy(energy.0))?;
         }
         Ok(sums)
     }
@@ -257,6 +293,25 @@ mod tests {
             usage.add_day(&day(n, 3600, 1)).unwrap();
         }
         assert_eq!(usage.add_day(&day(1, 3600, 1)), Err(UsageError::TooManyDays));
+    }
+
+    #[test]
+    fn a_month_is_checked_when_it_is_received() {
+        for usage in [UsageMonth::new(march()), UsageMonth::from_total(march(), Wh(77))] {
+            let text = toml::to_string(&usage).unwrap();
+            assert_eq!(toml::from_str::<UsageMonth>(&text).unwrap(), usage);
+        }
+        let text = toml::to_string(&UsageMonth::from_total(march(), Wh(77))).unwrap();
+        for (from, to) in [("86400", "0"), ("86400", "3600"), ("77", "9223372036854775807"), ("31", "32")] {
+            assert!(toml::from_str::<UsageMonth>(&text.replace(from, to)).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn absurd_energy_is_an_error_and_no_panic() {
+        let usage = UsageMonth::from_hours(march(), [Wh(i64::MAX); 24]);
+        assert_eq!(usage.total(), Wh(i64::MAX));
+        assert!(matches!(usage.by_period(zhejiang()), Err(UsageError::Reading(ReadingError::Energy(_)))));
     }
 
     proptest! {

@@ -137,6 +137,21 @@ pub fn post_refund(
     Posting::new(PostingKind::Refund, entries)
 }
 
+/// Moves `amount` from the `credit` account to the `debit` account: a payment taken here for an account of another
+/// shard debits the provider's clearing account and credits [`LedgerAccount::InterShardClearing`]; the other shard
+/// then books [`post_payment`] from its own inter-shard clearing account.
+///
+/// # Errors
+/// [`LedgerError::NotPositive`] for an amount of zero or below.
+pub fn post_transfer(
+    debit: LedgerAccount,
+    credit: LedgerAccount,
+    amount: Fen,
+) -> Result<Posting, LedgerError> {
+    positive(amount)?;
+    Posting::new(PostingKind::Transfer, vec![entry(debit, amount), entry(credit, -amount)])
+}
+
 /// The posting that undoes `posting`: the same entries with the opposite sign.
 ///
 /// # Errors
@@ -210,6 +225,15 @@ mod tests {
         let bill = post_bill(7, Fen(23_067)).unwrap().unwrap();
         assert_eq!(bill.on(&LedgerAccount::Receivable { account: 7 }), Fen(23_067));
         assert_eq!(bill.on(&LedgerAccount::Revenue), Fen(-23_067));
+    }
+
+    #[test]
+    fn a_payment_for_another_shard_leaves_both_at_zero() {
+        let between = LedgerAccount::InterShardClearing;
+        let here = post_transfer(provider(), between.clone(), Fen(900)).unwrap();
+        let there = post_payment(between.clone(), 7, Fen(900), &open(&[1000])).unwrap();
+        assert_eq!((sum(&here), sum(&there.posting)), (Fen::ZERO, Fen::ZERO));
+        assert_eq!(here.on(&between) + there.posting.on(&between), Fen::ZERO);
     }
 
     fn sum(posting: &Posting) -> Fen {
