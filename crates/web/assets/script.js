@@ -1,0 +1,100 @@
+// Makes pages nicer; every page works without it.
+(() => {
+  'use strict';
+
+  // A form is sent once. Its hidden key makes a second press harmless anyway; this only says that it is on its way.
+  document.addEventListener('submit', (event) => {
+    const form = event.target;
+    if (form.dataset.sent) {
+      event.preventDefault();
+      return;
+    }
+    form.dataset.sent = 'yes';
+    for (const button of form.querySelectorAll('button')) button.setAttribute('aria-busy', 'true');
+  });
+  // The page may come back from the browser's memory.
+  window.addEventListener('pageshow', () => {
+    for (const form of document.querySelectorAll('form[data-sent]')) {
+      delete form.dataset.sent;
+      for (const button of form.querySelectorAll('[aria-busy]')) button.removeAttribute('aria-busy');
+    }
+  });
+
+  // Menus close when one clicks elsewhere or presses Escape.
+  const closeMenus = (except) => {
+    for (const menu of document.querySelectorAll('details.menu[open]')) if (menu !== except) menu.open = false;
+  };
+  document.addEventListener('click', (event) => closeMenus(event.target.closest('details.menu')));
+  document.addEventListener('keydown', (event) => {
+    if (event.key !== 'Escape') return;
+    const open = document.querySelector('details.menu[open]');
+    if (open) {
+      open.open = false;
+      open.querySelector('summary').focus();
+    }
+  });
+
+  // Printing needs a script; so do its buttons.
+  for (const button of document.querySelectorAll('[data-print]')) {
+    button.hidden = false;
+    button.addEventListener('click', () => window.print());
+  }
+
+  // A complete code is sent by itself.
+  for (const input of document.querySelectorAll('[data-send-at]')) {
+    input.addEventListener('input', () => {
+      input.value = input.value.replace(/\D/g, '');
+      if (input.value.length === Number(input.dataset.sendAt)) input.form.requestSubmit();
+    });
+  }
+
+  // A button that may be pressed again after some seconds shows how many are left.
+  for (const button of document.querySelectorAll('[data-after]')) {
+    let left = Number(button.dataset.after);
+    const label = button.textContent.trim();
+    const tick = () => {
+      button.disabled = left > 0;
+      button.textContent = left > 0 ? `${label} (${left})` : label;
+      if (left > 0) {
+        left -= 1;
+        setTimeout(tick, 1000);
+      }
+    };
+    tick();
+  }
+
+  // A page that waits for something looks again, while somebody looks at it, ever more slowly.
+  const main = document.querySelector('main[data-live]');
+  if (main) {
+    let pause = Number(main.dataset.live) * 1000;
+    const look = async () => {
+      if (document.visibilityState === 'visible') {
+        try {
+          const answer = await fetch(location.href, { headers: { accept: 'text/html' } });
+          if (answer.redirected && new URL(answer.url).pathname !== location.pathname) {
+            location.replace(answer.url);
+            return;
+          }
+          const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
+          const next = fresh.querySelector('main');
+          if (answer.ok && next && next.innerHTML !== main.innerHTML) {
+            main.replaceChildren(...next.childNodes);
+            document.title = fresh.title;
+          }
+          if (answer.ok && next && !next.dataset.live) {
+            for (const button of main.querySelectorAll('[data-print]')) {
+              button.hidden = false;
+              button.addEventListener('click', () => window.print());
+            }
+            return;
+          }
+        } catch {
+          // No connection for the moment: look again later.
+        }
+        pause = Math.min(pause * 1.3, 15000);
+      }
+      setTimeout(look, pause);
+    };
+    setTimeout(look, pause);
+  }
+})();
