@@ -10,6 +10,8 @@ pub mod durable;
 pub mod health;
 pub mod lock;
 pub mod metrics;
+pub mod mux;
+pub mod peers;
 pub mod secret;
 pub mod shutdown;
 pub mod supervise;

@@ -1,0 +1,104 @@
+//! The edge's settings.
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use runtime::config::TimeSpan;
+use serde::Deserialize;
+
+/// Settings of an edge: a TOML file, `GRIDESK_EDGE__…` in the environment over it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where customers and channels connect; port 0 takes a free one.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// How the outside reaches this listener: `https://my.utility.example`. Without a slash at the end.
+    pub public_url: String,
+    /// The edge's own folder; no other process opens it.
+    pub data: PathBuf,
+    /// The sockets of the gates' outer halves.
+    pub gates: Vec<PathBuf>,
+    /// Users, besides this process's own, whom the gates may run as.
+    #[serde(default)]
+    pub allowed_uids: Vec<u32>,
+    /// Who carries short messages.
+    pub sms: Sms,
+    /// A Unix socket for `/healthz`, `/readyz` and `/metrics`.
+    #[serde(default)]
+    pub inside: Option<PathBuf>,
+    /// How much at once.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// A carrier of short messages.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Sms {
+    /// The message inbox of `gridesk sim`: `POST {url}/inbox/messages`.
+    Sim {
+        /// Its address, without a slash at the end.
+        url: String,
+    },
+}
+
+/// How much the edge takes on at once, and for how long.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests worked on at once; more are answered `503 overloaded`.
+    pub in_flight: usize,
+    /// Connections open at once; more wait to be accepted.
+    pub connections: usize,
+    /// How long a client may take to send a request's head, and stay idle between requests.
+    pub head_within: TimeSpan,
+    /// How long a client may take to send a request's body.
+    pub body_within: TimeSpan,
+    /// How long open requests may take to end after the shutdown began.
+    pub drain_within: TimeSpan,
+    /// Pushes kept at once that are not delivered yet; more are not taken, and the center tries again later.
+    pub pushes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            in_flight: 2048,
+            connections: 8192,
+            head_within: TimeSpan(Duration::from_secs(10)),
+            body_within: TimeSpan(Duration::from_secs(10)),
+            drain_within: TimeSpan(Duration::from_secs(5)),
+            pushes: 100_000,
+        }
+    }
+}
+
+fn default_listen() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 8080).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, runtime::config::ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("edge.toml");
+        std::fs::write(&file, text).unwrap();
+        runtime::config::load_from(Some(&file), "GRIDESK_EDGE", [])
+    }
+
+    const LEAST: &str = "public_url = 'http://x'\ndata = 'd'\ngates = ['a.sock']\n[sms]\nkind = 'sim'\nurl = 'http://s'";
+
+    #[test]
+    fn the_least_settings_are_enough_and_a_mistyped_one_is_an_error() {
+        let config = load(LEAST).unwrap();
+        assert_eq!((config.limits.in_flight, config.listen.port()), (2048, 8080));
+        let wrong = load(&format!("{LEAST}\n[limits]\nin_flght = 1")).unwrap_err();
+        assert!(wrong.to_string().contains("in_flght"), "{wrong}");
+        assert!(load(&LEAST.replace("'sim'", "'pigeon'")).is_err());
+    }
+}
