@@ -1,4 +1,6 @@
 //! Green Button files as they come, and as they should not.
+#![allow(clippy::unwrap_used)] // Also in the functions that write files, which are no tests themselves.
+
 use std::fmt::Write as _;
 use std::io::{BufReader, Read};
 
@@ -226,6 +228,12 @@ fn quarter_hours_five_minutes_and_days() {
         readings += &reading(start, length, day);
         start += length;
     }
+    // Some give every day 86,400 s all the same.
+    let nominal = readings
+        .replace("<duration>82800<", "<duration>86400<")
+        .replace("<duration>90000<", "<duration>86400<");
+    let import = imported(&home(&[("intervalLength", 86_400)], &nominal));
+    assert_eq!((import.days.len(), import.notes.len(), slot(&import, date(2011, 3, 14), 0)), (365, 0, 73));
     for declared in [86_400, 0] {
         let import = imported(&home(&[("intervalLength", declared)], &readings));
         assert_eq!((import.interval_s, import.days.len(), import.notes.len()), (86_400, 365, 0));

@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 
 use super::link::Series;
 use super::local_time::Clock;
@@ -70,11 +70,12 @@ pub(super) fn build(feed: Feed, series: Series, limits: &Limits) -> Result<Impor
         if let Some(before) = before {
             let free_s =
                 i64::from(reading.start_s) - (i64::from(before.start_s) + i64::from(before.duration_s));
-            if free_s < 0 {
+            if changed_clock(&mut clock, &before, reading, free_s, interval_s) {
+                // Both begin where their slots do; only the length was not adapted to the change.
+            } else if free_s < 0 {
                 let reason = "the reading overlaps the one".to_owned();
                 return Err(conflict(place(&before), place(reading), reason));
-            }
-            if free_s > 0 {
+            } else if free_s > 0 {
                 seen.gaps += 1;
                 seen.gap_s += free_s.unsigned_abs();
                 seen.first_gap.get_or_insert(i64::from(reading.start_s) - free_s);
@@ -95,18 +96,21 @@ pub(super) fn build(feed: Feed, series: Series, limits: &Limits) -> Result<Impor
         }
         let start_s = i64::from(reading.start_s);
         let wall = clock.wall_clock(start_s);
-        let second = wall.hour() as u32 * 3600 + wall.minute() as u32 * 60 + wall.second() as u32;
-        if reading.duration_s > interval_s {
-            // The day on which a clock goes back has more than 86,400 seconds and is still one day.
-            let last_second = clock.wall_clock(start_s + i64::from(reading.duration_s) - 1);
-            if interval_s != DAY_S || last_second.date() != wall.date() {
+        let second = second_of_day(wall);
+        let aligned = second.is_multiple_of(interval_s);
+        if reading.duration_s != interval_s {
+            // Where a clock changes, a slot lasts longer or shorter than its name says: the ends decide.
+            let last = clock.wall_clock(start_s + i64::from(reading.duration_s) - 1);
+            let same = last.date() == wall.date() && second_of_day(last) / interval_s == second / interval_s;
+            if reading.duration_s > interval_s && !same {
                 let reason =
                     format!("it lasts {} s, longer than its slot of {interval_s} s", reading.duration_s);
                 return Err(wrong(reading, reason));
             }
+            let whole = aligned && (second_of_day(last) + 1).is_multiple_of(interval_s);
+            seen.shorter += u64::from(reading.duration_s < interval_s && !whole);
         }
-        seen.unaligned += u64::from(!second.is_multiple_of(interval_s));
-        seen.shorter += u64::from(reading.duration_s < interval_s && interval_s != DAY_S);
+        seen.unaligned += u64::from(!aligned);
         seen.repeated += u64::from(interval_s <= 3600 && clock.is_repeat(start_s));
         seen.estimated += u64::from(reading.quality == Quality::Estimated);
         seen.questionable += u64::from(reading.quality == Quality::Questionable);
@@ -206,6 +210,30 @@ fn slot_length(readings: &[RawReading], declared_s: Option<u32>) -> u32 {
         None if longest > DAY_S && longest <= DAY_S + 3 * 3600 => DAY_S,
         None => longest,
     }
+}
+
+fn second_of_day(wall: DateTime) -> u32 {
+    let second = i32::from(wall.hour()) * 3600 + i32::from(wall.minute()) * 60 + i32::from(wall.second());
+    second.unsigned_abs()
+}
+
+/// Whether `free_s` seconds between two readings come from a change of the clock: some meters give a day 86,400 s
+/// even when it has 23 or 25 hours.
+fn changed_clock(
+    clock: &mut Clock,
+    before: &RawReading,
+    after: &RawReading,
+    free_s: i64,
+    interval_s: u32,
+) -> bool {
+    let (from, to) = (i64::from(before.start_s), i64::from(after.start_s));
+    let change_s = i64::from(clock.offset_s(from)) - i64::from(clock.offset_s(to));
+    interval_s > 3600
+        && change_s != 0
+        && free_s == change_s
+        && before.duration_s == interval_s
+        && second_of_day(clock.wall_clock(from)).is_multiple_of(interval_s)
+        && second_of_day(clock.wall_clock(to)).is_multiple_of(interval_s)
 }
 
 /// 10^power as a fraction.
