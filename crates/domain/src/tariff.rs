@@ -18,7 +18,7 @@ mod book;
 mod window;
 
 pub use book::{DivisionTariffs, TariffBook, TariffBookError};
-pub use window::Window;
+pub use window::{Window, WindowError};
 
 /// The name of a tariff, such as `zj-residential-tou`: 1 to 40 of `a`–`z`, `0`–`9` and `-`, starting with a letter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -100,6 +100,10 @@ fn take_quality(rest: &mut &[u8], count: usize) -> Result<Vec<Quality>, UnpackEr
         }
         quality.resize(quality.len() + run, mark);
     }
+    // A day without marks is written without them, so that equal days have equal bytes.
+    if quality.iter().all(|mark| *mark == Quality::Valid) {
+        return Err(UnpackError::Quality);
+    }
     Ok(quality)
 }
 
@@ -232,6 +236,9 @@ mod tests {
         assert_eq!(DayReadings::unpack(&bytes).unwrap().date, date(1969, 12, 31));
         bytes.push(0);
         assert_eq!(DayReadings::unpack(&bytes), Err(UnpackError::Trailing));
+        let marked_valid = [1, 1, 0, 0x80, 0xa3, 5, 7, 0, 1];
+        assert_eq!(DayReadings::unpack(&marked_valid), Err(UnpackError::Quality));
+        assert!(DayReadings::unpack(&[1, 1, 0, 0x80, 0xa3, 5, 7, 2, 1]).is_ok());
         bytes[0] = 9;
         assert_eq!(DayReadings::unpack(&bytes), Err(UnpackError::Version(9)));
     }
