@@ -1,1 +1,2 @@
+//! The `gridesk` program.
 fn main() {}

@@ -13,7 +13,7 @@ mod order;
 pub use callback::{
     CallbackBody, CallbackError, CallbackKind, SIGNATURE_TOLERANCE_S, sign_callback, verify_callback,
 };
-pub use order::{MAX_URL_LEN, OrderError, PayOrder};
+pub use order::{MAX_URL_LEN, OrderError, PayOrder, PercentEncoded};
 
 type HmacSha256 = Hmac<Sha256>;
 

@@ -136,8 +136,9 @@ fn is_web_url(text: &str) -> bool {
         && !text.chars().any(|c| c.is_control() || c.is_whitespace())
 }
 
-/// Percent-encodes all but RFC 3986's unreserved characters.
-struct PercentEncoded<'a>(&'a str);
+/// Displays a text with all but RFC 3986's unreserved characters percent-encoded, fit for a query or a path.
+#[derive(Clone, Copy, Debug)]
+pub struct PercentEncoded<'a>(pub &'a str);
 
 impl fmt::Display for PercentEncoded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,2 @@
+//! Tests of the simulated outside world and of the whole system.
+mod sim;
