@@ -239,6 +239,10 @@ mod tests {
         let marked_valid = [1, 1, 0, 0x80, 0xa3, 5, 7, 0, 1];
         assert_eq!(DayReadings::unpack(&marked_valid), Err(UnpackError::Quality));
         assert!(DayReadings::unpack(&[1, 1, 0, 0x80, 0xa3, 5, 7, 2, 1]).is_ok());
+        for run in [&[0][..], &[2], &[0xff, 0xff, 0xff, 0xff, 0x7f]] {
+            let overlong = [&[1, 1, 0, 0x80, 0xa3, 5, 7, 2][..], run].concat();
+            assert_eq!(DayReadings::unpack(&overlong), Err(UnpackError::Quality), "a run beyond the day");
+        }
         bytes[0] = 9;
         assert_eq!(DayReadings::unpack(&bytes), Err(UnpackError::Version(9)));
     }
