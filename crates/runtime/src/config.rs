@@ -271,7 +271,7 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, factor) = BYTE_UNITS[..4]
             .iter()
-            .find(|(_, factor)| self.0 != 0 && self.0 % factor == 0)
+            .find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor))
             .unwrap_or(&("B", 1));
         write!(f, "{} {unit}", self.0 / factor)
     }
@@ -283,7 +283,7 @@ impl fmt::Display for TimeSpan {
         let ms = self.0.as_millis();
         let (unit, factor) = TIME_UNITS_MS
             .iter()
-            .find(|(_, factor)| ms != 0 && ms % u128::from(*factor) == 0)
+            .find(|(_, factor)| ms != 0 && ms.is_multiple_of(u128::from(*factor)))
             .unwrap_or(&("ms", 1));
         write!(f, "{} {unit}", ms / u128::from(*factor))
     }
