@@ -431,7 +431,7 @@ mod tests {
         assert_eq!((left.in_flight(), right.in_flight()), (0, 0));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn calls_end_by_time_by_limit_and_by_close() {
         let (left, right, task) = pair(Limits { calls: 1, served: 1 });
         assert_eq!(left.request(b"silent".to_vec(), SECOND).await, Err(CallError::TimedOut));
