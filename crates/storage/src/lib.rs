@@ -1,1 +1,91 @@
+//! Where the service center keeps its data.
+//!
+//! * [`queue::Queue`]: the lanes. An accepted write is durable here before anybody hears of it.
+//! * [`store::Store`]: the shards. Writes only by [`store::Store::apply`], one lane's batch in one transaction; reads
+//!   only from slaves, each with the position its snapshot shows.
+//! * [`cache::Cache`]: what the slaves show, kept in step by position.
+//!
+//! Rules of the business are not here: an applier hands its `decide` in, a pure function from a [`working_set::WorkingSet`]
+//! and a message to the rows to be written.
+pub mod cache;
+pub mod message;
+pub mod queue;
+pub mod rows;
+mod sqlite;
+pub mod store;
+pub mod working_set;
 
+/// Why a store, a lane or a cache did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The database refused or failed. Nothing of the call was done.
+    #[error("database failed while {doing}")]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// The database's own error.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// No space is left, or a quota is reached. Nothing of the call was done; it can be tried again.
+    #[error("no space left in the database's file system")]
+    Full,
+    /// The lane has another applier by now, or is not where the caller thought: the caller stops.
+    #[error("lane {lane} is not at {expected} under epoch {epoch} any more")]
+    Replaced {
+        /// Which lane.
+        lane: protocol::LaneId,
+        /// Under which epoch the caller wrote.
+        epoch: u64,
+        /// Where the caller thought it was.
+        expected: u64,
+    },
+    /// A stored value that this program cannot read.
+    #[error("stored {what} cannot be read: {why}")]
+    Corrupt {
+        /// Which kind of value.
+        what: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// The database is of a newer version than this program.
+    #[error(
+        "the data folder is of schema version {found}, this program knows up to {known}: use a newer program"
+    )]
+    Newer {
+        /// Version found.
+        found: i64,
+        /// Newest version known.
+        known: i64,
+    },
+    /// The store is shutting down, or its thread has died.
+    #[error("the store is closed")]
+    Closed,
+    /// The data folder cannot be used.
+    #[error("cannot use data folder {path}")]
+    Folder {
+        /// Which folder.
+        path: std::path::PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The folder was made for another number of shards or lanes.
+    #[error("the data folder holds {found}, the configuration says {configured}")]
+    Shape {
+        /// What the folder holds.
+        found: String,
+        /// What the configuration says.
+        configured: String,
+    },
+}
+
+impl StorageError {
+    /// Names a database error by what was being done, and knows a full disk when it sees one.
+    fn database(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StorageError {
+        move |source| match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => StorageError::Full,
+            _ => StorageError::Database { doing, source },
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The rows of the business, as values. A row's tables and columns are in the store's schema.
+use domain::{
+    billing::BillLine,
+    calendar::Month,
+    ledger::Posting,
+    money::{Fen, Wh},
+    tariff::TariffId,
+};
+use jiff::civil::Date;
+use protocol::{
+    AccountId, BillId, ChallengeId, CustomerId, PaymentId, PushId, SessionId,
+    bounds::Phone,
+    catalogue::replies::BillPart,
+    push::{CodePurpose, PushBody},
+};
+use serde::{Deserialize, Serialize};
+
+/// A supply contract and its premise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Account {
+    /// 用电户号.
+    pub id: AccountId,
+    /// The holder's name.
+    pub holder: String,
+    /// The registered phone.
+    pub phone: Option<Phone>,
+    /// Where the power goes.
+    pub address: String,
+    /// GB/T 2260 code of its district.
+    pub division: String,
+    /// What it is billed by.
+    pub tariff: TariffId,
+    /// Whether its tiers are those of a large household.
+    pub large_household: bool,
+    /// The first month of supply.
+    pub opened: Month,
+    /// Money to the customer's credit.
+    pub credit_fen: Fen,
+    /// Wrong proofs shown since [`Account::proof_window_ms`].
+    pub wrong_proofs: u32,
+    /// When counting of wrong proofs began, Unix ms.
+    pub proof_window_ms: u64,
+}
+
+/// A bill's head: everything but its lines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BillHead {
+    /// Whose, and for which month.
+    pub id: BillId,
+    /// What it was billed by.
+    pub tariff: TariffId,
+    /// Which version of the tariff.
+    pub tariff_from: Date,
+    /// The energy.
+    pub energy_wh: Wh,
+    /// The amount.
+    pub amount_fen: Fen,
+    /// What has been paid.
+    pub paid_fen: Fen,
+    /// When it was issued.
+    pub issued_on: Date,
+    /// Until when it is to be paid.
+    pub due_on: Date,
+}
+
+impl BillHead {
+    /// What is still to be paid.
+    pub fn open_fen(&self) -> Fen {
+        self.amount_fen - self.paid_fen
+    }
+}
+
+/// What a bill was computed from and into, stored packed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BillDetail {
+    /// Its lines.
+    pub lines: Vec<BillLine>,
+    /// Use in the tier period before it.
+    pub used_before_wh: Wh,
+    /// The tiers' upper limits that held.
+    pub tier_limits_wh: Vec<Wh>,
+}
+
+/// A verified way to recognise somebody.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// `phone:19900000001`.
+    pub identity: String,
+    /// Who it is, once verified.
+    pub customer: Option<CustomerId>,
+    /// When the last code was sent, Unix ms.
+    pub last_code_ms: u64,
+    /// Codes sent since [`Identity::code_window_ms`].
+    pub codes: u32,
+    /// When counting of codes began, Unix ms.
+    pub code_window_ms: u64,
+}
+
+/// A one-time code that was sent. The code itself is not stored: it is a keyed hash of the challenge's id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Challenge {
+    /// Its id.
+    pub id: ChallengeId,
+    /// To which phone.
+    pub phone: Phone,
+    /// What it is for.
+    pub purpose: CodePurpose,
+    /// Which account, where it is about one.
+    pub account: Option<AccountId>,
+    /// Until when it is good, Unix ms.
+    pub expires_ms: u64,
+    /// Wrong codes so far.
+    pub attempts: u32,
+    /// Whether it has been used.
+    pub used: bool,
+}
+
+/// A log-in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Who.
+    pub customer: CustomerId,
+    /// Counts refreshes.
+    pub generation: u32,
+    /// Until when it can be refreshed, Unix ms.
+    pub expires_ms: u64,
+    /// Whether it has been ended.
+    pub ended: bool,
+}
+
+/// A person or company, and the accounts they have bound.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Customer {
+    /// Accounts and since when, Unix ms, in the order they were bound.
+    pub accounts: Vec<(AccountId, u64)>,
+}
+
+/// A payment, from the order to the receipt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payment {
+    /// Its id.
+    pub id: PaymentId,
+    /// For which account.
+    pub account: AccountId,
+    /// Who ordered it.
+    pub customer: CustomerId,
+    /// The amount ordered.
+    pub amount_fen: Fen,
+    /// Through which provider.
+    pub provider: String,
+    /// When it was ordered, Unix ms.
+    pub created_ms: u64,
+    /// Until when it can be paid, Unix ms.
+    pub expires_ms: u64,
+    /// Once paid.
+    pub settled: Option<Settled>,
+}
+
+/// What was paid under a payment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Settled {
+    /// In all.
+    pub paid_fen: Fen,
+    /// First paid, Unix ms.
+    pub paid_ms: u64,
+    /// The provider's transaction ids.
+    pub transactions: Vec<String>,
+    /// What it paid of which bills.
+    pub bills: Vec<BillPart>,
+    /// What became credit.
+    pub credit_fen: Fen,
+}
+
+/// One row to be written.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "lives only within one batch")]
+pub enum Put {
+    /// Inserts or replaces an account.
+    Account(Account),
+    /// Binds a customer to an account, in the account's shard.
+    Holder {
+        /// The account.
+        account: AccountId,
+        /// The customer.
+        customer: CustomerId,
+        /// Since when, Unix ms.
+        since_ms: u64,
+    },
+    /// Binds an account to a customer, in the customer's shard.
+    CustomerAccount {
+        /// The customer.
+        customer: CustomerId,
+        /// The account.
+        account: AccountId,
+        /// Since when, Unix ms.
+        since_ms: u64,
+    },
+    /// Issues a bill.
+    Bill(BillHead, BillDetail),
+    /// Notes what has been paid of a bill.
+    BillPaid {
+        /// Which bill.
+        bill: BillId,
+        /// In all so far.
+        paid_fen: Fen,
+    },
+    /// A day's readings, packed.
+    Readings {
+        /// Whose.
+        account: AccountId,
+        /// Which day.
+        date: Date,
+        /// The packed day.
+        packed: Vec<u8>,
+    },
+    /// Inserts or replaces an identity.
+    Identity(Identity),
+    /// Inserts or replaces a challenge.
+    Challenge(Challenge),
+    /// Inserts or replaces a session.
+    Session(Session),
+    /// Inserts or replaces a payment.
+    Payment(Payment),
+    /// Notes a provider's transaction id; unique for ever.
+    ProviderTransaction {
+        /// Which provider.
+        provider: String,
+        /// Its id there.
+        transaction: String,
+        /// Which payment it settled.
+        payment: PaymentId,
+    },
+    /// Appends a posting to the ledger.
+    Posting {
+        /// When, Unix ms.
+        at_ms: u64,
+        /// What it is about, for a person: `bill 330…-2026-01`.
+        text: String,
+        /// The posting; its entries sum to zero.
+        posting: Posting,
+    },
+    /// Queues a push.
+    Push {
+        /// Its id.
+        id: PushId,
+        /// What is to be sent.
+        body: PushBody,
+    },
+    /// The push's delivery has ended: it is forgotten but for how.
+    PushDone {
+        /// Which push.
+        id: PushId,
+        /// Whether it was delivered.
+        delivered: bool,
+    },
+}
+
+/// Something whose views a cache may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Entity {
+    /// An account with its bills, readings, payments, holders.
+    Account(AccountId),
+    /// A customer with its bound accounts.
+    Customer(CustomerId),
+    /// A session.
+    Session(SessionId),
+    /// A payment.
+    Payment(PaymentId),
+}
+
+impl Entity {
+    /// Where it lives.
+    pub fn bucket(self) -> protocol::Bucket {
+        match self {
+            Entity::Account(id) => id.bucket(),
+            Entity::Customer(id) => id.bucket(),
+            Entity::Session(id) => id.bucket(),
+            Entity::Payment(id) => id.bucket(),
+        }
+    }
+}
+
+impl Put {
+    /// What changes for readers by this row.
+    pub fn changes(&self) -> Option<Entity> {
+        match self {
+            Put::Account(account) => Some(Entity::Account(account.id)),
+            Put::Holder { account, .. } | Put::Readings { account, .. } => Some(Entity::Account(*account)),
+            Put::CustomerAccount { customer, .. } => Some(Entity::Customer(*customer)),
+            Put::Bill(head, _) => Some(Entity::Account(head.id.account)),
+            Put::BillPaid { bill, .. } => Some(Entity::Account(bill.account)),
+            Put::Session(session) => Some(Entity::Session(session.id)),
+            Put::Payment(payment) => Some(Entity::Payment(payment.id)),
+            Put::Identity(_)
+            | Put::Challenge(_)
+            | Put::ProviderTransaction { .. }
+            | Put::Posting { .. }
+            | Put::Push { .. }
+            | Put::PushDone { .. } => None,
+        }
+    }
+}

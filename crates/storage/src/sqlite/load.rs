@@ -1,0 +1,303 @@
+//! Reads rows into a working set, and the readers' rows.
+use protocol::{AccountId, BillId, ChallengeId, CustomerId, PaymentId, SessionId, catalogue::phone_identity};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::values::{bits, corrupt, date_from, id_from, month_from, parse, unpack};
+use crate::{
+    StorageError,
+    rows::{Account, BillHead, Challenge, Customer, Identity, Payment, Session},
+    working_set::{AccountState, Key, WorkingSet},
+};
+
+type Result<T> = std::result::Result<T, StorageError>;
+
+/// Loads what `key` asks for.
+pub(crate) fn load(c: &Connection, key: &Key, into: &mut WorkingSet) -> Result<()> {
+    match key {
+        Key::Account(id) => into.fill_account(*id, account_state(c, *id)?),
+        Key::Bills(id) => {
+            let mut bills = bills(c, *id, i64::MAX, u32::MAX)?;
+            bills.reverse();
+            into.fill_bills(*id, Some(bills));
+        }
+        Key::Identity(identity) => into.fill_identity(identity.clone(), self::identity(c, identity)?),
+        Key::Challenge(id) => into.fill_challenge(*id, challenge(c, *id)?),
+        Key::Session(id) => into.fill_session(*id, session(c, *id)?),
+        Key::Customer(id) => into.fill_customer(*id, Some(customer(c, *id)?)),
+        Key::Payment(id) => into.fill_payment(*id, payment(c, *id)?),
+        Key::ProviderTransaction(provider, transaction) => {
+            let found = provider_transaction(c, provider, transaction)?;
+            into.fill_transaction((provider.clone(), transaction.clone()), found);
+        }
+    }
+    Ok(())
+}
+
+/// Runs a query for at most one row.
+fn one<T>(
+    c: &Connection,
+    doing: &'static str,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<Result<T>>,
+) -> Result<Option<T>> {
+    let query = || c.prepare_cached(sql)?.query_row(params, read).optional();
+    query().map_err(StorageError::database(doing))?.transpose()
+}
+
+/// Runs a query for many rows.
+pub(super) fn many<T>(
+    c: &Connection,
+    doing: &'static str,
+    sql: &str,
+    params: impl rusqlite::Params,
+    mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<Result<T>>,
+) -> Result<Vec<T>> {
+    let query = || {
+        let mut statement = c.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(read(row)?);
+        }
+        Ok(found)
+    };
+    query().map_err(StorageError::database(doing))?.into_iter().collect()
+}
+
+pub(crate) fn account(c: &Connection, id: AccountId) -> Result<Option<Account>> {
+    one(
+        c,
+        "reading an account",
+        "SELECT holder, phone, address, division, tariff, large_household, opened, credit_fen, wrong_proofs, proof_window_ms
+         FROM account WHERE id = ?1",
+        [id.number() as i64],
+        |row| {
+            let phone: Option<String> = row.get(1)?;
+            let (tariff, opened): (String, i64) = (row.get(4)?, row.get(6)?);
+            let rest = Account {
+                id,
+                holder: row.get(0)?,
+                phone: None,
+                address: row.get(2)?,
+                division: row.get(3)?,
+                tariff: match parse("tariff id", &tariff) {
+                    Ok(tariff) => tariff,
+                    Err(e) => return Ok(Err(e)),
+                },
+                large_household: row.get(5)?,
+                opened: match month_from(opened) {
+                    Ok(opened) => opened,
+                    Err(e) => return Ok(Err(e)),
+                },
+                credit_fen: domain::money::Fen(row.get(7)?),
+                wrong_proofs: row.get(8)?,
+                proof_window_ms: row.get::<_, i64>(9)? as u64,
+            };
+            Ok(phone.map(|p| parse("phone", &p)).transpose().map(|phone| Account { phone, ..rest }))
+        },
+    )
+}
+
+const BILL: &str = "month, tariff, tariff_from, energy_wh, amount_fen, paid_fen, issued_on, due_on";
+
+pub(super) fn bill_head(account: AccountId, row: &Row<'_>) -> rusqlite::Result<Result<BillHead>> {
+    let (month, tariff, from): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let (energy, amount, paid): (i64, i64, i64) = (row.get(3)?, row.get(4)?, row.get(5)?);
+    let (issued, due): (i64, i64) = (row.get(6)?, row.get(7)?);
+    Ok((|| {
+        Ok(BillHead {
+            id: BillId { account, month: month_from(month)? },
+            tariff: parse("tariff id", &tariff)?,
+            tariff_from: date_from(from)?,
+            energy_wh: domain::money::Wh(energy),
+            amount_fen: domain::money::Fen(amount),
+            paid_fen: domain::money::Fen(paid),
+            issued_on: date_from(issued)?,
+            due_on: date_from(due)?,
+        })
+    })())
+}
+
+/// Bills before a month (as a number), newest first.
+pub(super) fn bills(c: &Connection, account: AccountId, before: i64, limit: u32) -> Result<Vec<BillHead>> {
+    many(
+        c,
+        "reading bills",
+        &format!("SELECT {BILL} FROM bill WHERE account = ?1 AND month < ?2 ORDER BY month DESC LIMIT ?3"),
+        params![account.number() as i64, before, limit],
+        |row| bill_head(account, row),
+    )
+}
+
+pub(super) fn open_bills(c: &Connection, account: AccountId) -> Result<Vec<BillHead>> {
+    many(
+        c,
+        "reading open bills",
+        &format!("SELECT {BILL} FROM bill WHERE account = ?1 AND paid_fen < amount_fen ORDER BY month"),
+        [account.number() as i64],
+        |row| bill_head(account, row),
+    )
+}
+
+pub(super) fn bill_with_detail(c: &Connection, id: BillId) -> Result<Option<(BillHead, Vec<u8>)>> {
+    one(
+        c,
+        "reading a bill",
+        &format!("SELECT {BILL}, detail FROM bill WHERE account = ?1 AND month = ?2"),
+        params![id.account.number() as i64, super::values::month_number(id.month)],
+        |row| {
+            let detail: Vec<u8> = row.get(8)?;
+            Ok(bill_head(id.account, row)?.map(|head| (head, detail)))
+        },
+    )
+}
+
+pub(crate) fn holders(c: &Connection, account: AccountId) -> Result<Vec<CustomerId>> {
+    many(
+        c,
+        "reading holders",
+        "SELECT customer FROM holder WHERE account = ?1 ORDER BY since_ms",
+        [account.number() as i64],
+        |row| Ok(id_from(row.get_ref(0)?.as_blob()?).map(CustomerId::from_bits)),
+    )
+}
+
+fn account_state(c: &Connection, id: AccountId) -> Result<Option<AccountState>> {
+    let Some(account) = account(c, id)? else { return Ok(None) };
+    let latest_bill = bills(c, id, i64::MAX, 1)?.pop();
+    Ok(Some(AccountState { account, holders: holders(c, id)?, open_bills: open_bills(c, id)?, latest_bill }))
+}
+
+fn identity(c: &Connection, identity: &str) -> Result<Option<Identity>> {
+    one(
+        c,
+        "reading an identity",
+        "SELECT customer, last_code_ms, codes, code_window_ms FROM identity WHERE identity = ?1",
+        [identity],
+        |row| {
+            let customer = match row.get_ref(0)?.as_blob_or_null()?.map(id_from).transpose() {
+                Ok(customer) => customer.map(CustomerId::from_bits),
+                Err(e) => return Ok(Err(e)),
+            };
+            Ok(Ok(Identity {
+                identity: identity.to_owned(),
+                customer,
+                last_code_ms: row.get::<_, i64>(1)? as u64,
+                codes: row.get(2)?,
+                code_window_ms: row.get::<_, i64>(3)? as u64,
+            }))
+        },
+    )
+}
+
+/// The customer that a phone number is, if it has been verified.
+pub(crate) fn customer_of_phone(
+    c: &Connection,
+    phone: &protocol::bounds::Phone,
+) -> Result<Option<CustomerId>> {
+    Ok(identity(c, &phone_identity(phone))?.and_then(|identity| identity.customer))
+}
+
+fn challenge(c: &Connection, id: ChallengeId) -> Result<Option<Challenge>> {
+    one(
+        c,
+        "reading a challenge",
+        "SELECT phone, purpose, account, expires_ms, attempts, used FROM challenge WHERE id = ?1",
+        [bits(id.bits())],
+        |row| {
+            let (phone, purpose): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let (account, expires): (Option<i64>, i64) = (row.get(2)?, row.get(3)?);
+            let (attempts, used): (u32, bool) = (row.get(4)?, row.get(5)?);
+            Ok((|| {
+                Ok(Challenge {
+                    id,
+                    phone: parse("phone", &phone)?,
+                    purpose: unpack("code purpose", &purpose)?,
+                    account: account.map(account_from).transpose()?,
+                    expires_ms: expires as u64,
+                    attempts,
+                    used,
+                })
+            })())
+        },
+    )
+}
+
+pub(super) fn account_from(number: i64) -> Result<AccountId> {
+    AccountId::from_number(number as u64).map_err(|e| corrupt("account number", e.to_string()))
+}
+
+pub(crate) fn session(c: &Connection, id: SessionId) -> Result<Option<Session>> {
+    one(
+        c,
+        "reading a session",
+        "SELECT customer, generation, expires_ms, ended FROM session WHERE id = ?1",
+        [bits(id.bits())],
+        |row| {
+            let customer = id_from(row.get_ref(0)?.as_blob()?);
+            let (generation, expires, ended): (u32, i64, bool) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok(customer.map(|customer| Session {
+                id,
+                customer: CustomerId::from_bits(customer),
+                generation,
+                expires_ms: expires as u64,
+                ended,
+            }))
+        },
+    )
+}
+
+pub(crate) fn customer(c: &Connection, id: CustomerId) -> Result<Customer> {
+    let accounts = many(
+        c,
+        "reading a customer's accounts",
+        "SELECT account, since_ms FROM customer_account WHERE customer = ?1 ORDER BY since_ms, account LIMIT 64",
+        [bits(id.bits())],
+        |row| {
+            let (account, since): (i64, i64) = (row.get(0)?, row.get(1)?);
+            Ok(account_from(account).map(|account| (account, since as u64)))
+        },
+    )?;
+    Ok(Customer { accounts })
+}
+
+const PAYMENT: &str = "id, account, customer, amount_fen, provider, created_ms, expires_ms, settled";
+
+fn payment_row(row: &Row<'_>) -> rusqlite::Result<Result<Payment>> {
+    let (id, customer) = (id_from(row.get_ref(0)?.as_blob()?), id_from(row.get_ref(2)?.as_blob()?));
+    let (account, amount, provider): (i64, i64, String) = (row.get(1)?, row.get(3)?, row.get(4)?);
+    let (created, expires, settled): (i64, i64, Option<Vec<u8>>) = (row.get(5)?, row.get(6)?, row.get(7)?);
+    Ok((|| {
+        Ok(Payment {
+            id: PaymentId::from_bits(id?),
+            account: account_from(account)?,
+            customer: CustomerId::from_bits(customer?),
+            amount_fen: domain::money::Fen(amount),
+            provider,
+            created_ms: created as u64,
+            expires_ms: expires as u64,
+            settled: settled.map(|bytes| unpack("payment", &bytes)).transpose()?,
+        })
+    })())
+}
+
+pub(crate) fn payment(c: &Connection, id: PaymentId) -> Result<Option<Payment>> {
+    let sql = format!("SELECT {PAYMENT} FROM payment WHERE id = ?1");
+    one(c, "reading a payment", &sql, [bits(id.bits())], payment_row)
+}
+
+pub(crate) fn payments(c: &Connection, account: AccountId, limit: u32) -> Result<Vec<Payment>> {
+    let sql = format!("SELECT {PAYMENT} FROM payment WHERE account = ?1 ORDER BY created_ms DESC LIMIT ?2");
+    many(c, "reading payments", &sql, params![account.number() as i64, limit], payment_row)
+}
+
+fn provider_transaction(c: &Connection, provider: &str, transaction: &str) -> Result<Option<PaymentId>> {
+    one(
+        c,
+        "reading a provider's transaction",
+        "SELECT payment FROM provider_transaction WHERE provider = ?1 AND transaction_id = ?2",
+        [provider, transaction],
+        |row| Ok(id_from(row.get_ref(0)?.as_blob()?).map(PaymentId::from_bits)),
+    )
+}

@@ -1,0 +1,136 @@
+//! Writes rows.
+use rusqlite::{Connection, params};
+
+use super::values::{bits, date_number, month_number, pack};
+use crate::{StorageError, rows::Put};
+
+/// Writes one row. `at_ms` is when the operation that writes it was accepted.
+pub(crate) fn save(c: &Connection, put: &Put, at_ms: u64) -> Result<(), StorageError> {
+    write(c, put, at_ms).map_err(StorageError::database("writing a row"))
+}
+
+fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
+    let run = |sql: &str, params: &[&dyn rusqlite::ToSql]| c.prepare_cached(sql)?.execute(params).map(drop);
+    match put {
+        Put::Account(a) => run(
+            "INSERT OR REPLACE INTO account VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            params![
+                a.id.number() as i64,
+                a.holder,
+                a.phone.as_ref().map(|p| p.as_str()),
+                a.address,
+                a.division,
+                a.tariff.as_str(),
+                a.large_household,
+                month_number(a.opened),
+                a.credit_fen.0,
+                a.wrong_proofs,
+                a.proof_window_ms as i64
+            ],
+        ),
+        Put::Holder { account, customer, since_ms } => run(
+            "INSERT OR IGNORE INTO holder VALUES (?1, ?2, ?3)",
+            params![account.number() as i64, bits(customer.bits()), *since_ms as i64],
+        ),
+        Put::CustomerAccount { customer, account, since_ms } => run(
+            "INSERT OR IGNORE INTO customer_account VALUES (?1, ?2, ?3)",
+            params![bits(customer.bits()), account.number() as i64, *since_ms as i64],
+        ),
+        Put::Bill(head, detail) => run(
+            "INSERT OR REPLACE INTO bill VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                head.id.account.number() as i64,
+                month_number(head.id.month),
+                head.tariff.as_str(),
+                date_number(head.tariff_from),
+                head.energy_wh.0,
+                head.amount_fen.0,
+                head.paid_fen.0,
+                date_number(head.issued_on),
+                date_number(head.due_on),
+                pack(detail)
+            ],
+        ),
+        Put::BillPaid { bill, paid_fen } => run(
+            "UPDATE bill SET paid_fen = ?3 WHERE account = ?1 AND month = ?2",
+            params![bill.account.number() as i64, month_number(bill.month), paid_fen.0],
+        ),
+        Put::Readings { account, date, packed } => run(
+            "INSERT OR REPLACE INTO readings VALUES (?1, ?2, ?3)",
+            params![account.number() as i64, date_number(*date), packed],
+        ),
+        Put::Identity(i) => run(
+            "INSERT OR REPLACE INTO identity VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                i.identity,
+                i.customer.map(|c| bits(c.bits())),
+                i.last_code_ms as i64,
+                i.codes,
+                i.code_window_ms as i64
+            ],
+        ),
+        Put::Challenge(ch) => run(
+            "INSERT OR REPLACE INTO challenge VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                bits(ch.id.bits()),
+                ch.phone.as_str(),
+                pack(&ch.purpose),
+                ch.account.map(|a| a.number() as i64),
+                ch.expires_ms as i64,
+                ch.attempts,
+                ch.used
+            ],
+        ),
+        Put::Session(s) => run(
+            "INSERT OR REPLACE INTO session VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![bits(s.id.bits()), bits(s.customer.bits()), s.generation, s.expires_ms as i64, s.ended],
+        ),
+        Put::Payment(p) => run(
+            "INSERT OR REPLACE INTO payment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                bits(p.id.bits()),
+                p.account.number() as i64,
+                bits(p.customer.bits()),
+                p.amount_fen.0,
+                p.provider,
+                p.created_ms as i64,
+                p.expires_ms as i64,
+                p.settled.as_ref().map(pack)
+            ],
+        ),
+        // No OR REPLACE: should two rules ever race for one transaction id, the database refuses the second.
+        Put::ProviderTransaction { provider, transaction, payment } => run(
+            "INSERT INTO provider_transaction VALUES (?1, ?2, ?3)",
+            params![provider, transaction, bits(payment.bits())],
+        ),
+        Put::Posting { at_ms, text, posting } => {
+            let kind = format!("{:?}", posting.kind());
+            run(
+                "INSERT INTO posting (at_ms, kind, about) VALUES (?1, ?2, ?3)",
+                params![*at_ms as i64, kind, text],
+            )?;
+            let id = c.last_insert_rowid();
+            for (n, entry) in posting.entries().iter().enumerate() {
+                run(
+                    "INSERT INTO ledger_entry VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![
+                        id,
+                        n as i64,
+                        entry.ledger_account.code(),
+                        entry.ledger_account.account().map(|a| a as i64),
+                        entry.amount_fen.0
+                    ],
+                )?;
+            }
+            Ok(())
+        }
+        Put::Push { id, body } => run(
+            "INSERT OR IGNORE INTO push VALUES (?1, 'waiting', ?2, ?3)",
+            params![bits(id.bits()), accepted_ms as i64, pack(body)],
+        ),
+        Put::PushDone { id, delivered } => run(
+            "UPDATE push SET state = ?2, body = x'' WHERE id = ?1",
+            params![bits(id.bits()), if *delivered { "delivered" } else { "failed" }],
+        ),
+    }
+}

@@ -1,0 +1,401 @@
+//! The one thread that writes a shard: takes what waits, does it in one transaction, commits once, answers all.
+//!
+//! Durable steps, and what a death around them means: before the commit nothing of the round has happened and nobody
+//! was answered; after it all of it has, and who was not answered asks again under the same operation id.
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use protocol::{LaneId, OperationId, PushId, ShardId};
+use rusqlite::{Connection, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    load, reads, save,
+    values::{bits, pack},
+};
+use crate::{
+    StorageError,
+    message::{Child, Decision, Ended, LaneMessage, NewMessage, Origin, body_digest},
+    queue::Recent,
+    rows::Put,
+    store::{Applied, Batch, Decide},
+    working_set::WorkingSet,
+};
+
+type Result<T> = std::result::Result<T, StorageError>;
+type Done<T> = oneshot::Sender<Result<T>>;
+
+/// Work for the writer.
+pub(crate) enum Command {
+    /// Puts messages at the end of a lane; answers the first one's sequence.
+    Append { lane: LaneId, messages: Vec<NewMessage>, done: Done<u64> },
+    /// Applies a batch.
+    Apply { batch: Batch, rules: Arc<dyn Decide>, done: Done<Applied> },
+    /// Writes rows that no lane orders: a first filling, before anything is served.
+    Fill { puts: Vec<Put>, done: Done<()> },
+    /// Outbox rows that are in their lanes.
+    OutboxSent { ids: Vec<i64>, done: Done<()> },
+    /// Pushes that the edge has on its disk.
+    PushHandedOver { ids: Vec<PushId>, done: Done<()> },
+    /// Forgets what is older than its keeping time.
+    Prune { messages_before_ms: u64, operations_before_ms: u64, done: Done<u64> },
+}
+
+/// The most commands of one transaction.
+const ROUND: usize = 512;
+/// How many commands may wait.
+pub(crate) const WAITING: usize = 4096;
+
+/// What the writer tells the rest of the node after each commit.
+pub(crate) struct Hooks {
+    /// Recent messages and the lanes' ends.
+    pub(crate) recent: HashMap<LaneId, Arc<Recent>>,
+}
+
+/// The writer's state.
+pub(crate) struct Writer {
+    pub(crate) shard: ShardId,
+    pub(crate) connection: Connection,
+    pub(crate) hooks: Hooks,
+    pub(crate) tails: HashMap<LaneId, u64>,
+}
+
+/// A command that was carried out in the open transaction; called with how the commit ended.
+type Answer = Box<dyn FnOnce(std::result::Result<(), &StorageError>, &Hooks)>;
+
+impl Writer {
+    /// Works until every sender is gone.
+    pub(crate) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut round = Vec::with_capacity(ROUND);
+        while let Some(first) = commands.blocking_recv() {
+            round.push(first);
+            while round.len() < ROUND
+                && let Ok(next) = commands.try_recv()
+            {
+                round.push(next);
+            }
+            self.round(round.drain(..));
+        }
+        // A clean end leaves one file: the WAL is folded into it.
+        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+            tracing::warn!(shard = self.shard.0, %error, "could not fold the write-ahead log");
+        }
+    }
+
+    fn round(&mut self, commands: impl Iterator<Item = Command>) {
+        let tails_before = self.tails.clone();
+        let began = self.connection.execute_batch("BEGIN IMMEDIATE");
+        let answers: Vec<Answer> = commands.map(|command| self.execute(command)).collect();
+        let committed = began
+            .and_then(|()| self.connection.execute_batch("COMMIT"))
+            .map_err(StorageError::database("committing"));
+        if let Err(error) = &committed {
+            tracing::error!(shard = self.shard.0, %error, source = ?std::error::Error::source(error), "commit failed");
+            // COMMIT may leave the transaction open (disk full) or have closed it already.
+            if !self.connection.is_autocommit() {
+                let _ = self.connection.execute_batch("ROLLBACK");
+            }
+            self.tails = tails_before;
+        }
+        metrics::histogram!("store_round_commands").record(answers.len() as f64);
+        for answer in answers {
+            answer(committed.as_ref().map(|_| ()), &self.hooks);
+        }
+    }
+
+    fn execute(&mut self, command: Command) -> Answer {
+        match command {
+            Command::Append { lane, messages, done } => {
+                let first = self.tails.get(&lane).copied().unwrap_or(0) + 1;
+                let result = self.whole(|c| append(c, lane, first, &messages));
+                if result.is_ok() {
+                    self.tails.insert(lane, first + messages.len() as u64 - 1);
+                }
+                Box::new(move |committed, hooks| {
+                    if committed.is_ok()
+                        && result.is_ok()
+                        && let Some(recent) = hooks.recent.get(&lane)
+                    {
+                        recent.push(first, messages);
+                    }
+                    answer(done, result.map(|()| first), committed);
+                })
+            }
+            Command::Apply { batch, rules, done } => {
+                let result = self.whole(|c| apply(c, &batch, &*rules));
+                Box::new(move |committed, _| answer(done, result, committed))
+            }
+            Command::Fill { puts, done } => {
+                let result = self.whole(|c| puts.iter().try_for_each(|put| save::save(c, put, 0)));
+                Box::new(move |committed, _| answer(done, result, committed))
+            }
+            Command::OutboxSent { ids, done } => {
+                let result = self.whole(|c| {
+                    let mut delete = c.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
+                    ids.iter().try_for_each(|id| delete.execute([id]).map(drop))
+                });
+                Box::new(move |committed, _| answer(done, result, committed))
+            }
+            Command::PushHandedOver { ids, done } => {
+                let result = self.whole(|c| {
+                    let mut update = c.prepare_cached(
+                        "UPDATE push SET state = 'handed over', body = x'' WHERE id = ?1 AND state = 'waiting'",
+                    )?;
+                    ids.iter().try_for_each(|id| update.execute([bits(id.bits())]).map(drop))
+                });
+                Box::new(move |committed, _| answer(done, result, committed))
+            }
+            Command::Prune { messages_before_ms, operations_before_ms, done } => {
+                let result = self.whole(|c| prune(c, messages_before_ms, operations_before_ms));
+                Box::new(move |committed, _| answer(done, result, committed))
+            }
+        }
+    }
+
+    /// Does all of something or nothing of it, whatever else is in the round.
+    fn whole<T, E: Into<Failure>>(
+        &self,
+        work: impl FnOnce(&Connection) -> std::result::Result<T, E>,
+    ) -> Result<T> {
+        let c = &self.connection;
+        let savepoint = |sql| c.prepare_cached(sql)?.execute([]).map(drop);
+        savepoint("SAVEPOINT command").map_err(StorageError::database("beginning"))?;
+        let result = work(c).map_err(|e| e.into().0);
+        if result.is_err() {
+            savepoint("ROLLBACK TO command").map_err(StorageError::database("rolling back"))?;
+        }
+        savepoint("RELEASE command").map_err(StorageError::database("ending"))?;
+        result
+    }
+}
+
+/// Either kind of error a piece of work may end with.
+struct Failure(StorageError);
+
+impl From<StorageError> for Failure {
+    fn from(e: StorageError) -> Self {
+        Failure(e)
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(e: rusqlite::Error) -> Self {
+        Failure(StorageError::database("writing")(e))
+    }
+}
+
+fn answer<T>(done: Done<T>, result: Result<T>, committed: std::result::Result<(), &StorageError>) {
+    let result = match (result, committed) {
+        (Ok(_), Err(StorageError::Full)) => Err(StorageError::Full),
+        (Ok(_), Err(e)) => Err(StorageError::Corrupt { what: "commit", why: e.to_string() }),
+        (result, _) => result,
+    };
+    // Nobody waits any more: the answer is in the data.
+    let _ = done.send(result);
+}
+
+fn append(c: &Connection, lane: LaneId, first: u64, messages: &[NewMessage]) -> rusqlite::Result<()> {
+    let mut insert = c.prepare_cached("INSERT INTO lane_message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+    for (sequence, m) in (first..).zip(messages) {
+        insert.execute(params![
+            lane.0,
+            sequence as i64,
+            bits(m.operation.bits()),
+            m.code,
+            m.version,
+            m.body,
+            pack(&m.origin),
+            m.origin.accepted_ms as i64
+        ])?;
+    }
+    Ok(())
+}
+
+fn apply(c: &Connection, batch: &Batch, rules: &dyn Decide) -> Result<Applied> {
+    let last = batch.after + batch.messages.len() as u64;
+    let moved = c
+        .prepare_cached(
+            "UPDATE lane SET applied = ?1 WHERE id = ?2 AND epoch = ?3 AND generation = ?4 AND applied = ?5",
+        )
+        .and_then(|mut s| {
+            s.execute(params![
+                last as i64,
+                batch.lane.0,
+                batch.epoch as i64,
+                batch.generation,
+                batch.after as i64
+            ])
+        })
+        .map_err(StorageError::database("moving a lane on"))?;
+    if moved == 0 {
+        return Err(StorageError::Replaced { lane: batch.lane, epoch: batch.epoch, expected: batch.after });
+    }
+    let mut applied = Applied { sequence: last, ..Applied::default() };
+    let mut rows = WorkingSet::default();
+    for (sequence, message) in (batch.after + 1..).zip(&batch.messages) {
+        if message.sequence != sequence {
+            return Err(super::values::corrupt(
+                "lane",
+                format!("{} where {sequence} was due", message.sequence),
+            ));
+        }
+        apply_one(c, batch, message, rules, &mut rows, &mut applied)?;
+    }
+    Ok(applied)
+}
+
+/// Applies one operation of a batch, unless it has been applied before.
+fn apply_one(
+    c: &Connection,
+    batch: &Batch,
+    at: &LaneMessage,
+    rules: &dyn Decide,
+    rows: &mut WorkingSet,
+    applied: &mut Applied,
+) -> Result<()> {
+    let message = &at.message;
+    let digest = body_digest(message.code, message.version, &message.body);
+    if let Some(known) = reads::operation_digest(c, message.operation)? {
+        // The same request again, or another under its id: its sender compares digests and is told.
+        applied.repeated += 1;
+        if known != digest {
+            tracing::info!(operation = %message.operation, "another body under a known operation id: no effect");
+        }
+        return Ok(());
+    }
+    let ended = match decide(c, message, rules, rows)? {
+        Ok(decision) => match save_decision(c, batch, at, &decision)? {
+            Ok(children) => {
+                decision.puts.iter().for_each(|put| rows.absorb(put));
+                applied.children |= !children.is_empty();
+                applied.pushes |= decision.puts.iter().any(|put| matches!(put, Put::Push { .. }));
+                let ended = match decision.result {
+                    Ok(reply) => Ended::Applied(reply),
+                    Err(problem) => Ended::Rejected(problem),
+                };
+                return reads::insert_operation(c, at, batch, &digest, &ended, &children);
+            }
+            Err(why) => {
+                // What earlier operations of the batch changed is in the database: it is read again from there.
+                *rows = WorkingSet::default();
+                Ended::Failed(why)
+            }
+        },
+        Err(why) => Ended::Failed(why),
+    };
+    applied.failed += 1;
+    tracing::error!(operation = %message.operation, code = message.code, ?ended, "operation failed for good");
+    reads::insert_operation(c, at, batch, &digest, &ended, &[])
+}
+
+/// Asks the rules, loading what they ask for. The inner error is one that would repeat for ever.
+fn decide(
+    c: &Connection,
+    message: &NewMessage,
+    rules: &dyn Decide,
+    rows: &mut WorkingSet,
+) -> Result<std::result::Result<Decision, String>> {
+    const MOST_KEYS: usize = 256;
+    for _ in 0..MOST_KEYS {
+        match catch_unwind(AssertUnwindSafe(|| rules.decide(rows, message))) {
+            Ok(Ok(decision)) => return Ok(Ok(decision)),
+            Ok(Err(missing)) => load::load(c, &missing.0, rows)?,
+            Err(panic) => {
+                let why = panic.downcast_ref::<String>().map(String::as_str);
+                let why = why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+                return Ok(Err(format!("its rule broke: {why}")));
+            }
+        }
+    }
+    Ok(Err(format!("its rule asked for more than {MOST_KEYS} rows")))
+}
+
+/// Writes what a decision says. The inner error is a rule of the database that it breaks, and would break again.
+fn save_decision(
+    c: &Connection,
+    batch: &Batch,
+    at: &LaneMessage,
+    decision: &Decision,
+) -> Result<std::result::Result<Vec<OperationId>, String>> {
+    let savepoint =
+        |sql| c.prepare_cached(sql).and_then(|mut s| s.execute([])).map_err(StorageError::database("saving"));
+    savepoint("SAVEPOINT operation")?;
+    let write = || {
+        let origin = &at.message.origin;
+        let mut changes = Vec::new();
+        for put in &decision.puts {
+            save::save(c, put, origin.accepted_ms)?;
+            changes.extend(put.changes());
+        }
+        changes.sort_unstable();
+        changes.dedup();
+        reads::insert_changes(c, batch.lane, at.sequence, &changes)?;
+        queue_children(c, at.message.operation, origin, &decision.children)
+    };
+    match write() {
+        Ok(children) => {
+            savepoint("RELEASE operation")?;
+            Ok(Ok(children))
+        }
+        Err(StorageError::Database { doing, source }) if is_rule(&source) => {
+            savepoint("ROLLBACK TO operation")?;
+            savepoint("RELEASE operation")?;
+            Ok(Err(format!("refused by the database while {doing}: {source}")))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn is_rule(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+}
+
+fn queue_children(
+    c: &Connection,
+    parent: OperationId,
+    origin: &Origin,
+    children: &[Child],
+) -> Result<Vec<OperationId>> {
+    let insert = |n: usize, child: &Child| -> rusqlite::Result<OperationId> {
+        let id = parent.child(child.bucket, n as u16);
+        c.prepare_cached(
+            "INSERT INTO outbox (operation, bucket, code, version, body, origin) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            bits(id.bits()),
+            child.bucket.number(),
+            child.code,
+            child.version,
+            child.body,
+            pack(origin)
+        ])?;
+        Ok(id)
+    };
+    let ids: rusqlite::Result<_> = children.iter().enumerate().map(|(n, child)| insert(n, child)).collect();
+    ids.map_err(StorageError::database("queueing what an operation causes"))
+}
+
+/// Forgets messages long applied, with their changes, and old results. A message that is not applied is never forgotten.
+fn prune(c: &Connection, messages_before_ms: u64, operations_before_ms: u64) -> rusqlite::Result<u64> {
+    const MOST: i64 = 5_000;
+    let changes = c.execute(
+        "DELETE FROM change WHERE (lane, sequence) IN (
+            SELECT m.lane, m.sequence FROM lane_message m JOIN lane l ON l.id = m.lane
+            WHERE m.accepted_ms < ?1 AND m.sequence <= l.applied LIMIT ?2)",
+        params![messages_before_ms as i64, MOST],
+    )?;
+    let messages = c.execute(
+        "DELETE FROM lane_message WHERE (lane, sequence) IN (
+            SELECT m.lane, m.sequence FROM lane_message m JOIN lane l ON l.id = m.lane
+            WHERE m.accepted_ms < ?1 AND m.sequence <= l.applied LIMIT ?2)",
+        params![messages_before_ms as i64, MOST],
+    )?;
+    let operations = c.execute(
+        "DELETE FROM operation WHERE id IN (SELECT id FROM operation WHERE accepted_ms < ?1 AND state <> 'failed' LIMIT ?2)",
+        params![operations_before_ms as i64, MOST],
+    )?;
+    Ok((changes + messages + operations) as u64)
+}

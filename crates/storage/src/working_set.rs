@@ -1,0 +1,168 @@
+//! What an applier's rules may look at: the rows of one batch, loaded on demand.
+//!
+//! A rule asks for a row; if it is not loaded yet it gets [`NotLoaded`], passes that on with `?`, and is called again
+//! with the row there. So rules stay pure functions, and a store may fetch the rows of a whole batch in one go.
+use std::collections::HashMap;
+
+use protocol::{AccountId, ChallengeId, CustomerId, PaymentId, SessionId};
+
+use crate::rows::{Account, BillHead, Challenge, Customer, Identity, Payment, Put, Session};
+
+/// What can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// An account, its holders, and its bills that are open.
+    Account(AccountId),
+    /// All bills of an account.
+    Bills(AccountId),
+    /// An identity.
+    Identity(String),
+    /// A challenge.
+    Challenge(ChallengeId),
+    /// A session.
+    Session(SessionId),
+    /// A customer.
+    Customer(CustomerId),
+    /// A payment.
+    Payment(PaymentId),
+    /// A provider's transaction.
+    ProviderTransaction(String, String),
+}
+
+/// The row asked for must be loaded first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotLoaded(pub Key);
+
+/// An account as rules see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccountState {
+    /// The account itself.
+    pub account: Account,
+    /// Who has bound it.
+    pub holders: Vec<CustomerId>,
+    /// Its bills that are not paid, oldest first.
+    pub open_bills: Vec<BillHead>,
+    /// The newest bill.
+    pub latest_bill: Option<BillHead>,
+}
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $table:ident: $key:ty => $row:ty, $ask:ident, $fill:ident, $make:expr;)*) => {
+        /// The rows loaded so far, with what the batch has changed of them.
+        #[derive(Clone, Debug, Default)]
+        pub struct WorkingSet { $($table: HashMap<$key, Option<$row>>,)* }
+
+        impl WorkingSet {
+            $($(#[$doc])*
+            pub fn $ask(&self, key: &$key) -> Result<Option<&$row>, NotLoaded> {
+                let make: fn(&$key) -> Key = $make;
+                self.$table.get(key).map(Option::as_ref).ok_or_else(|| NotLoaded(make(key)))
+            }
+
+            pub(crate) fn $fill(&mut self, key: $key, row: Option<$row>) {
+                self.$table.insert(key, row);
+            }
+            )*
+        }
+    };
+}
+
+tables! {
+    /// An account with its holders and open bills.
+    accounts: AccountId => AccountState, account, fill_account, |k| Key::Account(*k);
+    /// All bills of an account, oldest first.
+    bills: AccountId => Vec<BillHead>, bills, fill_bills, |k| Key::Bills(*k);
+    /// An identity.
+    identities: String => Identity, identity, fill_identity, |k| Key::Identity(k.clone());
+    /// A challenge.
+    challenges: ChallengeId => Challenge, challenge, fill_challenge, |k| Key::Challenge(*k);
+    /// A session.
+    sessions: SessionId => Session, session, fill_session, |k| Key::Session(*k);
+    /// A customer's accounts.
+    customers: CustomerId => Customer, customer, fill_customer, |k| Key::Customer(*k);
+    /// A payment.
+    payments: PaymentId => Payment, payment, fill_payment, |k| Key::Payment(*k);
+    /// Which payment a provider's transaction settled.
+    transactions: (String, String) => PaymentId, transaction, fill_transaction,
+        |k| Key::ProviderTransaction(k.0.clone(), k.1.clone());
+}
+
+impl WorkingSet {
+    /// Takes a row that the batch writes into what later operations of the batch see.
+    pub fn absorb(&mut self, put: &Put) {
+        match put {
+            Put::Account(account) => match self.accounts.get_mut(&account.id) {
+                Some(Some(state)) => state.account = account.clone(),
+                other => {
+                    let fresh = AccountState {
+                        account: account.clone(),
+                        holders: Vec::new(),
+                        open_bills: Vec::new(),
+                        latest_bill: None,
+                    };
+                    if let Some(none) = other {
+                        *none = Some(fresh);
+                    }
+                }
+            },
+            Put::Holder { account, customer, .. } => {
+                if let Some(Some(state)) = self.accounts.get_mut(account)
+                    && !state.holders.contains(customer)
+                {
+                    state.holders.push(*customer);
+                }
+            }
+            Put::CustomerAccount { customer, account, since_ms } => {
+                if let Some(row) = self.customers.get_mut(customer) {
+                    let accounts = &mut row.get_or_insert_default().accounts;
+                    if !accounts.iter().any(|(bound, _)| bound == account) {
+                        accounts.push((*account, *since_ms));
+                    }
+                }
+            }
+            Put::Bill(head, _) => {
+                if let Some(Some(bills)) = self.bills.get_mut(&head.id.account) {
+                    bills.retain(|bill| bill.id != head.id);
+                    bills.push(head.clone());
+                    bills.sort_by_key(|bill| bill.id.month);
+                }
+                if let Some(Some(state)) = self.accounts.get_mut(&head.id.account) {
+                    state.open_bills.retain(|bill| bill.id != head.id);
+                    if head.open_fen().0 > 0 {
+                        state.open_bills.push(head.clone());
+                        state.open_bills.sort_by_key(|bill| bill.id.month);
+                    }
+                    if state.latest_bill.as_ref().is_none_or(|latest| latest.id.month <= head.id.month) {
+                        state.latest_bill = Some(head.clone());
+                    }
+                }
+            }
+            Put::BillPaid { bill, paid_fen } => {
+                if let Some(Some(bills)) = self.bills.get_mut(&bill.account) {
+                    bills.iter_mut().filter(|b| b.id == *bill).for_each(|b| b.paid_fen = *paid_fen);
+                }
+                if let Some(Some(state)) = self.accounts.get_mut(&bill.account) {
+                    state
+                        .open_bills
+                        .iter_mut()
+                        .filter(|b| b.id == *bill)
+                        .for_each(|b| b.paid_fen = *paid_fen);
+                    state.open_bills.retain(|b| b.open_fen().0 > 0);
+                    state
+                        .latest_bill
+                        .iter_mut()
+                        .filter(|b| b.id == *bill)
+                        .for_each(|b| b.paid_fen = *paid_fen);
+                }
+            }
+            Put::Identity(row) => self.fill_identity(row.identity.clone(), Some(row.clone())),
+            Put::Challenge(row) => self.fill_challenge(row.id, Some(row.clone())),
+            Put::Session(row) => self.fill_session(row.id, Some(row.clone())),
+            Put::Payment(row) => self.fill_payment(row.id, Some(row.clone())),
+            Put::ProviderTransaction { provider, transaction, payment } => {
+                self.fill_transaction((provider.clone(), transaction.clone()), Some(*payment));
+            }
+            Put::Readings { .. } | Put::Posting { .. } | Put::Push { .. } | Put::PushDone { .. } => {}
+        }
+    }
+}
