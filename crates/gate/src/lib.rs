@@ -1,1 +1,67 @@
+//! The security isolation device: two processes, `outer` in the extranet and `inner` in the intranet, joined only by a
+//! link that is no network.
+//!
+//! Nothing is passed on as it came. Each half decodes every message against the catalogue, refuses what is not in it,
+//! and writes a new message of its own. What holds always:
+//! - no half opens an IP socket once it serves ([`confine`]);
+//! - a frame that is lost, repeated, reordered, changed or of the wrong direction closes the link ([`link`]);
+//! - nothing durable lives here: a gate may die at any moment, and who asked asks again.
+mod codec;
+mod confine;
+mod counted;
+pub mod inner;
+mod inside;
+pub mod link;
+pub mod outer;
+mod settings;
 
+use std::{io, path::PathBuf, time::Duration};
+
+/// Open requests may take this long to end after the shutdown began.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+/// What has ended is answered at once, but its answer must still be written.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+/// A push that nobody acknowledged within this time is given to another, or left for the center to send again.
+pub const PUSH_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a half of the gate cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// A socket cannot be listened at.
+    #[error(transparent)]
+    Bind(#[from] runtime::unix::BindError),
+    /// The link's secret cannot be read or made.
+    #[error(transparent)]
+    Secret(#[from] runtime::secret::SecretError),
+    /// The metrics recorder cannot be installed.
+    #[error(transparent)]
+    Metrics(#[from] runtime::metrics::MetricsError),
+    /// The process could not give up its right to IP sockets.
+    #[error("cannot confine this process: {0}")]
+    Confine(#[from] ConfineError),
+    /// A setting that cannot be.
+    #[error("{0}")]
+    Settings(&'static str),
+    /// Requests were still open when the time to end them was over.
+    #[error(transparent)]
+    Drain(#[from] runtime::shutdown::DrainTimedOut),
+    /// A socket failed.
+    #[error("socket {}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+pub use confine::ConfineError;
+
+fn default_in_flight() -> u32 {
+    4096
+}
+
+fn yes() -> bool {
+    true
+}

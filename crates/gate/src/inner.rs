@@ -1,0 +1,234 @@
+//! The half in the intranet: checks again what comes over the link, asks a node of the center by a request of its own,
+//! and passes pushes outward.
+use std::{path::PathBuf, sync::Arc};
+
+use protocol::{
+    Code, Outcome, Problem, Reply, ReplyEnvelope, Request, RequestEnvelope, Token, catalogue::replies,
+    envelope::MAX_REPLY_LEN, frame::Half, push::PushBody, wire,
+};
+use runtime::{
+    clock::Deadline,
+    health::Readiness,
+    mux::{CallError, Limits, Plain, Service},
+    peers::{Peers, keep},
+    secret::load_or_create_key,
+    shutdown::Shutdown,
+    telemetry::TraceContext,
+};
+use serde::Deserialize;
+
+use crate::{
+    DRAIN_WITHIN, GateError, LAST_WORDS, PUSH_WITHIN, confine,
+    counted::{self, InFlight, answer_problem, check_reply, refuse_request, time_here_ms},
+    inside,
+    link::{self, Side},
+    settings::{self, Settings, check_push},
+};
+
+/// Settings of the inner half.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the outer half listens.
+    pub link: PathBuf,
+    /// The 32 bytes that both halves know; made at the first start.
+    pub secret_file: PathBuf,
+    /// The sockets of the center's nodes.
+    pub centers: Vec<PathBuf>,
+    /// Users, besides this process's own, whom the center's nodes and the outer half may run as.
+    #[serde(default)]
+    pub allowed_uids: Vec<u32>,
+    /// A Unix socket for `/healthz`, `/readyz` and `/metrics`.
+    #[serde(default)]
+    pub inside: Option<PathBuf>,
+    /// Requests under way at once; more are answered `overloaded`.
+    #[serde(default = "crate::default_in_flight")]
+    pub in_flight: u32,
+    /// Whether this process gives up IP sockets for good before it serves.
+    #[serde(default = "crate::yes")]
+    pub confine: bool,
+}
+
+/// Serves until shutdown; then ends what is open, within [`DRAIN_WITHIN`].
+///
+/// # Errors
+/// [`GateError`]: what keeps it from starting, or what was lost when it ended.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), GateError> {
+    if config.centers.is_empty() {
+        return Err(GateError::Settings("centers is empty: name the socket of at least one node"));
+    }
+    let inner = Inner(Arc::new(State {
+        link: Peers::default(),
+        centers: Peers::default(),
+        settings: Settings::new(),
+        in_flight: InFlight::new(config.in_flight.max(1)),
+        stopping: shutdown.clone(),
+    }));
+    let limits = Limits { calls: config.in_flight.max(1) as usize, served: config.in_flight.max(1) as usize };
+    let side = Side { half: Half::Inner, secret: load_or_create_key(&config.secret_file)?, limits };
+    inside::serve(config.inside.as_deref(), readiness(&inner), &shutdown)?;
+    if config.confine {
+        confine::forbid_ip_sockets()?;
+    }
+    tracing::info!(link = %config.link.display(), centers = config.centers.len(), "serving");
+
+    inner.0.in_flight.hold(&shutdown);
+    // The center must stay within reach while open requests end: its connections outlive the shutdown's beginning.
+    let last = tokio_util::sync::CancellationToken::new();
+    for center in config.centers {
+        let (inner, uids, last) = (inner.clone(), config.allowed_uids.clone(), last.clone());
+        tokio::spawn(async move {
+            let codec = Plain { max_payload: MAX_REPLY_LEN };
+            let centers = inner.0.centers.clone();
+            centers.keep_connected(&center, &uids, codec, limits, FromCenter(inner), last).await;
+        });
+    }
+    let connect = || async {
+        let stream = link::connect(&config.link, &config.allowed_uids).await?;
+        let peer = side.start(stream, FromLink(inner.clone())).await.map_err(std::io::Error::other)?;
+        inner.0.settings.tell(peer.clone());
+        inner.0.link.replace(peer.clone());
+        Ok(peer)
+    };
+    keep(&config.link, shutdown.token(), connect).await;
+    let drained = shutdown.drain(DRAIN_WITHIN).await;
+    tokio::time::sleep(LAST_WORDS).await;
+    last.cancel();
+    inner.0.link.close();
+    inner.0.centers.close();
+    Ok(drained?)
+}
+
+fn readiness(inner: &Inner) -> Readiness {
+    let readiness = Readiness::new();
+    inside::follow(&inner.0.link, readiness.part("link"), "the outer half is not connected");
+    inside::follow(&inner.0.centers, readiness.part("center"), "no node of the center is connected");
+    readiness
+}
+
+#[derive(Clone)]
+struct Inner(Arc<State>);
+
+struct State {
+    link: Peers,
+    centers: Peers,
+    settings: Settings,
+    in_flight: InFlight,
+    stopping: Shutdown,
+}
+
+/// What the outer half sends. (Its codec lets no push through.)
+#[derive(Clone)]
+struct FromLink(Inner);
+
+impl Service for FromLink {
+    async fn request(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
+        Some(match RequestEnvelope::decode(&payload) {
+            Ok(envelope) => self.0.ask(envelope).await,
+            Err(refusal) => refuse_request(&payload, &refusal),
+        })
+    }
+
+    async fn push(&self, _: Vec<u8>) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+impl Inner {
+    async fn ask(&self, asked: RequestEnvelope) -> Vec<u8> {
+        let (request_id, spec) = (asked.head.request_id, asked.request.spec());
+        let problem = |code, detail: &str| answer_problem(request_id, Problem::new(code, detail));
+        let request = match asked.request {
+            Request::GateProbe(probe) => {
+                counted::passed("outward");
+                let echo = Reply::GateProbe(replies::GateProbe { payload: probe.payload });
+                return wire::encode(&ReplyEnvelope {
+                    request_id,
+                    outcome: Outcome::Done(echo),
+                    token: Token::default(),
+                });
+            }
+            request => request,
+        };
+        if self.0.stopping.is_begun() {
+            return problem(Code::GateUnavailable, "This gate is stopping. Nothing was done.");
+        }
+        let Some(_open) = self.0.in_flight.enter() else {
+            counted::refused("overloaded");
+            return problem(Code::Overloaded, "Too much passes the gate at once. Nothing was done.");
+        };
+        counted::passed("inward");
+        tracing::debug!(request_id = %counted::name(request_id), operation = spec.name, "asking the center");
+
+        // A new request, written here; the old one's span is its parent.
+        let deadline = Deadline::from_remaining_ms(time_here_ms(asked.head.deadline_ms));
+        let mut new = RequestEnvelope { head: asked.head, request };
+        new.head.span_id = TraceContext::random().span_id.to_be_bytes();
+        let answered = self.0.centers.request(deadline, |left_ms| {
+            new.head.deadline_ms = u32::try_from(left_ms).unwrap_or(u32::MAX).min(new.head.deadline_ms);
+            new.encode()
+        });
+        match answered.await {
+            Ok(bytes) => check_reply(&bytes, request_id, spec).unwrap_or_else(|| {
+                problem(
+                    Code::GateUnavailable,
+                    "The answer was refused at the gate. Ask again; a write is not done twice.",
+                )
+            }),
+            Err(error) => {
+                counted::refused("no_answer");
+                tracing::warn!(request_id = %counted::name(request_id), operation = spec.name, %error, "no answer");
+                match error {
+                    CallError::Closed => {
+                        problem(Code::Unavailable, "The service center is away for the moment.")
+                    }
+                    CallError::Busy => problem(Code::Overloaded, "The service center is fully busy."),
+                    CallError::TimedOut => {
+                        problem(Code::DeadlineExceeded, "No answer from the service center in time.")
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the center sends by itself.
+#[derive(Clone)]
+struct FromCenter(Inner);
+
+impl Service for FromCenter {
+    /// The center asks nothing.
+    async fn request(&self, _: Vec<u8>) -> Option<Vec<u8>> {
+        counted::refused("request_outward");
+        None
+    }
+
+    async fn push(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
+        let (push, bytes) = match check_push(&payload) {
+            Ok(checked) => checked,
+            Err(refusal) => {
+                counted::refused(refusal.reason());
+                tracing::error!(%refusal, "push refused");
+                return None;
+            }
+        };
+        counted::passed("outward");
+        if matches!(push.body, PushBody::Settings(_)) {
+            let taken = settings::ack(&push);
+            self.0.0.settings.set(push, bytes);
+            return Some(taken);
+        }
+        let link = self.0.0.link.by_load().into_iter().next()?;
+        match link.push(bytes, 2 * PUSH_WITHIN).await {
+            Ok(answer) if settings::is_ack(&answer, &push) => Some(settings::ack(&push)),
+            Ok(_) => {
+                counted::refused("wrong_ack");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(push = %push.id, %error, "push not taken; the center sends it again");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The half in the extranet: takes requests from the edges, passes the allowed ones over the link, and gives what comes
+//! outward to the edges.
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use protocol::{
+    Code, Problem, RequestEnvelope,
+    envelope::{MAX_REPLY_LEN, MAX_REQUEST_LEN},
+    frame::Half,
+    push::PushBody,
+};
+use runtime::{
+    clock::Deadline,
+    health::Readiness,
+    mux::{CallError, Limits, Peer, Plain, Service},
+    peers::{Peers, check_uid},
+    secret::load_or_create_key,
+    shutdown::Shutdown,
+    unix::bind,
+};
+use serde::Deserialize;
+use tokio::net::UnixListener;
+
+use crate::{
+    DRAIN_WITHIN, GateError, LAST_WORDS, PUSH_WITHIN, confine,
+    counted::{self, InFlight, answer_problem, check_reply, refuse_request, time_here_ms},
+    inside,
+    link::{self, Side},
+    settings::{self, Settings, check_push},
+};
+
+/// The pause after a connection that was refused.
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
+
+/// Settings of the outer half.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where edges connect.
+    pub edge_socket: PathBuf,
+    /// Where the inner half connects.
+    pub link: PathBuf,
+    /// The 32 bytes that both halves know; made at the first start.
+    pub secret_file: PathBuf,
+    /// Users, besides this process's own, whom the edges and the inner half may run as.
+    #[serde(default)]
+    pub allowed_uids: Vec<u32>,
+    /// A Unix socket for `/healthz`, `/readyz` and `/metrics`.
+    #[serde(default)]
+    pub inside: Option<PathBuf>,
+    /// Requests under way at once; more are answered `overloaded`.
+    #[serde(default = "crate::default_in_flight")]
+    pub in_flight: u32,
+    /// Whether this process gives up IP sockets for good before it serves.
+    #[serde(default = "crate::yes")]
+    pub confine: bool,
+}
+
+/// Serves until shutdown; then ends what is open, within [`DRAIN_WITHIN`].
+///
+/// # Errors
+/// [`GateError`]: what keeps it from starting, or what was lost when it ended.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), GateError> {
+    let outer = Outer(Arc::new(State {
+        link: Peers::default(),
+        edges: Peers::default(),
+        settings: Settings::new(),
+        in_flight: InFlight::new(config.in_flight.max(1)),
+        stopping: shutdown.clone(),
+    }));
+    let limits = Limits { calls: config.in_flight.max(1) as usize, served: config.in_flight.max(1) as usize };
+    let side = Side { half: Half::Outer, secret: load_or_create_key(&config.secret_file)?, limits };
+    let link = bind(&config.link)?;
+    let edges = bind(&config.edge_socket)?;
+    inside::serve(config.inside.as_deref(), readiness(&outer), &shutdown)?;
+    if config.confine {
+        confine::forbid_ip_sockets()?;
+    }
+    tracing::info!(edges = %config.edge_socket.display(), link = %config.link.display(), "listening");
+
+    outer.0.in_flight.hold(&shutdown);
+    let stop = shutdown.token();
+    tokio::select! {
+        () = accept_links(&outer, &link, &side, &config.allowed_uids) => {}
+        () = accept_edges(&outer, &edges, limits, &config.allowed_uids) => {}
+        () = stop.cancelled() => {}
+    }
+    let drained = shutdown.drain(DRAIN_WITHIN).await;
+    tokio::time::sleep(LAST_WORDS).await;
+    outer.0.edges.close();
+    outer.0.link.close();
+    Ok(drained?)
+}
+
+fn readiness(outer: &Outer) -> Readiness {
+    let readiness = Readiness::new();
+    inside::follow(&outer.0.link, readiness.part("link"), "the inner half is not connected");
+    readiness
+}
+
+/// The newest link wins: an inner half that starts again must not wait for its dead predecessor's socket.
+async fn accept_links(outer: &Outer, listener: &UnixListener, side: &Side, uids: &[u32]) {
+    loop {
+        let started = match link::accept(listener, uids).await {
+            Ok(stream) => side.start(stream, FromLink(outer.clone())).await,
+            Err(error) => Err(error.into()),
+        };
+        match started {
+            Ok(peer) => outer.0.link.replace(peer),
+            Err(error) => {
+                counted::refused("link");
+                tracing::warn!(%error, "link refused");
+                tokio::time::sleep(REFUSED_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn accept_edges(outer: &Outer, listener: &UnixListener, limits: Limits, uids: &[u32]) {
+    // An over-long request up to twice the maximum is refused with a code; a longer one closes the connection.
+    let decode = Plain { max_payload: 2 * MAX_REQUEST_LEN };
+    let encode = Plain { max_payload: MAX_REPLY_LEN };
+    loop {
+        let accepted =
+            listener.accept().await.and_then(|(stream, _)| check_uid(&stream, uids).map(|()| stream));
+        match accepted {
+            Ok(stream) => {
+                let (reader, writer) = stream.into_split();
+                let (peer, _) =
+                    Peer::start(reader, writer, (decode, encode), limits, FromEdge(outer.clone()));
+                outer.0.settings.tell(peer.clone());
+                outer.0.edges.add(peer);
+            }
+            Err(error) => {
+                counted::refused("edge");
+                tracing::warn!(%error, "edge refused");
+                // Out of file descriptors, say: not at once again.
+                tokio::time::sleep(REFUSED_PAUSE).await;
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Outer(Arc<State>);
+
+struct State {
+    link: Peers,
+    edges: Peers,
+    settings: Settings,
+    in_flight: InFlight,
+    stopping: Shutdown,
+}
+
+/// What edges send.
+#[derive(Clone)]
+struct FromEdge(Outer);
+
+impl Service for FromEdge {
+    async fn request(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
+        Some(match RequestEnvelope::decode(&payload) {
+            Ok(envelope) => self.0.cross(envelope).await,
+            Err(refusal) => refuse_request(&payload, &refusal),
+        })
+    }
+
+    /// Nothing is pushed inward.
+    async fn push(&self, _: Vec<u8>) -> Option<Vec<u8>> {
+        counted::refused("push_inward");
+        None
+    }
+}
+
+impl Outer {
+    async fn cross(&self, mut envelope: RequestEnvelope) -> Vec<u8> {
+        let (request_id, spec) = (envelope.head.request_id, envelope.request.spec());
+        let problem = |code, detail: &str| answer_problem(request_id, Problem::new(code, detail));
+        if self.0.stopping.is_begun() {
+            return problem(Code::GateUnavailable, "This gate is stopping. Nothing was done.");
+        }
+        let Some(_open) = self.0.in_flight.enter() else {
+            counted::refused("overloaded");
+            return problem(Code::Overloaded, "Too much passes the gate at once. Nothing was done.");
+        };
+        tracing::debug!(request_id = %counted::name(request_id), operation = spec.name, "crossing");
+        counted::passed("inward");
+        let deadline = Deadline::from_remaining_ms(time_here_ms(envelope.head.deadline_ms));
+        let answered = self.0.link.request(deadline, |left_ms| {
+            envelope.head.deadline_ms =
+                u32::try_from(left_ms).unwrap_or(u32::MAX).min(envelope.head.deadline_ms);
+            envelope.encode()
+        });
+        match answered.await {
+            Ok(bytes) => check_reply(&bytes, request_id, spec).unwrap_or_else(|| {
+                problem(
+                    Code::GateUnavailable,
+                    "The answer was refused at the gate. Ask again; a write is not done twice.",
+                )
+            }),
+            Err(error) => {
+                counted::refused("no_answer");
+                tracing::warn!(request_id = %counted::name(request_id), operation = spec.name, %error, "no answer");
+                match error {
+                    CallError::Closed => problem(Code::GateUnavailable, "The gate is closed for the moment."),
+                    CallError::Busy => problem(Code::Overloaded, "Too much passes the gate at once."),
+                    CallError::TimedOut => problem(Code::DeadlineExceeded, "No answer from inside in time."),
+                }
+            }
+        }
+    }
+
+    /// Gives a push to an edge that takes it; the others are tried where the first does not.
+    async fn deliver(&self, payload: &[u8]) -> Option<Vec<u8>> {
+        let (push, bytes) = match check_push(payload) {
+            Ok(checked) => checked,
+            Err(refusal) => {
+                counted::refused(refusal.reason());
+                tracing::error!(%refusal, "push refused");
+                return None;
+            }
+        };
+        counted::passed("outward");
+        if matches!(push.body, PushBody::Settings(_)) {
+            let taken = settings::ack(&push);
+            self.0.settings.set(push, bytes);
+            return Some(taken);
+        }
+        for edge in self.0.edges.by_load() {
+            match edge.push(bytes.clone(), PUSH_WITHIN).await {
+                Ok(answer) if settings::is_ack(&answer, &push) => return Some(settings::ack(&push)),
+                Ok(_) => counted::refused("wrong_ack"),
+                Err(error) => tracing::warn!(push = %push.id, %error, "an edge did not take a push"),
+            }
+        }
+        tracing::warn!(push = %push.id, "no edge took a push; the center sends it again");
+        None
+    }
+}
+
+/// What the inner half sends. (Its codec lets no request through.)
+#[derive(Clone)]
+struct FromLink(Outer);
+
+impl Service for FromLink {
+    async fn request(&self, _: Vec<u8>) -> Option<Vec<u8>> {
+        None
+    }
+
+    async fn push(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
+        self.0.deliver(&payload).await
+    }
+}

@@ -1,0 +1,289 @@
+//! A gate of both halves in this process, a center that answers, and an edge that asks.
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use protocol::{
+    AccountId, Channel, Outcome, Reply, ReplyEnvelope, Request, RequestEnvelope, Token,
+    catalogue::{replies, requests},
+    envelope::{Language, MAX_REPLY_LEN, RequestHead},
+    push::{Push, PushAck},
+    wire,
+};
+use runtime::{
+    clock::Deadline,
+    mux::{Limits, Peer, Plain, Service},
+    peers::Peers,
+    shutdown::Shutdown,
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+
+pub(crate) const PLAIN: Plain = Plain { max_payload: MAX_REPLY_LEN };
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// The sockets of a gate, and the halves that run on them.
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) outer: Half,
+    pub(crate) inner: Half,
+}
+
+pub(crate) struct Half {
+    pub(crate) shutdown: Shutdown,
+    pub(crate) task: JoinHandle<Result<(), gate::GateError>>,
+}
+
+impl Half {
+    pub(crate) async fn stop(self) {
+        self.shutdown.begin();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+pub(crate) fn path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(name)
+}
+
+pub(crate) fn start_outer(folder: &Path) -> Half {
+    let shutdown = Shutdown::new();
+    let config = gate::outer::Config {
+        edge_socket: path(folder, "edge.sock"),
+        link: path(folder, "link.sock"),
+        secret_file: path(folder, "link.key"),
+        allowed_uids: vec![],
+        inside: Some(path(folder, "outer.sock")),
+        in_flight: 2048,
+        confine: false,
+    };
+    Half { task: tokio::spawn(gate::outer::run(config, shutdown.clone())), shutdown }
+}
+
+pub(crate) fn start_inner(folder: &Path) -> Half {
+    let shutdown = Shutdown::new();
+    let config = gate::inner::Config {
+        link: path(folder, "link.sock"),
+        secret_file: path(folder, "link.key"),
+        centers: vec![path(folder, "center-0.sock"), path(folder, "center-1.sock")],
+        allowed_uids: vec![],
+        inside: Some(path(folder, "inner.sock")),
+        in_flight: 2048,
+        confine: false,
+    };
+    Half { task: tokio::spawn(gate::inner::run(config, shutdown.clone())), shutdown }
+}
+
+impl World {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        World { outer: start_outer(folder.path()), inner: start_inner(folder.path()), folder }
+    }
+
+    pub(crate) fn center(&self, number: usize) -> Center {
+        Center::start(&path(self.folder.path(), &format!("center-{number}.sock")))
+    }
+
+    /// An edge that is connected.
+    pub(crate) async fn edge(&self) -> Edge {
+        let (pushed, pushes) = mpsc::channel(64);
+        let peers = Peers::default();
+        let (mine, socket) = (peers.clone(), path(self.folder.path(), "edge.sock"));
+        let stop = Shutdown::new();
+        let token = stop.token();
+        let service = EdgePushes { pushed };
+        tokio::spawn(async move {
+            mine.keep_connected(&socket, &[], PLAIN, Limits { calls: 4096, served: 64 }, service, token)
+                .await;
+        });
+        peers.ready().await;
+        Edge { peers, pushes, _stop: stop }
+    }
+}
+
+/// What a played center does with a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// Answers an account list with as many accounts as it has answered requests before.
+    Answers,
+    /// Says nothing.
+    Silent,
+    /// Answers with what belongs to another operation.
+    Wrong,
+    /// Answers under another request's id.
+    Foreign,
+    /// Answers with bytes that are nothing.
+    Garbage,
+    /// Closes the connection.
+    Dies,
+}
+
+#[derive(Clone)]
+pub(crate) struct Center {
+    pub(crate) mood: Arc<Mutex<Mood>>,
+    pub(crate) asked: Arc<AtomicUsize>,
+    pub(crate) seen: Arc<Mutex<Vec<RequestEnvelope>>>,
+    pub(crate) peers: Peers,
+    stop: Shutdown,
+}
+
+impl Center {
+    fn start(path: &Path) -> Self {
+        let center = Center {
+            mood: Arc::new(Mutex::new(Mood::Answers)),
+            asked: Arc::default(),
+            seen: Arc::default(),
+            peers: Peers::default(),
+            stop: Shutdown::new(),
+        };
+        let listener = runtime::unix::bind(path).unwrap();
+        let accepting = center.clone();
+        let stop = center.stop.token();
+        tokio::spawn(stop.run_until_cancelled_owned(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (reader, writer) = stream.into_split();
+                let service = accepting.clone();
+                let (peer, _) = Peer::start(reader, writer, (PLAIN, PLAIN), Limits::default(), service);
+                accepting.peers.add(peer);
+            }
+        }));
+        center
+    }
+
+    /// As if the process had been killed.
+    pub(crate) fn kill(&self) {
+        self.stop.begin();
+        self.peers.close();
+    }
+
+    pub(crate) fn feels(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Service for Center {
+    async fn request(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
+        let request = RequestEnvelope::decode(&payload).unwrap();
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let mut request_id = request.head.request_id;
+        self.seen.lock().unwrap().push(request);
+        let mood = *self.mood.lock().unwrap();
+        let done = match mood {
+            Mood::Answers => accounts(),
+            Mood::Foreign => {
+                request_id = [0xee; 16];
+                accounts()
+            }
+            Mood::Wrong => Reply::SessionEnd(replies::SessionEnd {}),
+            Mood::Garbage => return Some(vec![0xff; 100]),
+            Mood::Silent => return None,
+            Mood::Dies => {
+                self.peers.close();
+                return None;
+            }
+        };
+        Some(wire::encode(&ReplyEnvelope {
+            request_id,
+            outcome: Outcome::Done(done),
+            token: Token::default(),
+        }))
+    }
+
+    async fn push(&self, _: Vec<u8>) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+fn accounts() -> Reply {
+    let account = replies::BoundAccount { account: AccountId::mint(33, 7).unwrap(), bound_ms: 1 };
+    Reply::AccountList(replies::AccountList { accounts: vec![account] })
+}
+
+#[derive(Clone)]
+struct EdgePushes {
+    pushed: mpsc::Sender<Push>,
+}
+
+impl Service for EdgePushes {
+    async fn request(&self, _: Vec<u8>) -> Option<Vec<u8>> {
+        None
+    }
+
+    async fn push(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
+        let push: Push = wire::decode_exact(&payload).unwrap();
+        let ack = wire::encode(&PushAck { id: push.id });
+        self.pushed.send(push).await.ok()?;
+        Some(ack)
+    }
+}
+
+/// A played edge.
+pub(crate) struct Edge {
+    pub(crate) peers: Peers,
+    pub(crate) pushes: mpsc::Receiver<Push>,
+    _stop: Shutdown,
+}
+
+impl Edge {
+    pub(crate) async fn ask(&self, envelope: &RequestEnvelope) -> ReplyEnvelope {
+        let bytes = self.raw(envelope.encode()).await;
+        ReplyEnvelope::decode_for(&bytes, envelope.request.spec()).unwrap()
+    }
+
+    pub(crate) async fn raw(&self, bytes: Vec<u8>) -> Vec<u8> {
+        self.peers.request(Deadline::after(LONG), |_| bytes.clone()).await.unwrap()
+    }
+}
+
+pub(crate) fn envelope(number: u128, deadline_ms: u32, request: impl Into<Request>) -> RequestEnvelope {
+    RequestEnvelope {
+        head: RequestHead {
+            request_id: number.to_be_bytes(),
+            trace_id: [1; 16],
+            span_id: [2; 8],
+            deadline_ms,
+            channel: Channel::Portal,
+            client: "portal".parse().unwrap(),
+            language: Language::Zh,
+            session: None,
+            idempotency_key: None,
+            wait_ms: 0,
+            token: Token::default(),
+            strict: false,
+        },
+        request: request.into(),
+    }
+}
+
+pub(crate) fn account_list(number: u128) -> RequestEnvelope {
+    envelope(number, 20_000, requests::AccountList {})
+}
+
+pub(crate) fn code_of(reply: &ReplyEnvelope) -> Option<&'static str> {
+    match &reply.outcome {
+        Outcome::Problem(problem) => Some(problem.code.as_str()),
+        _ => None,
+    }
+}
+
+pub(crate) fn is_done(reply: &ReplyEnvelope) -> bool {
+    matches!(reply.outcome, Outcome::Done(_))
+}
+
+/// Waits for what no event tells, at most [`LONG`].
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting).await.expect("never came true");
+}
