@@ -64,9 +64,13 @@ pub(crate) fn start_outer(folder: &Path) -> Half {
 }
 
 pub(crate) fn start_inner(folder: &Path) -> Half {
+    start_inner_at(folder, "link.sock")
+}
+
+pub(crate) fn start_inner_at(folder: &Path, link: &str) -> Half {
     let shutdown = Shutdown::new();
     let config = gate::inner::Config {
-        link: path(folder, "link.sock"),
+        link: path(folder, link),
         secret_file: path(folder, "link.key"),
         centers: vec![path(folder, "center-0.sock"), path(folder, "center-1.sock")],
         allowed_uids: vec![],
@@ -81,6 +85,16 @@ impl World {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         World { outer: start_outer(folder.path()), inner: start_inner(folder.path()), folder }
+    }
+
+    /// A gate whose inner half finds the link at `cable.sock`, which the test plays.
+    pub(crate) fn start_with_cable() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        World {
+            outer: start_outer(folder.path()),
+            inner: start_inner_at(folder.path(), "cable.sock"),
+            folder,
+        }
     }
 
     pub(crate) fn center(&self, number: usize) -> Center {
