@@ -88,4 +88,16 @@ impl StorageError {
             _ => StorageError::Database { doing, source },
         }
     }
+
+    /// The same error for another who waited for the same transaction.
+    fn again(&self) -> StorageError {
+        match self {
+            StorageError::Full => StorageError::Full,
+            StorageError::Database { doing, source: rusqlite::Error::SqliteFailure(code, text) } => {
+                let source = rusqlite::Error::SqliteFailure(*code, text.clone());
+                StorageError::Database { doing, source }
+            }
+            other => StorageError::Corrupt { what: "round", why: other.to_string() },
+        }
+    }
 }

@@ -284,21 +284,25 @@ impl Entity {
 
 impl Put {
     /// What changes for readers by this row.
-    pub fn changes(&self) -> Option<Entity> {
+    pub fn changes(&self) -> [Option<Entity>; 2] {
+        let one = |entity| [Some(entity), None];
         match self {
-            Put::Account(account) => Some(Entity::Account(account.id)),
-            Put::Holder { account, .. } | Put::Readings { account, .. } => Some(Entity::Account(*account)),
-            Put::CustomerAccount { customer, .. } => Some(Entity::Customer(*customer)),
-            Put::Bill(head, _) => Some(Entity::Account(head.id.account)),
-            Put::BillPaid { bill, .. } => Some(Entity::Account(bill.account)),
-            Put::Session(session) => Some(Entity::Session(session.id)),
-            Put::Payment(payment) => Some(Entity::Payment(payment.id)),
+            Put::Account(account) => one(Entity::Account(account.id)),
+            Put::Holder { account, .. } | Put::Readings { account, .. } => one(Entity::Account(*account)),
+            Put::CustomerAccount { customer, .. } => one(Entity::Customer(*customer)),
+            Put::Bill(head, _) => one(Entity::Account(head.id.account)),
+            Put::BillPaid { bill, .. } => one(Entity::Account(bill.account)),
+            Put::Session(session) => one(Entity::Session(session.id)),
+            // Itself, and the list of its account.
+            Put::Payment(payment) => {
+                [Some(Entity::Payment(payment.id)), Some(Entity::Account(payment.account))]
+            }
             Put::Identity(_)
             | Put::Challenge(_)
             | Put::ProviderTransaction { .. }
             | Put::Posting { .. }
             | Put::Push { .. }
-            | Put::PushDone { .. } => None,
+            | Put::PushDone { .. } => [None, None],
         }
     }
 }

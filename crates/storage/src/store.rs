@@ -189,7 +189,7 @@ impl Store {
                 recent.insert(lane, ends);
             }
             let (sender, commands) = mpsc::channel(WAITING);
-            let writer = Writer { shard, connection, hooks, tails };
+            let writer = Writer::new(shard, connection, hooks, tails);
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{shard}"))
                 .spawn(move || writer.run(commands))

@@ -61,12 +61,23 @@ pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) hooks: Hooks,
     pub(crate) tails: HashMap<LaneId, u64>,
+    /// Why the open transaction is gone before its end: SQLite rolls back by itself where a disk is full or fails.
+    lost: Option<StorageError>,
 }
 
 /// A command that was carried out in the open transaction; called with how the commit ended.
 type Answer = Box<dyn FnOnce(std::result::Result<(), &StorageError>, &Hooks)>;
 
 impl Writer {
+    pub(crate) fn new(
+        shard: ShardId,
+        connection: Connection,
+        hooks: Hooks,
+        tails: HashMap<LaneId, u64>,
+    ) -> Self {
+        Writer { shard, connection, hooks, tails, lost: None }
+    }
+
     /// Works until every sender is gone.
     pub(crate) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut round = Vec::with_capacity(ROUND);
@@ -87,16 +98,22 @@ impl Writer {
 
     fn round(&mut self, commands: impl Iterator<Item = Command>) {
         let tails_before = self.tails.clone();
-        let began = self.connection.execute_batch("BEGIN IMMEDIATE");
-        let answers: Vec<Answer> = commands.map(|command| self.execute(command)).collect();
-        let committed = began
-            .and_then(|()| self.connection.execute_batch("COMMIT"))
-            .map_err(StorageError::database("committing"));
+        self.lost = self.run_sql("BEGIN IMMEDIATE").map_err(StorageError::database("beginning")).err();
+        let mut answers: Vec<Answer> = Vec::with_capacity(ROUND);
+        for command in commands {
+            // Without a transaction around it a command would be committed by itself, and its sender told it was not.
+            let answer = if self.lost.is_none() { self.execute(command) } else { refuse(command) };
+            answers.push(answer);
+        }
+        let committed = match self.lost.take() {
+            None => self.run_sql("COMMIT").map_err(StorageError::database("committing")),
+            Some(why) => Err(why),
+        };
         if let Err(error) = &committed {
             tracing::error!(shard = self.shard.0, %error, source = ?std::error::Error::source(error), "commit failed");
             // COMMIT may leave the transaction open (disk full) or have closed it already.
             if !self.connection.is_autocommit() {
-                let _ = self.connection.execute_batch("ROLLBACK");
+                let _ = self.run_sql("ROLLBACK");
             }
             self.tails = tails_before;
         }
@@ -104,6 +121,10 @@ impl Writer {
         for answer in answers {
             answer(committed.as_ref().map(|_| ()), &self.hooks);
         }
+    }
+
+    fn run_sql(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(drop)
     }
 
     fn execute(&mut self, command: Command) -> Answer {
@@ -157,17 +178,19 @@ impl Writer {
 
     /// Does all of something or nothing of it, whatever else is in the round.
     fn whole<T, E: Into<Failure>>(
-        &self,
+        &mut self,
         work: impl FnOnce(&Connection) -> std::result::Result<T, E>,
     ) -> Result<T> {
-        let c = &self.connection;
-        let savepoint = |sql| c.prepare_cached(sql)?.execute([]).map(drop);
-        savepoint("SAVEPOINT command").map_err(StorageError::database("beginning"))?;
-        let result = work(c).map_err(|e| e.into().0);
-        if result.is_err() {
-            savepoint("ROLLBACK TO command").map_err(StorageError::database("rolling back"))?;
+        self.run_sql("SAVEPOINT command").map_err(StorageError::database("beginning"))?;
+        let result = work(&self.connection).map_err(|e| e.into().0);
+        if let Err(error) = &result {
+            if self.connection.is_autocommit() {
+                self.lost = Some(error.again());
+                return result;
+            }
+            self.run_sql("ROLLBACK TO command").map_err(StorageError::database("rolling back"))?;
         }
-        savepoint("RELEASE command").map_err(StorageError::database("ending"))?;
+        self.run_sql("RELEASE command").map_err(StorageError::database("ending"))?;
         result
     }
 }
@@ -189,12 +212,29 @@ impl From<rusqlite::Error> for Failure {
 
 fn answer<T>(done: Done<T>, result: Result<T>, committed: std::result::Result<(), &StorageError>) {
     let result = match (result, committed) {
-        (Ok(_), Err(StorageError::Full)) => Err(StorageError::Full),
-        (Ok(_), Err(e)) => Err(StorageError::Corrupt { what: "commit", why: e.to_string() }),
+        (Ok(_), Err(e)) => Err(e.again()),
         (result, _) => result,
     };
     // Nobody waits any more: the answer is in the data.
     let _ = done.send(result);
+}
+
+/// The answer to a command that was not begun, because its round has no transaction.
+fn refuse(command: Command) -> Answer {
+    fn tell<T: 'static>(done: Done<T>) -> Answer {
+        Box::new(|committed, _| {
+            let why = committed.err().map_or(StorageError::Closed, StorageError::again);
+            let _ = done.send(Err(why));
+        })
+    }
+    match command {
+        Command::Append { done, .. } => tell(done),
+        Command::Apply { done, .. } => tell(done),
+        Command::Fill { done, .. }
+        | Command::OutboxSent { done, .. }
+        | Command::PushHandedOver { done, .. } => tell(done),
+        Command::Prune { done, .. } => tell(done),
+    }
 }
 
 fn append(c: &Connection, lane: LaneId, first: u64, messages: &[NewMessage]) -> rusqlite::Result<()> {
@@ -328,7 +368,7 @@ fn save_decision(
         let mut changes = Vec::new();
         for put in &decision.puts {
             save::save(c, put, origin.accepted_ms)?;
-            changes.extend(put.changes());
+            changes.extend(put.changes().into_iter().flatten());
         }
         changes.sort_unstable();
         changes.dedup();
@@ -399,3 +439,6 @@ fn prune(c: &Connection, messages_before_ms: u64, operations_before_ms: u64) -> 
     )?;
     Ok((changes + messages + operations) as u64)
 }
+
+#[cfg(test)]
+mod tests;
