@@ -16,6 +16,9 @@ pub const BUCKETS: u16 = 4096;
 pub struct Bucket(u16);
 
 impl Bucket {
+    /// The first bucket.
+    pub const FIRST: Bucket = Bucket(0);
+
     /// The bucket a key belongs to: xxh3 of its bytes, modulo 4,096.
     pub fn of(key: &[u8]) -> Self {
         Bucket((xxh3_64(key) % u64::from(BUCKETS)) as u16)

@@ -1,0 +1,116 @@
+//! The one table of who may do what: operation × role × relation, however a request came in.
+use protocol::{
+    AccountId, Channel, Code, Problem, Request,
+    session::Claims,
+};
+
+/// Who somebody must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Anybody, logged in or not.
+    Anyone,
+    /// A customer with a session.
+    Customer,
+    /// The platform's own programs in the extranet.
+    System,
+}
+
+/// What must join them with what the operation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// Nothing.
+    None,
+    /// It is about themselves: their session, their list.
+    Own,
+    /// They have bound the account.
+    Holder,
+    /// They have bound the payment's account.
+    PaymentHolder,
+    /// It is an operation they asked for.
+    Asker,
+    /// The message carries a signature that proves itself.
+    Signed,
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// The operation's name in the catalogue.
+    pub operation: &'static str,
+    /// Who.
+    pub role: Role,
+    /// With what relation.
+    pub relation: Relation,
+}
+
+const fn rule(operation: &'static str, role: Role, relation: Relation) -> Rule {
+    Rule { operation, role, relation }
+}
+
+/// The table. An operation that is not in it is allowed to nobody.
+pub const TABLE: &[Rule] = &[
+    rule("login_start", Role::Anyone, Relation::None),
+    rule("login_finish", Role::Anyone, Relation::None),
+    rule("session_refresh", Role::Anyone, Relation::Signed),
+    rule("session_end", Role::Customer, Relation::Own),
+    rule("account_list", Role::Customer, Relation::Own),
+    rule("account_summary", Role::Customer, Relation::Holder),
+    rule("account_bind_start", Role::Customer, Relation::None),
+    rule("account_bind", Role::Customer, Relation::None),
+    rule("bill_list", Role::Customer, Relation::Holder),
+    rule("bill_get", Role::Customer, Relation::Holder),
+    rule("usage_month", Role::Customer, Relation::Holder),
+    rule("payment_create", Role::Customer, Relation::Holder),
+    rule("payment_get", Role::Customer, Relation::PaymentHolder),
+    rule("payment_list", Role::Customer, Relation::Holder),
+    rule("payment_callback", Role::Anyone, Relation::Signed),
+    rule("operation_get", Role::Customer, Relation::Asker),
+    rule("push_result", Role::System, Relation::None),
+];
+
+/// The line for an operation.
+pub fn rule_of(request: &Request) -> Option<&'static Rule> {
+    TABLE.iter().find(|rule| rule.operation == request.spec().name)
+}
+
+/// Checks the role. What the relation asks for is checked where the row is at hand; see [`Relation`].
+pub fn check_role(request: &Request, session: Option<&Claims>, channel: Channel) -> Result<Relation, Problem> {
+    let forbidden = || Problem::new(Code::Forbidden, "This operation is not open to you.");
+    let rule = rule_of(request).ok_or_else(forbidden)?;
+    match rule.role {
+        Role::Anyone => Ok(rule.relation),
+        Role::Customer if session.is_some() => Ok(rule.relation),
+        Role::Customer => Err(Problem::new(Code::Unauthenticated, "Log in first.")),
+        Role::System if channel == Channel::System => Ok(rule.relation),
+        Role::System => Err(forbidden()),
+    }
+}
+
+/// The account a request is about, where its relation is [`Relation::Holder`].
+pub fn account_of(request: &Request) -> Option<AccountId> {
+    match request {
+        Request::AccountSummary(r) => Some(r.account),
+        Request::BillList(r) => Some(r.account),
+        Request::BillGet(r) => Some(r.bill.account),
+        Request::UsageMonth(r) => Some(r.account),
+        Request::PaymentCreate(r) => Some(r.account),
+        Request::PaymentList(r) => Some(r.account),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::catalogue::{ALL, Kind};
+
+    use super::*;
+
+    #[test]
+    fn every_operation_of_the_catalogue_has_one_line() {
+        for spec in ALL.iter().filter(|spec| spec.kind != Kind::Gate) {
+            let lines = TABLE.iter().filter(|rule| rule.operation == spec.name).count();
+            assert_eq!(lines, 1, "{}", spec.name);
+        }
+        assert_eq!(TABLE.len(), ALL.iter().filter(|spec| spec.kind != Kind::Gate).count());
+    }
+}

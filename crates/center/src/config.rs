@@ -1,0 +1,123 @@
+//! The node's settings.
+use std::path::PathBuf;
+
+use protocol::bounds::ShortName;
+use runtime::secret::{ExposeSecret, SecretError, SecretKey, load_key};
+use serde::Deserialize;
+
+/// The settings of a center node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the business data. Locked: one node works on it.
+    pub data: PathBuf,
+    /// Unix socket on which the gates' inner halves connect.
+    pub socket: PathBuf,
+    /// Unix socket of the intranet's administration, health and metrics (HTTP).
+    pub admin: PathBuf,
+    /// User ids besides our own that may connect to these sockets.
+    #[serde(default)]
+    pub allow_uids: Vec<u32>,
+    /// The portal's public address, to which a payer returns and at which providers call back.
+    pub public_url: String,
+    /// How many database files the data is spread over. Fixed once data is there.
+    #[serde(default = "defaults::shards")]
+    pub shards: u16,
+    /// How many lanes each has. Fixed once data is there.
+    #[serde(default = "defaults::lanes_per_shard")]
+    pub lanes_per_shard: u16,
+    /// Connections for reading, a shard.
+    #[serde(default = "defaults::readers")]
+    pub readers: usize,
+    /// How many accounts, customers and sessions the cache holds at most.
+    #[serde(default = "defaults::cache_entities")]
+    pub cache_entities: u64,
+    /// How many messages may wait in a lane before writes to it are refused for the moment.
+    #[serde(default = "defaults::lane_backlog")]
+    pub lane_backlog: u64,
+    /// The payment providers.
+    #[serde(default)]
+    pub providers: Vec<ProviderConfig>,
+    /// Fills an empty store with demonstration customers.
+    #[serde(default)]
+    pub demo: Option<DemoConfig>,
+}
+
+/// A payment provider, as configured.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// Its short name.
+    pub name: ShortName,
+    /// Its page, to which a payer is sent with a signed order.
+    pub pay_url: String,
+    /// File of the 32-byte secret shared with it, readable by its owner only.
+    pub secret_file: PathBuf,
+}
+
+/// Demonstration customers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DemoConfig {
+    /// How many.
+    pub customers: u32,
+    /// The same seed gives the same customers.
+    #[serde(default = "defaults::seed")]
+    pub seed: u64,
+}
+
+mod defaults {
+    pub(super) fn shards() -> u16 {
+        2
+    }
+    pub(super) fn lanes_per_shard() -> u16 {
+        4
+    }
+    pub(super) fn readers() -> usize {
+        4
+    }
+    pub(super) fn cache_entities() -> u64 {
+        100_000
+    }
+    pub(super) fn lane_backlog() -> u64 {
+        20_000
+    }
+    pub(super) fn seed() -> u64 {
+        2026
+    }
+}
+
+/// A payment provider with its secret loaded.
+#[derive(Clone)]
+pub struct Provider {
+    /// Its short name.
+    pub name: ShortName,
+    /// Its page.
+    pub pay_url: String,
+    /// The secret shared with it.
+    pub secret: SharedSecret,
+}
+
+/// A secret that several tasks hold; it does not print.
+#[derive(Clone)]
+pub struct SharedSecret(std::sync::Arc<SecretKey>);
+
+impl SharedSecret {
+    /// Takes a key.
+    pub fn new(key: SecretKey) -> Self {
+        SharedSecret(std::sync::Arc::new(key))
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8; 32] {
+        self.0.expose_secret()
+    }
+}
+
+impl ProviderConfig {
+    /// Loads the provider's secret.
+    pub fn load(&self) -> Result<Provider, SecretError> {
+        let secret = SharedSecret::new(load_key(&self.secret_file)?);
+        Ok(Provider { name: self.name.clone(), pay_url: self.pay_url.clone(), secret })
+    }
+}

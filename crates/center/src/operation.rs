@@ -1,0 +1,200 @@
+//! What travels in lanes: operations of the catalogue, and the center's own, which never cross a zone.
+use domain::{
+    billing::BillTerms,
+    money::Fen,
+    readings::DayReadings,
+    tariff::TariffId,
+};
+use protocol::{
+    AccountId, CustomerId, PaymentId, Request, SessionId,
+    bounds::Phone,
+    envelope::Refusal,
+    wire,
+};
+use serde::{Deserialize, Serialize};
+use storage::message::Child;
+
+/// An operation of a lane.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation {
+    /// One of the catalogue.
+    Asked(Request),
+    /// One of the center's own.
+    Own(Own),
+}
+
+/// The center's own operations.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Own {
+    /// A provider's verified message: a payment was made.
+    Settle(Settle),
+    /// Enters an account into a customer's list, after it was bound in the account's lane.
+    CustomerAccountAdd(CustomerAccountAdd),
+    /// Goes on with a session.
+    SessionContinue(SessionContinue),
+    /// Ends a session.
+    SessionClose(SessionClose),
+    /// Takes in readings and issues their bills.
+    Import(Import),
+}
+
+/// See [`Own::Settle`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settle {
+    /// Which payment.
+    pub payment: PaymentId,
+    /// Through which provider.
+    pub provider: String,
+    /// The provider's id of the debit.
+    pub transaction: String,
+    /// What was debited.
+    pub amount_fen: Fen,
+    /// When, Unix seconds.
+    pub paid_s: u64,
+}
+
+/// See [`Own::CustomerAccountAdd`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CustomerAccountAdd {
+    /// Whose list.
+    pub customer: CustomerId,
+    /// Which account.
+    pub account: AccountId,
+    /// Since when, Unix ms.
+    pub since_ms: u64,
+}
+
+/// See [`Own::SessionContinue`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionContinue {
+    /// Which session.
+    pub session: SessionId,
+    /// The generation of the refresh token shown.
+    pub generation: u32,
+}
+
+/// See [`Own::SessionClose`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionClose {
+    /// Which session.
+    pub session: SessionId,
+}
+
+/// See [`Own::Import`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Import {
+    /// For which account; made if it is not there.
+    pub account: AccountId,
+    /// The holder's name of an account that is made.
+    pub holder: String,
+    /// The registered phone of an account that is made.
+    pub phone: Option<Phone>,
+    /// The address of an account that is made.
+    pub address: String,
+    /// The division of an account that is made.
+    pub division: String,
+    /// What to bill by.
+    pub tariff: TariffId,
+    /// What the contract says.
+    pub terms: BillTerms,
+    /// The readings, by day, in order.
+    pub days: Vec<DayReadings>,
+}
+
+macro_rules! own {
+    ($($variant:ident = $code:literal v $version:literal $name:literal;)*) => {
+        impl Own {
+            /// Its code; own codes begin at 0x8000.
+            pub fn code(&self) -> u16 {
+                match self { $(Own::$variant(_) => $code,)* }
+            }
+            /// The version its body is written in.
+            pub fn version(&self) -> u8 {
+                match self { $(Own::$variant(_) => $version,)* }
+            }
+            /// Its name.
+            pub fn name(&self) -> &'static str {
+                match self { $(Own::$variant(_) => $name,)* }
+            }
+            /// Its body.
+            pub fn encode(&self) -> Vec<u8> {
+                match self { $(Own::$variant(body) => wire::encode(body),)* }
+            }
+            fn decode(code: u16, version: u8, body: &[u8]) -> Result<Own, Refusal> {
+                match (code, version) {
+                    $(($code, $version) => Ok(Own::$variant(wire::decode(body)?)),)*
+                    $(($code, other) => Err(Refusal::UnknownVersion($name, other)),)*
+                    (other, _) => Err(Refusal::UnknownOperation(other)),
+                }
+            }
+            /// The name of an own operation's code.
+            pub fn name_of(code: u16) -> Option<&'static str> {
+                match code { $($code => Some($name),)* _ => None }
+            }
+        }
+    };
+}
+
+own! {
+    Settle = 0x8001 v 1 "payment_settle";
+    CustomerAccountAdd = 0x8002 v 1 "customer_account_add";
+    SessionContinue = 0x8003 v 1 "session_refresh";
+    SessionClose = 0x8004 v 1 "session_end";
+    Import = 0x8005 v 1 "readings_import";
+}
+
+impl Operation {
+    /// Its code.
+    pub fn code(&self) -> u16 {
+        match self {
+            Operation::Asked(request) => request.spec().code,
+            Operation::Own(own) => own.code(),
+        }
+    }
+
+    /// The version its body is written in.
+    pub fn version(&self) -> u8 {
+        match self {
+            Operation::Asked(request) => request.spec().version,
+            Operation::Own(own) => own.version(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Operation::Asked(request) => request.spec().name,
+            Operation::Own(own) => own.name(),
+        }
+    }
+
+    /// Its body.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Operation::Asked(request) => request.encode(),
+            Operation::Own(own) => own.encode(),
+        }
+    }
+
+    /// Reads a stored operation, of this version or the one before.
+    pub fn decode(code: u16, version: u8, body: &[u8]) -> Result<Operation, Refusal> {
+        if code >= 0x8000 {
+            Own::decode(code, version, body).map(Operation::Own)
+        } else {
+            Request::decode(code, version, body).map(Operation::Asked)
+        }
+    }
+
+    /// The name of a code.
+    pub fn name_of(code: u16) -> &'static str {
+        let asked = || protocol::catalogue::ALL.iter().find(|spec| spec.code == code).map(|spec| spec.name);
+        Own::name_of(code).or_else(asked).unwrap_or("unknown")
+    }
+}
+
+impl Own {
+    /// This operation as one that another causes in `bucket`.
+    pub fn child(self, bucket: protocol::Bucket) -> Child {
+        Child { bucket, code: self.code(), version: self.version(), body: self.encode() }
+    }
+}

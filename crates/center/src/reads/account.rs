@@ -1,0 +1,118 @@
+//! A customer's accounts, and an account at a glance.
+use domain::{
+    billing::tier_status,
+    calendar::Month,
+    money::{Fen, Wh},
+    readings::DayReadings,
+    tariff::TierPeriod,
+};
+use jiff::civil::Date;
+use protocol::{
+    AccountId, CustomerId, Problem, Reply,
+    catalogue::replies::{self, Balance, BoundAccount, TierStanding, UsageSoFar},
+};
+use storage::{
+    rows::Entity,
+    store::{AccountView, Seen},
+};
+
+use super::{bill_brief, brief, day_number, done, mask_address, mask_name, terms};
+use crate::{
+    node::{Answer, Node, unavailable},
+    views,
+};
+
+impl Node {
+    pub(super) async fn account_list(&self, customer: CustomerId) -> Result<Answer, Problem> {
+        let load = self.parts.store.customer(customer);
+        let seen = self.view(Entity::Customer(customer), views::CUSTOMER, load).await?;
+        let bound = |&(account, bound_ms): &(AccountId, u64)| BoundAccount { account, bound_ms };
+        let accounts = seen.value.accounts.iter().map(bound).collect();
+        Ok(Answer::done(Reply::AccountList(replies::AccountList { accounts }), seen.position))
+    }
+
+    pub(super) async fn account_summary(&self, account: AccountId) -> Result<Answer, Problem> {
+        let today = self.today();
+        let (entity, view) = (Entity::Account(account), views::summary(day_number(today)));
+        if let Some(found) = self.parts.cache.get::<Reply>(entity, view) {
+            return Ok(done(found.value, found.position));
+        }
+        let month = Month::of(today);
+        let whole = |month: Month| (month.first_day(), month.last_day());
+        let ranges = vec![whole(year_before(month)), whole(month.prev()), whole(month)];
+        let seen = self.parts.store.account(account, ranges).await.map_err(unavailable)?;
+        let Some(row) = seen.value else { return Err(Problem::not_found("account")) };
+        let reply = std::sync::Arc::new(Reply::AccountSummary(self.summary(&row, today)?));
+        let seen = Seen { value: reply, position: seen.position };
+        self.parts.cache.fill(entity, view, &seen);
+        Ok(done(seen.value, seen.position))
+    }
+
+    fn summary(&self, row: &AccountView, today: Date) -> Result<replies::AccountSummary, Problem> {
+        let tariff = self.tariff(&row.account.tariff)?;
+        let month = Month::of(today);
+        let this_month = so_far(row, month);
+        let of_year = |bill: &&storage::rows::BillHead| bill.id.month.year() == month.year() && bill.id.month < month;
+        let billed: Wh = row.bills.iter().filter(of_year).map(|bill| bill.energy_wh).sum();
+        let version = tariff.version_named(today);
+        let used = match version.map(|v| v.tier_period) {
+            Some(TierPeriod::Month) => this_month.energy_wh,
+            _ => billed + this_month.energy_wh,
+        };
+        let status = tier_status(tariff, month, used, &terms(&row.account))
+            .map_err(|e| Problem::new(protocol::Code::Internal, format!("The tariff cannot be read: {e}.")))?;
+        let dearest = status.prices.iter().max_by_key(|p| p.price_e4).copied();
+        Ok(replies::AccountSummary {
+            account: row.account.id,
+            holder: mask_name(&row.account.holder),
+            address: mask_address(&row.account.address),
+            division: row.account.division.clone(),
+            tariff: brief(tariff),
+            balance: balance(row, today),
+            latest_bill: row.bills.first().map(|head| bill_brief(head, today)),
+            this_month,
+            tier: TierStanding {
+                tier: status.tier,
+                used_wh: status.used_in_period_wh,
+                left_wh: status.left_in_tier_wh,
+                price_e4: dearest.map(|p| p.price_e4).unwrap_or_default(),
+                next_price_e4: dearest.and_then(|p| p.next_price_e4),
+                resets_on: status.until.next().first_day(),
+            },
+        })
+    }
+}
+
+fn balance(row: &AccountView, today: Date) -> Balance {
+    let sum = |late_only: bool| -> Fen {
+        let counts = |bill: &&storage::rows::BillHead| !late_only || bill.due_on < today;
+        row.open_bills.iter().filter(counts).map(storage::rows::BillHead::open_fen).sum()
+    };
+    Balance {
+        due_fen: sum(false),
+        overdue_fen: sum(true),
+        due_on: row.open_bills.iter().map(|bill| bill.due_on).min(),
+        credit_fen: row.account.credit_fen,
+    }
+}
+
+/// This month's use, and that of last month and last year up to the same day.
+fn so_far(row: &AccountView, month: Month) -> UsageSoFar {
+    let through = row.days.iter().map(|day| day.date).filter(|date| month.contains(*date)).max();
+    let up_to = through.map_or(0, |date| date.day());
+    let sum = |of: Month| -> Wh {
+        let counts = |day: &&DayReadings| of.contains(day.date) && day.date.day() <= up_to;
+        row.days.iter().filter(counts).map(DayReadings::total).sum()
+    };
+    UsageSoFar {
+        month,
+        through,
+        energy_wh: sum(month),
+        last_month_wh: sum(month.prev()),
+        last_year_wh: sum(year_before(month)),
+    }
+}
+
+fn year_before(month: Month) -> Month {
+    Month::new(month.year() - 1, month.month()).unwrap_or(month)
+}

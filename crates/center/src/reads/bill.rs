@@ -1,0 +1,99 @@
+//! Bills.
+use std::sync::Arc;
+
+use domain::{
+    billing::{BillInput, bill},
+    money::Wh,
+    usage::UsageMonth,
+};
+use jiff::civil::Date;
+use protocol::{
+    BillId, Problem, Reply,
+    catalogue::{
+        replies::{self, AlternativeBill, MonthAmount, TariffSource},
+        requests,
+    },
+};
+use storage::{
+    rows::Entity,
+    store::{BillView, Seen},
+};
+
+use super::{bill_brief, brief, day_number, done, month_number, terms};
+use crate::{
+    node::{Answer, Node, unavailable},
+    views,
+};
+
+/// A page where none is asked for: this month and the same a year ago on one page.
+const PAGE: u8 = 13;
+/// The longest page.
+const MOST: u8 = 60;
+
+impl Node {
+    pub(super) async fn bill_list(&self, asked: &requests::BillList) -> Result<Answer, Problem> {
+        let today = self.today();
+        let limit = if asked.limit == 0 { PAGE } else { asked.limit.min(MOST) };
+        let before = asked.before.map_or(0, month_number);
+        let (entity, view) = (Entity::Account(asked.account), views::bills(before, limit, day_number(today)));
+        if let Some(found) = self.parts.cache.get::<Reply>(entity, view) {
+            metrics::counter!("cache_reads_total", "result" => "hit").increment(1);
+            return Ok(done(found.value, found.position));
+        }
+        metrics::counter!("cache_reads_total", "result" => "miss").increment(1);
+        let rows = self.parts.store.bills(asked.account, asked.before, u32::from(limit) + 1).await.map_err(unavailable)?;
+        let more = rows.value.len() > usize::from(limit);
+        let bills: Vec<_> =
+            rows.value.iter().take(usize::from(limit)).map(|head| bill_brief(head, today)).collect();
+        let next_before = bills.last().filter(|_| more).map(|last| last.month);
+        let reply = Arc::new(Reply::BillList(replies::BillList { bills, next_before }));
+        let seen = Seen { value: reply, position: rows.position };
+        self.parts.cache.fill(entity, view, &seen);
+        Ok(done(seen.value, seen.position))
+    }
+
+    pub(super) async fn bill_get(&self, id: BillId) -> Result<Answer, Problem> {
+        let today = self.today();
+        let (entity, view) = (Entity::Account(id.account), views::bill(month_number(id.month), day_number(today)));
+        if let Some(found) = self.parts.cache.get::<Reply>(entity, view) {
+            return Ok(done(found.value, found.position));
+        }
+        let seen = self.parts.store.bill(id).await.map_err(unavailable)?;
+        let Some(row) = seen.value else { return Err(Problem::not_found("bill")) };
+        let reply = Arc::new(Reply::BillGet(self.whole_bill(&row, today)?));
+        let seen = Seen { value: reply, position: seen.position };
+        self.parts.cache.fill(entity, view, &seen);
+        Ok(done(seen.value, seen.position))
+    }
+
+    fn whole_bill(&self, row: &BillView, today: Date) -> Result<replies::BillGet, Problem> {
+        let tariff = self.tariff(&row.head.tariff)?;
+        let usage = UsageMonth::from_days(row.head.id.month, &row.days).ok().filter(|u| u.total() == row.head.energy_wh);
+        let history = row.history.iter().rev().map(|head| MonthAmount {
+            month: head.id.month,
+            energy_wh: head.energy_wh,
+            amount_fen: head.amount_fen,
+        });
+        let by_hour_wh: Vec<Wh> = usage.as_ref().and_then(UsageMonth::by_hour).map(Vec::from).unwrap_or_default();
+        Ok(replies::BillGet {
+            bill: bill_brief(&row.head, today),
+            tariff: TariffSource { brief: brief(tariff), source: tariff.source.clone(), valid_from: row.head.tariff_from },
+            lines: row.detail.lines.clone(),
+            used_before_wh: row.detail.used_before_wh,
+            tier_limits_wh: row.detail.tier_limits_wh.clone(),
+            by_hour_wh,
+            alternative: usage.and_then(|usage| self.alternative(row, &usage)),
+            history: history.collect(),
+        })
+    }
+
+    /// The same month under the place's other tariff: single rate beside time-of-use.
+    fn alternative(&self, row: &BillView, usage: &UsageMonth) -> Option<AlternativeBill> {
+        let of_place = self.parts.rules.tariffs.for_division(&row.account.division)?;
+        let billed_by = self.tariff(&row.head.tariff).ok()?;
+        let other = if billed_by.is_time_of_use() { of_place.single } else { of_place.time_of_use }?;
+        let used_before_wh = row.detail.used_before_wh;
+        let draft = bill(&BillInput { tariff: other, usage, used_before_wh, terms: terms(&row.account) }).ok()?;
+        Some(AlternativeBill { tariff: brief(other), lines: draft.lines, amount_fen: draft.amount_fen })
+    }
+}

@@ -1,0 +1,112 @@
+//! Carries on what an applied operation causes elsewhere: operations to other lanes, pushes outward.
+//!
+//! Both are at least once: a death between handing over and noting it hands over again, and the receiver knows the id.
+use std::{collections::HashMap, time::Duration};
+
+use protocol::{
+    PushId, ShardId,
+    push::{Push, PushAck, PushBody},
+    wire,
+};
+use runtime::shutdown::Shutdown;
+use storage::StorageError;
+
+use crate::node::Node;
+
+/// How many are carried at once.
+const MOST: usize = 256;
+/// How often is looked without being woken: after failures, and for what a predecessor left.
+const TICK: Duration = Duration::from_secs(1);
+/// How long an edge may take to write a push to its disk.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Moves every shard's outbox into the lanes it is for, until shutdown.
+pub(crate) async fn outboxes(node: Node, shutdown: Shutdown) {
+    while !shutdown.is_begun() {
+        let mut moved = 0;
+        for shard in (0..node.parts.store.map().shards()).map(ShardId) {
+            match outbox(&node, shard).await {
+                Ok(n) => moved += n,
+                Err(error) => tracing::error!(shard = shard.0, %error, "outbox not carried on; trying again"),
+            }
+        }
+        if moved == 0 {
+            tokio::select! {
+                () = node.parts.outbox.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
+                () = shutdown.begun() => {}
+            }
+        }
+    }
+}
+
+async fn outbox(node: &Node, shard: ShardId) -> Result<usize, StorageError> {
+    let parts = &node.parts;
+    let rows = parts.store.outbox(shard, MOST).await?;
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let mut lanes: HashMap<_, Vec<_>> = HashMap::new();
+    for row in rows {
+        lanes.entry(parts.store.map().lane(row.bucket)).or_default().push(row.message);
+    }
+    for (lane, messages) in lanes {
+        parts.queue.append(lane, messages).await?;
+    }
+    if !ids.is_empty() {
+        parts.store.outbox_sent(shard, ids.clone()).await?;
+    }
+    Ok(ids.len())
+}
+
+/// Hands every shard's pushes to an edge, until shutdown.
+pub(crate) async fn pushes(node: Node, shutdown: Shutdown) {
+    while !shutdown.is_begun() {
+        let mut handed = 0;
+        for shard in (0..node.parts.store.map().shards()).map(ShardId) {
+            match hand_over(&node, shard).await {
+                Ok(n) => handed += n,
+                Err(error) => tracing::error!(shard = shard.0, %error, "pushes not handed over; trying again"),
+            }
+        }
+        if handed == 0 {
+            tokio::select! {
+                () = node.parts.pushes.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
+                () = shutdown.begun() => {}
+            }
+        }
+    }
+}
+
+async fn hand_over(node: &Node, shard: ShardId) -> Result<usize, StorageError> {
+    let waiting = node.parts.store.waiting_pushes(shard, MOST).await?;
+    let sent = futures_util::future::join_all(waiting.iter().map(|push| send(node, push))).await;
+    let taken: Vec<PushId> = sent.into_iter().flatten().collect();
+    if !taken.is_empty() {
+        node.parts.store.push_handed_over(shard, taken.clone()).await?;
+    }
+    Ok(taken.len())
+}
+
+/// Sends a push through the least busy gate; `Some` once an edge has it on its disk.
+async fn send(node: &Node, push: &Push) -> Option<PushId> {
+    let bytes = wire::encode(push);
+    for gate in node.parts.gates.by_load() {
+        match gate.push(bytes.clone(), PUSH_TIMEOUT).await {
+            Ok(answer) => match wire::decode::<PushAck>(&answer) {
+                Ok(ack) if ack.id == push.id => return Some(push.id),
+                _ => tracing::warn!(push = %push.id, "an edge acknowledged something else"),
+            },
+            Err(error) => tracing::debug!(push = %push.id, %error, "push not taken; trying again"),
+        }
+    }
+    None
+}
+
+/// Tells a gate that has just connected what every edge must know.
+pub(crate) async fn settings(node: &Node, gate: &runtime::mux::Peer) {
+    let id = PushId::mint(protocol::Bucket::FIRST, 0);
+    let push = Push { id, body: PushBody::Settings(node.parts.keys.edge_settings()) };
+    if let Err(error) = gate.push(wire::encode(&push), PUSH_TIMEOUT).await {
+        tracing::warn!(%error, "a gate did not take the edges' settings");
+    }
+}

@@ -1,0 +1,83 @@
+//! The rules by which operations are applied: pure functions from rows and a message to a decision.
+//!
+//! A rule knows no clock and no randomness: "now" is when the operation was accepted, new ids come from its own id. So
+//! applying it again, anywhere, gives the same. It asks for rows first and decides afterwards; see
+//! [`storage::working_set`].
+mod account;
+mod import;
+mod login;
+mod payment;
+
+use std::sync::Arc;
+
+use domain::tariff::TariffBook;
+use protocol::{Code, Problem, Reply, Request, catalogue::replies};
+use storage::{
+    message::{Decision, NewMessage},
+    rows::Put,
+    store::Decide,
+    working_set::{NotLoaded, WorkingSet},
+};
+
+use crate::{
+    config::Provider,
+    keys::CodeKey,
+    operation::{Operation, Own},
+};
+
+type Decided = Result<Decision, NotLoaded>;
+
+/// What rules know besides rows: the same on every node.
+pub struct Rules {
+    /// Makes and checks one-time codes.
+    pub codes: CodeKey,
+    /// The tariffs.
+    pub tariffs: Arc<TariffBook>,
+    /// The payment providers.
+    pub providers: Vec<Provider>,
+    /// The portal's address, to which a payer returns.
+    pub public_url: String,
+}
+
+impl Decide for Rules {
+    fn decide(&self, rows: &WorkingSet, message: &NewMessage) -> Decided {
+        match Operation::decode(message.code, message.version, &message.body) {
+            Ok(Operation::Asked(request)) => self.asked(rows, message, &request),
+            Ok(Operation::Own(own)) => self.own(rows, message, &own),
+            Err(refusal) => {
+                Ok(Decision::rejected(Problem::new(Code::OperationFailed, format!("It cannot be read: {refusal}."))))
+            }
+        }
+    }
+}
+
+impl Rules {
+    fn asked(&self, rows: &WorkingSet, message: &NewMessage, request: &Request) -> Decided {
+        match request {
+            Request::LoginStart(r) => login::start(self, rows, message, r),
+            Request::LoginFinish(r) => login::finish(self, rows, message, r),
+            Request::AccountBindStart(r) => account::bind_start(self, rows, message, r),
+            Request::AccountBind(r) => account::bind(self, rows, message, r),
+            Request::PaymentCreate(r) => payment::create(self, rows, message, r),
+            Request::PushResult(r) => Ok(Decision::done(
+                Reply::PushResult(replies::PushResult {}),
+                vec![Put::PushDone { id: r.push, delivered: r.delivered }],
+            )),
+            // Reads, and writes that the node turns into the center's own operations: none of them enters a lane.
+            other => {
+                let why = format!("{} is not applied from a lane.", other.spec().name);
+                Ok(Decision::rejected(Problem::new(Code::OperationFailed, why)))
+            }
+        }
+    }
+
+    fn own(&self, rows: &WorkingSet, message: &NewMessage, own: &Own) -> Decided {
+        match own {
+            Own::Settle(settle) => payment::settle(rows, message, settle),
+            Own::CustomerAccountAdd(add) => account::list_add(rows, add),
+            Own::SessionContinue(go_on) => login::go_on(rows, go_on),
+            Own::SessionClose(close) => login::close(rows, close),
+            Own::Import(import) => import::import(self, rows, message, import),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Payments: ordered by the customer, settled by the provider's signed message, booked once.
+use domain::{
+    ledger::{self, LedgerAccount, OpenBill, ProviderCode},
+    money::Fen,
+};
+use protocol::{
+    BillId, Code, PaymentId, Problem, Reply,
+    catalogue::{
+        replies::{self, BillPart},
+        requests,
+    },
+    payment::PayOrder,
+};
+use storage::{
+    message::{Decision, NewMessage},
+    rows::{Account, BillHead, Payment, Put, Settled},
+    working_set::{AccountState, WorkingSet},
+};
+
+use super::{Decided, Rules};
+use crate::operation::Settle;
+
+/// How long an order can be paid, in seconds. Money that comes later is taken all the same.
+const ORDER_TTL_S: u64 = 30 * 60;
+/// The most transactions one payment's receipt lists; later ones become credit with their own postings all the same.
+const MOST_TRANSACTIONS: usize = 32;
+
+pub(super) fn create(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked: &requests::PaymentCreate) -> Decided {
+    let not_found = || Decision::rejected(Problem::not_found("account"));
+    let Some(customer) = message.origin.customer else { return Ok(not_found()) };
+    let Some(state) = rows.account(&asked.account)? else { return Ok(not_found()) };
+    if !state.holders.contains(&customer) {
+        return Ok(not_found());
+    }
+    let Some(provider) = rules.providers.iter().find(|p| p.name == asked.provider) else {
+        let why = format!("There is no payment provider {}. Nothing was ordered.", asked.provider);
+        return Ok(Decision::rejected(Problem::new(Code::InvalidRequest, why)));
+    };
+    let now_ms = message.origin.accepted_ms;
+    let id = PaymentId::from_bits(message.operation.bits());
+    let payment = Payment {
+        id,
+        account: asked.account,
+        customer,
+        amount_fen: asked.amount_fen.fen(),
+        provider: asked.provider.to_string(),
+        created_ms: now_ms,
+        expires_ms: now_ms + ORDER_TTL_S * 1000,
+        settled: None,
+    };
+    let reply = replies::PaymentCreate {
+        payment: id,
+        pay_url: provider.pay_url(&payment, &rules.public_url).unwrap_or_default(),
+        expires_s: payment.expires_ms / 1000,
+    };
+    Ok(Decision::done(Reply::PaymentCreate(reply), vec![Put::Payment(payment)]))
+}
+
+impl crate::config::Provider {
+    /// The provider's page for a payment, with our signed order; `None` where its amount cannot be ordered.
+    pub fn pay_url(&self, payment: &Payment, public_url: &str) -> Option<String> {
+        let order = PayOrder {
+            order: payment.id,
+            amount_fen: payment.amount_fen.0.try_into().ok()?,
+            account: payment.account,
+            expires_s: payment.expires_ms / 1000,
+            return_url: format!("{public_url}/payments/{}", payment.id),
+            notify_url: format!("{public_url}/v1/callbacks/payments/{}", self.name),
+        };
+        Some(order.to_url(&self.pay_url, self.secret.bytes()))
+    }
+}
+
+pub(super) fn settle(rows: &WorkingSet, message: &NewMessage, asked: &Settle) -> Decided {
+    let transaction = (asked.provider.clone(), asked.transaction.clone());
+    if let Some(payment) = rows.transaction(&transaction)? {
+        return Ok(taken(*payment, true, Vec::new()));
+    }
+    let Some(payment) = rows.payment(&asked.payment)?.filter(|p| p.provider == asked.provider) else {
+        return Ok(Decision::rejected(Problem::not_found("payment")));
+    };
+    if payment.amount_fen != asked.amount_fen {
+        let why = format!("{} fen were ordered, {} fen are said to be paid. Nothing was booked.", payment.amount_fen.0, asked.amount_fen.0);
+        return Ok(Decision::rejected(Problem::new(Code::AmountMismatch, why)));
+    }
+    let Some(state) = rows.account(&payment.account)? else {
+        return Ok(Decision::rejected(Problem::not_found("account")));
+    };
+    match book(state, payment, message, asked) {
+        Ok(puts) => Ok(taken(payment.id, false, puts)),
+        Err(error) => {
+            let why = format!("The ledger refuses it: {error}.");
+            Ok(Decision::rejected(Problem::new(Code::OperationFailed, why)))
+        }
+    }
+}
+
+fn taken(payment: PaymentId, duplicate: bool, puts: Vec<Put>) -> Decision {
+    Decision::done(Reply::PaymentCallback(replies::PaymentCallback { payment, duplicate }), puts)
+}
+
+/// What a debit writes. The first of a payment pays bills, oldest first; any further one is credit, whole.
+fn book(
+    state: &AccountState,
+    payment: &Payment,
+    message: &NewMessage,
+    asked: &Settle,
+) -> Result<Vec<Put>, ledger::LedgerError> {
+    let open: Vec<OpenBill<BillId>> = match &payment.settled {
+        None => state.open_bills.iter().map(|b| OpenBill { id: b.id, open_fen: b.open_fen() }).collect(),
+        Some(_) => Vec::new(),
+    };
+    let provider: ProviderCode = asked.provider.parse()?;
+    let source = LedgerAccount::ProviderClearing { provider };
+    let posted = ledger::post_payment(source, payment.account.number(), asked.amount_fen, &open)?;
+    let mut settled = payment.settled.clone().unwrap_or(Settled { paid_ms: asked.paid_s * 1000, ..Settled::default() });
+    settled.paid_fen = settled.paid_fen + asked.amount_fen;
+    settled.credit_fen = settled.credit_fen + posted.credit_fen;
+    settled.bills.extend(posted.allocations.iter().map(|(bill, amount_fen)| BillPart { bill: *bill, amount_fen: *amount_fen }));
+    if settled.transactions.len() < MOST_TRANSACTIONS {
+        settled.transactions.push(asked.transaction.clone());
+    }
+    let mut puts = vec![
+        Put::ProviderTransaction {
+            provider: asked.provider.clone(),
+            transaction: asked.transaction.clone(),
+            payment: payment.id,
+        },
+        Put::Posting {
+            at_ms: message.origin.accepted_ms,
+            text: format!("payment {} {}", payment.id, asked.transaction),
+            posting: posted.posting,
+        },
+        Put::Payment(Payment { settled: Some(settled), ..payment.clone() }),
+    ];
+    for (bill, part) in &posted.allocations {
+        if let Some(head) = state.open_bills.iter().find(|b| b.id == *bill) {
+            puts.push(paid(head, *part));
+        }
+    }
+    // Written even where only bills change: the account's views change with them.
+    let credit_fen = state.account.credit_fen + posted.credit_fen;
+    puts.push(Put::Account(Account { credit_fen, ..state.account.clone() }));
+    Ok(puts)
+}
+
+fn paid(bill: &BillHead, part: Fen) -> Put {
+    Put::BillPaid { bill: bill.id, paid_fen: bill.paid_fen + part }
+}

@@ -1,0 +1,78 @@
+//! What the cache holds of each entity, and the one way to read it: cache, else one load of a slave, then fill.
+use std::{future::Future, sync::Arc};
+
+use protocol::{AccountId, CustomerId, Problem};
+use storage::{
+    StorageError,
+    cache::View,
+    rows::Entity,
+    store::Seen,
+};
+
+use crate::node::{Node, unavailable};
+
+const fn kind(kind: u8) -> View {
+    View { kind, parameter: 0 }
+}
+
+pub(crate) const SESSION: View = kind(1);
+pub(crate) const CUSTOMER: View = kind(2);
+pub(crate) const HOLDERS: View = kind(3);
+pub(crate) const PAYMENT: View = kind(4);
+pub(crate) const PAYMENTS: View = kind(5);
+
+/// An account's summary on a day (as yyyymmdd): what is overdue depends on it.
+pub(crate) fn summary(day: u64) -> View {
+    View { kind: 6, parameter: day }
+}
+
+/// A page of bills: before a month (yyyymm, 0: none), of a length, on a day.
+pub(crate) fn bills(before: u64, limit: u8, day: u64) -> View {
+    View { kind: 7, parameter: (day << 32) | (before << 8) | u64::from(limit) }
+}
+
+/// A bill of a month (yyyymm) on a day.
+pub(crate) fn bill(month: u64, day: u64) -> View {
+    View { kind: 8, parameter: (day << 32) | month }
+}
+
+/// The use of a month (yyyymm).
+pub(crate) fn usage(month: u64) -> View {
+    View { kind: 9, parameter: month }
+}
+
+impl Node {
+    /// A view from the cache, or loaded and stored there.
+    pub(crate) async fn view<T: Send + Sync + 'static>(
+        &self,
+        entity: Entity,
+        view: View,
+        load: impl Future<Output = Result<Seen<T>, StorageError>>,
+    ) -> Result<Seen<Arc<T>>, Problem> {
+        if let Some(found) = self.parts.cache.get(entity, view) {
+            metrics::counter!("cache_reads_total", "result" => "hit").increment(1);
+            return Ok(found);
+        }
+        metrics::counter!("cache_reads_total", "result" => "miss").increment(1);
+        let seen = load.await.map_err(unavailable)?;
+        let seen = Seen { value: Arc::new(seen.value), position: seen.position };
+        self.parts.cache.fill(entity, view, &seen);
+        Ok(seen)
+    }
+
+    /// Who has bound an account; `None` where there is no such account.
+    pub(crate) async fn holders(&self, account: AccountId) -> Result<Seen<HoldersView>, Problem> {
+        let load = self.parts.store.holders(account);
+        let seen = self.view(Entity::Account(account), HOLDERS, load).await?;
+        Ok(Seen { value: HoldersView(seen.value), position: seen.position })
+    }
+}
+
+/// An account's holders, shared with the cache.
+pub(crate) struct HoldersView(Arc<Option<Vec<CustomerId>>>);
+
+impl HoldersView {
+    pub(crate) fn contains(&self, customer: &CustomerId) -> bool {
+        self.0.as_ref().as_ref().is_some_and(|holders| holders.contains(customer))
+    }
+}
