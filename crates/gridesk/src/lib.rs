@@ -3,4 +3,11 @@
 //! `gridesk up` runs every zone's program as a child process of one; `gridesk sim` is the outside world that a newcomer,
 //! the tour and the tests need. That all zones are linked into one binary is a convenience: the security boundary is the
 //! zones' own binaries on their own hosts.
+pub mod check;
+pub mod cli;
+pub mod import;
+pub mod role;
 pub mod sim;
+pub mod tour;
+pub mod unix_http;
+pub mod up;

@@ -1,2 +1,127 @@
-//! The `gridesk` program.
-fn main() {}
+//! The `gridesk` program: reads the command line, calls what does the work, says how it ended.
+use std::{io::Write, net::Ipv4Addr, process::ExitCode};
+
+use anyhow::Context;
+use clap::Parser;
+use gridesk::{
+    check,
+    cli::{Cli, Command, ConfigAction, ImportFormat, SimArgs, TourArgs, UpArgs},
+    import,
+    role::{self, RoleError},
+    sim, tour,
+    up::{self, UpError, logs::Echo},
+};
+use runtime::{
+    secret::load_or_create_key,
+    shutdown::Shutdown,
+    supervise::EXIT_BAD_CONFIG,
+    telemetry::{self, LogFormat},
+};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    // A role logs its own end, and logs reach the terminal through `up`.
+    let quiet = matches!(command, Command::Role { .. });
+    match Box::pin(run(command)).await {
+        Ok(code) => code,
+        Err(error) => {
+            if !quiet {
+                writeln!(std::io::stderr().lock(), "error: {error:#}").ok();
+            }
+            match is_bad_config(&error) {
+                true => bad_config(),
+                false => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(args) => run_up(args).await,
+        Command::Tour(args) => run_tour(args).await,
+        Command::Import { format } => run_import(format).await,
+        Command::Config { action: ConfigAction::Check { files, role, json } } => {
+            let checked: Vec<_> = files.iter().map(|file| check::check(file, role)).collect();
+            for one in &checked {
+                match (json, &one.problem) {
+                    (true, _) => print(&serde_json::to_string(one)?)?,
+                    (false, None) => print(&format!("{}: ok ({})", one.file, one.role.unwrap_or("?")))?,
+                    (false, Some(problem)) => print(problem)?,
+                }
+            }
+            Ok(if checked.iter().all(|one| one.ok) { ExitCode::SUCCESS } else { bad_config() })
+        }
+        Command::Sim(args) => run_sim(args).await,
+        Command::Role { role, config } => {
+            role::run(role, &config).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {
+    let level = if args.verbose { tracing::Level::INFO } else { tracing::Level::WARN };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    let options = up::Options {
+        data: args.data,
+        base_port: args.ports,
+        fresh: args.fresh,
+        demo_customers: if args.no_demo { 0 } else { args.customers },
+        echo: if args.verbose { Echo::All } else { Echo::Warnings },
+    };
+    up::command(options, args.json).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_tour(args: TourArgs) -> anyhow::Result<ExitCode> {
+    let against = match args.against {
+        Some(portal) => Some(tour::Target::new(&portal, args.sim.as_deref(), &args.phone)?),
+        None => None,
+    };
+    let mut all_ok = true;
+    let report = |outcome: tour::Outcome| {
+        all_ok &= outcome.ok;
+        let line = match args.json {
+            true => serde_json::to_string(&outcome).unwrap_or_default(),
+            false => outcome.to_string(),
+        };
+        print(&line).ok();
+    };
+    tour::run(against, report).await?;
+    Ok(if all_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn run_import(format: ImportFormat) -> anyhow::Result<ExitCode> {
+    let ImportFormat::GreenButton { file, account, tariff, json, data } = format;
+    let options = import::Options { file, account, tariff, data };
+    let imported = import::run(&options).await.context("nothing was imported")?;
+    print(&if json { serde_json::to_string(&imported)? } else { import::table(&imported) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_sim(args: SimArgs) -> anyhow::Result<ExitCode> {
+    telemetry::init("sim", LogFormat::Human)?;
+    if let Some(folder) = args.merchant_key.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+    }
+    load_or_create_key(&args.merchant_key)?;
+    let config = sim::Config::new((Ipv4Addr::LOCALHOST, args.port).into(), args.data, args.merchant_key);
+    sim::run(config, Shutdown::on_signals()?).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `println!` panics where standard output is closed.
+fn print(line: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{line}")
+}
+
+fn is_bad_config(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(RoleError::Config(_)))
+        || matches!(error.downcast_ref(), Some(UpError::BadConfig { .. }))
+}
+
+fn bad_config() -> ExitCode {
+    u8::try_from(EXIT_BAD_CONFIG).map_or(ExitCode::FAILURE, ExitCode::from)
+}

@@ -62,6 +62,19 @@ pub struct Config {
     pub retry_first: TimeSpan,
 }
 
+impl Config {
+    /// Settings with defaults for all that can have one.
+    pub fn new(listen: SocketAddr, folder: PathBuf, merchant_key: PathBuf) -> Self {
+        Config {
+            listen,
+            folder,
+            merchant_key,
+            merchant: default_merchant(),
+            retry_first: default_retry_first(),
+        }
+    }
+}
+
 fn default_merchant() -> String {
     "Gridesk 供电服务".to_owned()
 }

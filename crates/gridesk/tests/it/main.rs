@@ -1,2 +1,6 @@
-//! Tests of the simulated outside world and of the whole system.
+//! Tests of the simulated outside world, of the command line, and of the whole system.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod cli;
+mod import;
 mod sim;
+mod system;

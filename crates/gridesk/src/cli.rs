@@ -1,0 +1,181 @@
+//! The command line. Its form is a contract: scripts rely on it.
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use domain::tariff::TariffId;
+use protocol::AccountId;
+
+use crate::role::Role;
+
+/// Customer service for an electric utility: everything on one machine, and the operator's tools.
+#[derive(Debug, Parser)]
+#[command(name = "gridesk", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything on this machine, with demonstration customers
+    ///
+    /// Starts the edge, both halves of the gate, a service center and a simulated outside world (a message inbox and a
+    /// payment provider) as child processes, prints where to open the portal and how to log in, and runs until Ctrl-C.
+    Up(UpArgs),
+    /// Run the journeys a newcomer should see, and say pass or fail for each
+    ///
+    /// Speaks only HTTP, as a customer's browser would. Without --against it starts a fresh system of its own on free
+    /// ports and removes it afterwards. Exit status 1 if a journey fails.
+    Tour(TourArgs),
+    /// Import real readings and issue their bills
+    Import {
+        /// What is imported.
+        #[command(subcommand)]
+        format: ImportFormat,
+    },
+    /// Check settings files
+    Config {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Run only the simulated outside world (样例): a message inbox and a payment provider
+    Sim(SimArgs),
+    /// Run one role of `up` (used by `up` itself)
+    #[command(hide = true)]
+    Role {
+        /// Which role.
+        #[arg(value_enum)]
+        role: Role,
+        /// Its settings.
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+/// `gridesk up`
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    pub data: PathBuf,
+    /// The portal's port; the simulated outside world takes BASE+5, and 0 takes any free ports
+    #[arg(long, value_name = "BASE", default_value_t = 8080)]
+    pub ports: u16,
+    /// Empty the data folder first; refused where the folder is not one of gridesk
+    #[arg(long)]
+    pub fresh: bool,
+    /// How many demonstration customers to make up at the first start
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub customers: u32,
+    /// No demonstration customers
+    #[arg(long, conflicts_with = "customers")]
+    pub no_demo: bool,
+    /// Print the addresses as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Show every log line, not only warnings and errors
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// `gridesk tour`
+#[derive(Debug, Args)]
+pub struct TourArgs {
+    /// One JSON object for each journey
+    #[arg(long)]
+    pub json: bool,
+    /// The portal of a running system, such as http://127.0.0.1:8080
+    #[arg(long, value_name = "URL")]
+    pub against: Option<String>,
+    /// Its simulated outside world; the same host, five ports up, unless given
+    #[arg(long, value_name = "URL", requires = "against")]
+    pub sim: Option<String>,
+    /// A demonstration phone to log in with; the first that `up` prints, unless given
+    #[arg(long, value_name = "NUMBER", requires = "against", default_value = "19900000001")]
+    pub phone: String,
+}
+
+/// `gridesk import …`
+#[derive(Debug, Subcommand)]
+pub enum ImportFormat {
+    /// A Green Button file (ESPI, XML), as utilities give to their customers
+    ///
+    /// Uses the system that runs on the data folder; where none runs, only what the import needs is started, and
+    /// stopped afterwards.
+    GreenButton {
+        /// The file
+        file: PathBuf,
+        /// Into which account; without, a new one is made
+        #[arg(long, value_name = "ID")]
+        account: Option<AccountId>,
+        /// zj-residential, zj-residential-tou, gz-residential, bj-residential, sh-residential or sh-residential-tou
+        #[arg(long, value_name = "ID")]
+        tariff: TariffId,
+        /// Print account and bills as one line of JSON
+        #[arg(long)]
+        json: bool,
+        /// The data folder
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+    },
+}
+
+/// `gridesk config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Say what is wrong with settings files, and where; exit status 64 if something is
+    Check {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Whose settings they are; told by name or content, unless given
+        #[arg(long, value_enum)]
+        role: Option<Role>,
+        /// One JSON object for each file
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `gridesk sim`
+#[derive(Debug, Args)]
+pub struct SimArgs {
+    /// Its port on 127.0.0.1
+    #[arg(long, value_name = "PORT", default_value_t = 8085)]
+    pub port: u16,
+    /// Its data folder
+    #[arg(long, value_name = "DIR", default_value = "./data/sim")]
+    pub data: PathBuf,
+    /// The secret shared with the center's payment provider sim-pay: 32 bytes, made if missing
+    #[arg(long, value_name = "FILE", default_value = "./data/secrets/sim-pay.key")]
+    pub merchant_key: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_contract_stands() {
+        for line in [
+            "gridesk up",
+            "gridesk up --data d --ports 9000 --fresh --json",
+            "gridesk tour --json --against http://127.0.0.1:8080",
+            "gridesk import green-button f.xml --tariff zj-residential --json --data d",
+            "gridesk config check a.toml b.toml",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        assert!(Cli::try_parse_from(["gridesk", "up", "--no-demo", "--customers", "5"]).is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! One zone's program as a child of `gridesk up`.
+use std::{path::Path, time::Duration};
+
+use runtime::{
+    config::ConfigError,
+    shutdown::Shutdown,
+    supervise::exit_when_parent_dies,
+    telemetry::{self, LogFormat},
+};
+use serde::de::DeserializeOwned;
+
+/// A child whose parent is gone leaves after this time at the latest.
+const ORPHAN_GRACE: Duration = Duration::from_secs(10);
+
+/// What a child process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// The extranet's application server.
+    Edge,
+    /// The gate's half in the extranet.
+    Outer,
+    /// The gate's half in the intranet.
+    Inner,
+    /// A node of the shared service center.
+    Center,
+    /// The simulated outside world.
+    Sim,
+}
+
+impl Role {
+    /// Every role, in the order in which `up` starts them; they stop in the opposite order.
+    pub const ALL: [Role; 5] = [Role::Sim, Role::Center, Role::Outer, Role::Inner, Role::Edge];
+
+    /// Its name: on the command line, of its settings file and its log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Edge => "edge",
+            Role::Outer => "outer",
+            Role::Inner => "inner",
+            Role::Center => "center",
+            Role::Sim => "sim",
+        }
+    }
+
+    fn service(self) -> &'static str {
+        match self {
+            Role::Outer => "gate-outer",
+            Role::Inner => "gate-inner",
+            other => other.name(),
+        }
+    }
+
+    fn env_prefix(self) -> &'static str {
+        match self {
+            Role::Edge => "GRIDESK_EDGE",
+            Role::Outer => "GRIDESK_OUTER",
+            Role::Inner => "GRIDESK_INNER",
+            Role::Center => "GRIDESK_CENTER",
+            Role::Sim => "GRIDESK_SIM",
+        }
+    }
+
+    /// Reads a settings file as this role would, without the environment.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn check(self, file: &Path) -> Result<(), ConfigError> {
+        fn read<T: DeserializeOwned>(file: &Path, prefix: &str) -> Result<(), ConfigError> {
+            runtime::config::load_from::<T>(Some(file), prefix, []).map(drop)
+        }
+        let prefix = self.env_prefix();
+        match self {
+            Role::Edge => read::<edge::Config>(file, prefix),
+            Role::Outer => read::<gate::outer::Config>(file, prefix),
+            Role::Inner => read::<gate::inner::Config>(file, prefix),
+            Role::Center => read::<center::Config>(file, prefix),
+            Role::Sim => read::<crate::sim::Config>(file, prefix),
+        }
+    }
+}
+
+/// Why a role ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RoleError {
+    /// Its settings are wrong: exit status 64, and no use in trying again.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It could not start, or broke.
+    #[error(transparent)]
+    Failed(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Runs a role until it is told to stop, or its parent is gone.
+///
+/// # Errors
+/// [`RoleError`]; what is wrong has been logged too.
+pub async fn run(role: Role, config: &Path) -> Result<(), RoleError> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| RoleError::Failed(error);
+    telemetry::init(role.service(), LogFormat::Human).map_err(|error| failed(error.into()))?;
+    let shutdown = Shutdown::on_signals().map_err(|error| failed(error.into()))?;
+    exit_when_parent_dies(&shutdown, ORPHAN_GRACE);
+    let ended = serve(role, config, shutdown).await;
+    if let Err(error) = &ended {
+        tracing::error!(%error, "ended");
+    }
+    ended
+}
+
+async fn serve(role: Role, file: &Path, shutdown: Shutdown) -> Result<(), RoleError> {
+    fn failed(error: impl std::error::Error + Send + Sync + 'static) -> RoleError {
+        RoleError::Failed(Box::new(error))
+    }
+    let (file, prefix) = (Some(file), role.env_prefix());
+    match role {
+        Role::Edge => {
+            Box::pin(edge::run(runtime::config::load(file, prefix)?, shutdown)).await.map_err(failed)
+        }
+        Role::Outer => {
+            Box::pin(gate::outer::run(runtime::config::load(file, prefix)?, shutdown)).await.map_err(failed)
+        }
+        Role::Inner => {
+            Box::pin(gate::inner::run(runtime::config::load(file, prefix)?, shutdown)).await.map_err(failed)
+        }
+        Role::Center => {
+            Box::pin(center::run(runtime::config::load(file, prefix)?, shutdown)).await.map_err(failed)
+        }
+        Role::Sim => {
+            Box::pin(crate::sim::run(runtime::config::load(file, prefix)?, shutdown)).await.map_err(failed)
+        }
+    }
+}
