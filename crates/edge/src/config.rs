@@ -91,7 +91,8 @@ mod tests {
         runtime::config::load_from(Some(&file), "GRIDESK_EDGE", [])
     }
 
-    const LEAST: &str = "public_url = 'http://x'\ndata = 'd'\ngates = ['a.sock']\n[sms]\nkind = 'sim'\nurl = 'http://s'";
+    const LEAST: &str =
+        "public_url = 'http://x'\ndata = 'd'\ngates = ['a.sock']\n[sms]\nkind = 'sim'\nurl = 'http://s'";
 
     #[test]
     fn the_least_settings_are_enough_and_a_mistyped_one_is_an_error() {

@@ -188,9 +188,10 @@ impl<R> Answer<R> {
                 Code::NotYetVisible,
                 format!("It was accepted as {operation} and will be done, but there is no result yet."),
             )),
-            Answered::Pending(_) => {
-                Err(Problem::new(Code::NotYetVisible, "Your last changes are still under way. Try again in a moment."))
-            }
+            Answered::Pending(_) => Err(Problem::new(
+                Code::NotYetVisible,
+                "Your last changes are still under way. Try again in a moment.",
+            )),
         }
     }
 }
@@ -199,7 +200,9 @@ impl Inward {
     /// Without any connection yet.
     pub fn new(clock: Clock) -> Self {
         let verified = Cache::new(VERIFIED_MAX);
-        Inward { state: Arc::new(State { peers: Peers::default(), clock, keys: RwLock::default(), verified }) }
+        Inward {
+            state: Arc::new(State { peers: Peers::default(), clock, keys: RwLock::default(), verified }),
+        }
     }
 
     /// Keeps connections to the outer halves of the gates until shutdown. `pushes` takes what they push.
@@ -209,7 +212,9 @@ impl Inward {
         for gate in gates {
             let (peers, gate, uids) = (self.state.peers.clone(), gate.clone(), uids.to_vec());
             let (pushes, stop) = (pushes.clone(), shutdown.token());
-            tokio::spawn(async move { peers.keep_connected(&gate, &uids, codec, limits, pushes, stop).await });
+            tokio::spawn(
+                async move { peers.keep_connected(&gate, &uids, codec, limits, pushes, stop).await },
+            );
         }
     }
 
@@ -232,7 +237,10 @@ impl Inward {
         let mut envelope = RequestEnvelope { head: call.head(), request: operation.into() };
         let spec = envelope.request.spec();
         if spec.kind == Kind::Write && call.idempotency_key.is_none() {
-            return Err(Problem::new(Code::IdempotencyKeyRequired, "Send a key of your own with every write."));
+            return Err(Problem::new(
+                Code::IdempotencyKeyRequired,
+                "Send a key of your own with every write.",
+            ));
         }
         if let (Some(token), true) = (&call.session, session_matters(&envelope.request)) {
             self.check_session(token)?;
@@ -247,7 +255,8 @@ impl Inward {
                 envelope.encode()
             })
             .await;
-        metrics::histogram!("edge_ask_ms", "operation" => spec.name).record(started.elapsed().as_secs_f64() * 1e3);
+        metrics::histogram!("edge_ask_ms", "operation" => spec.name)
+            .record(started.elapsed().as_secs_f64() * 1e3);
         let bytes = answered.map_err(|error| no_answer(error, call.request_id, spec.name))?;
         let reply = ReplyEnvelope::decode_for(&bytes, spec).map_err(|refusal| {
             tracing::error!(request_id = %call.request_id, operation = spec.name, %refusal, "reply refused");
@@ -258,9 +267,10 @@ impl Inward {
             return Err(Problem::new(Code::Internal, "The answer was not for this request."));
         }
         let outcome = match reply.outcome {
-            Outcome::Done(reply) => Answered::Done(O::Reply::try_from(reply).map_err(|_| {
-                Problem::new(Code::Internal, "The answer was not for this operation.")
-            })?),
+            Outcome::Done(reply) => Answered::Done(
+                O::Reply::try_from(reply)
+                    .map_err(|_| Problem::new(Code::Internal, "The answer was not for this operation."))?,
+            ),
             Outcome::Accepted(operation) => Answered::Accepted(operation),
             Outcome::Pending(operations) => Answered::Pending(operations),
             Outcome::Problem(problem) => return Err(problem),
@@ -282,9 +292,14 @@ impl Inward {
     /// `unauthenticated` for a token that is surely not good: to be shed before it costs more.
     pub fn check_session(&self, token: &str) -> Result<Option<Claims>, Problem> {
         let now_s = self.state.clock.unix_ms() / 1000;
-        let refused = |error: SessionError| Problem::new(Code::Unauthenticated, format!("{error}. Log in again."));
+        let refused =
+            |error: SessionError| Problem::new(Code::Unauthenticated, format!("{error}. Log in again."));
         if let Some(claims) = self.state.verified.get(token) {
-            return if claims.expires_s > now_s { Ok(Some(claims)) } else { Err(refused(SessionError::Expired)) };
+            return if claims.expires_s > now_s {
+                Ok(Some(claims))
+            } else {
+                Err(refused(SessionError::Expired))
+            };
         }
         let keys = self.state.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
         if keys.is_empty() {
@@ -316,9 +331,10 @@ fn no_answer(error: CallError, request_id: RequestId, operation: &'static str) -
     tracing::warn!(%request_id, operation, %error, "no answer from inside");
     metrics::counter!("edge_unanswered_total", "operation" => operation).increment(1);
     match error {
-        CallError::Closed => {
-            Problem::new(Code::GateUnavailable, "Try again in a moment; the same key makes it the same write.")
-        }
+        CallError::Closed => Problem::new(
+            Code::GateUnavailable,
+            "Try again in a moment; the same key makes it the same write.",
+        ),
         CallError::Busy => Problem::new(Code::Overloaded, "Nothing was done. Try again in a moment."),
         CallError::TimedOut => Problem::new(
             Code::DeadlineExceeded,

@@ -1,0 +1,52 @@
+//! The channel API: JSON over HTTP under `/v1`.
+//!
+//! The router below is its table of contents. Each handler shapes one operation, asks it inside, and replies; what all
+//! of them share (headers, bodies, problems) is in the modules beside.
+mod accounts;
+mod body;
+mod callbacks;
+mod caller;
+mod operations;
+mod payments;
+mod problem;
+mod reply;
+mod sessions;
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use protocol::{Code, Problem};
+
+use crate::inward::Inward;
+
+pub(crate) use problem::{ApiProblem, render};
+
+/// No body of a request is longer, in bytes.
+pub(crate) const BODY_MAX: usize = 16 * 1024;
+
+/// Everything under `/v1`.
+pub(crate) fn router(inward: Inward) -> Router {
+    Router::new()
+        .route("/login/start", post(sessions::login_start))
+        .route("/login/finish", post(sessions::login_finish))
+        .route("/sessions/refresh", post(sessions::refresh))
+        .route("/sessions/end", post(sessions::end))
+        .route("/accounts", get(accounts::list))
+        .route("/accounts/{account}", get(accounts::summary))
+        .route("/accounts/{account}/bind/start", post(accounts::bind_start))
+        .route("/accounts/{account}/bind", post(accounts::bind))
+        .route("/accounts/{account}/bills", get(accounts::bills))
+        .route("/accounts/{account}/usage/{month}", get(accounts::usage))
+        .route("/accounts/{account}/payments", get(payments::list).post(payments::create))
+        .route("/bills/{bill}", get(accounts::bill))
+        .route("/payments/{payment}", get(payments::get))
+        .route("/callbacks/payments/{provider}", post(callbacks::payment))
+        .route("/operations/{operation}", get(operations::get))
+        .route("/gate", get(operations::gate))
+        .fallback(async || ApiProblem(Problem::new(Code::NotFound, "There is nothing at this address.")))
+        .method_not_allowed_fallback(async || {
+            ApiProblem(Problem::new(Code::MethodNotAllowed, "The Allow header says which methods it takes."))
+        })
+        .with_state(inward)
+}

@@ -1,0 +1,181 @@
+//! The public listener: what every request goes through before it is anybody's, and connections with their limits.
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Json, Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use protocol::{Code, Problem};
+use runtime::{
+    shutdown::Shutdown,
+    telemetry::{RequestId, TraceContext},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+
+use crate::{
+    api::{self, ApiProblem, BODY_MAX},
+    config::{Config, Limits},
+    inward::Inward,
+    portal,
+};
+
+/// No request's head is longer, in bytes.
+const HEAD_MAX: usize = 16 * 1024;
+
+/// Everything the outside can reach.
+pub(crate) fn router(inward: Inward, config: Arc<Config>) -> Router {
+    let shed = Shed {
+        permits: Arc::new(Semaphore::new(config.limits.in_flight)),
+        body_within: config.limits.body_within.0,
+    };
+    Router::new()
+        .nest("/v1", api::router(inward.clone()))
+        .merge(portal::router(inward.clone(), config))
+        .layer(from_fn_with_state(shed, take))
+        // Outside the limits: a balancer must hear from an edge that is full.
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready).with_state(inward))
+        .layer(from_fn(name))
+}
+
+async fn ready(State(inward): State<Inward>) -> Response {
+    let gates = inward.gates_connected();
+    let status = if gates > 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(serde_json::json!({ "ready": gates > 0, "gates": gates }))).into_response()
+}
+
+/// Gives every request its id and trace, and every response the id; problems get their body here.
+async fn name(mut request: Request, next: Next) -> Response {
+    let request_id = RequestId::from_header(text(request.headers(), "request-id"));
+    let trace = TraceContext::from_header(text(request.headers(), "traceparent")).child();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    request.extensions_mut().insert(request_id);
+    request.extensions_mut().insert(trace);
+    let started = std::time::Instant::now();
+    let response = api::render(next.run(request).await, request_id);
+    let status = response.status().as_u16();
+    let took_ms = started.elapsed().as_secs_f64() * 1e3;
+    metrics::counter!("edge_requests_total", "status" => status.to_string()).increment(1);
+    metrics::histogram!("edge_request_ms").record(took_ms);
+    tracing::debug!(%request_id, %method, path, status, took_ms, "answered");
+    response
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[derive(Clone)]
+struct Shed {
+    permits: Arc<Semaphore>,
+    body_within: Duration,
+}
+
+/// Takes a request in: refuses it when too many are under way, and reads its body whole, within its limits.
+async fn take(State(shed): State<Shed>, request: Request, next: Next) -> Response {
+    let Ok(_permit) = shed.permits.try_acquire() else {
+        metrics::counter!("edge_shed_total").increment(1);
+        return ApiProblem(Problem::new(Code::Overloaded, "Nothing was done. Try again in a moment."))
+            .into_response();
+    };
+    let (parts, body) = request.into_parts();
+    if announced(&parts.headers).is_some_and(|length| length > BODY_MAX as u64) {
+        return too_large();
+    }
+    let bytes = match tokio::time::timeout(shed.body_within, to_bytes(body, BODY_MAX)).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(error)) if is_limit(&error) => return too_large(),
+        Ok(Err(_)) => return closing(ApiProblem::invalid("The body broke off.")),
+        Err(_) => return closing(ApiProblem::invalid("The body did not come in time.")),
+    };
+    next.run(Request::from_parts(parts, Body::from(bytes))).await
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn is_limit(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+}
+
+fn too_large() -> Response {
+    closing(ApiProblem(Problem::new(Code::TooLarge, format!("A body has at most {BODY_MAX} bytes."))))
+}
+
+/// The rest of such a body is not read: the connection ends with the response.
+fn closing(problem: ApiProblem) -> Response {
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Accepts connections until shutdown; open ones end their request first.
+pub(crate) async fn serve(listener: TcpListener, router: Router, limits: &Limits, shutdown: &Shutdown) {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let stop = shutdown.token();
+    let accepting = async {
+        loop {
+            // Nobody closes the semaphore.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, from)) => {
+                    let connection =
+                        connection(stream, router.clone(), limits.head_within.0, shutdown.clone());
+                    shutdown.spawn(async move {
+                        if let Err(error) = connection.await {
+                            tracing::debug!(%from, %error, "connection ended");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept");
+                    // Out of file descriptors, say: not at once again.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    };
+    stop.run_until_cancelled(accepting).await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    head_within: Duration,
+    shutdown: Shutdown,
+) -> Result<(), hyper::Error> {
+    stream.set_nodelay(true).ok();
+    let from = stream.peer_addr().ok();
+    let service = tower::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let router = router.clone().layer(Extension(from.map(axum::extract::ConnectInfo)));
+        async move {
+            let answered = tower::ServiceExt::oneshot(router, request.map(Body::new)).await;
+            answered.map_err(|never: Infallible| never)
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_within)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = shutdown.begun() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
