@@ -44,9 +44,14 @@ pub(crate) fn router(inward: Inward) -> Router {
         .route("/callbacks/payments/{provider}", post(callbacks::payment))
         .route("/operations/{operation}", get(operations::get))
         .route("/gate", get(operations::gate))
-        .fallback(async || ApiProblem(Problem::new(Code::NotFound, "There is nothing at this address.")))
+        .fallback(nowhere)
         .method_not_allowed_fallback(async || {
             ApiProblem(Problem::new(Code::MethodNotAllowed, "The Allow header says which methods it takes."))
         })
         .with_state(inward)
+}
+
+/// What every address under `/v1` that is none answers.
+pub(crate) async fn nowhere() -> ApiProblem {
+    ApiProblem(Problem::new(Code::NotFound, "There is nothing at this address."))
 }

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -42,6 +42,7 @@ pub(crate) fn router(inward: Inward, config: Arc<Config>) -> Router {
     };
     Router::new()
         .nest("/v1", api::router(inward.clone()))
+        .route("/v1/", any(api::nowhere))
         .merge(portal::router(inward.clone(), config))
         .layer(from_fn_with_state(shed, take))
         // Outside the limits: a balancer must hear from an edge that is full.

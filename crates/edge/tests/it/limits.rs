@@ -1,0 +1,72 @@
+//! More than can be served, slower than can be waited for, and an orderly end.
+use std::time::Duration;
+
+use edge::config::Limits;
+use protocol::{Code, Outcome, Problem};
+use runtime::config::TimeSpan;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::world::*;
+
+const SHORT: TimeSpan = TimeSpan(Duration::from_millis(100));
+
+async fn answer_to(world: &World, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = String::new();
+    let _ = tokio::time::timeout(LONG, stream.read_to_string(&mut answer)).await.expect("the connection stays open");
+    answer
+}
+
+#[tokio::test]
+async fn over_the_limit_is_refused_at_once_and_health_is_not() {
+    let world = World::start_with(Limits { in_flight: 1, ..Limits::default() }, "http://127.0.0.1:9").await;
+    world.gate.may.forget_permits(usize::MAX);
+    let asking = tokio::spawn(world.get("/v1/accounts").send());
+    until(|| world.gate.asked() == 1).await;
+    problem(world.get("/v1/accounts").send().await.unwrap(), Code::Overloaded).await;
+    assert_eq!(world.get("/healthz").send().await.unwrap().status(), 200);
+    world.gate.may.add_permits(1);
+    assert_eq!(asking.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn slow_clients_are_not_waited_for() {
+    let limits = Limits { head_within: SHORT, body_within: SHORT, ..Limits::default() };
+    let world = World::start_with(limits, "http://127.0.0.1:9").await;
+    let head = answer_to(&world, b"GET /v1/accounts HTTP/1.1\r\nhost:").await;
+    assert!(head.is_empty() || head.starts_with("HTTP/1.1 408"), "{head}");
+    let slow = b"POST /v1/login/start HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{";
+    let body = answer_to(&world, slow).await;
+    assert!(body.starts_with("HTTP/1.1 400") && body.contains("in time"), "{body}");
+    let long = b"POST /v1/login/start HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n";
+    assert!(answer_to(&world, long).await.starts_with("HTTP/1.1 413"));
+    let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(64 * 1024));
+    let answer = answer_to(&world, head.as_bytes()).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn stopping_ends_open_requests_first_and_frees_the_folder() {
+    let world = World::start().await;
+    world.gate.may.forget_permits(usize::MAX);
+    let asking = tokio::spawn(world.get("/v1/accounts").send());
+    until(|| world.gate.asked() == 1).await;
+    world.shutdown.begin();
+    world.gate.may.add_permits(2);
+    assert_eq!(asking.await.unwrap().unwrap().status(), 200);
+    let (folder, gate) = world.stop().await;
+    let world = World::on(folder, gate, Limits::default(), "http://127.0.0.1:9").await;
+    world.gate.answers(Outcome::Problem(Problem::new(Code::Conflict, "x")));
+    problem(world.get("/v1/accounts").send().await.unwrap(), Code::Conflict).await;
+}
+
+#[tokio::test]
+async fn nobody_answers_within_the_deadline() {
+    let world = World::start().await;
+    world.gate.may.forget_permits(usize::MAX);
+    problem(world.get("/v1/accounts").send().await.unwrap(), Code::DeadlineExceeded).await;
+}

@@ -1,0 +1,7 @@
+//! A whole edge in front of a gate that the tests play.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+mod hostile;
+mod http;
+mod limits;
+mod pushes;
+mod world;

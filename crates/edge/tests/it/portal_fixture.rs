@@ -1,0 +1,521 @@
+//! A portal on a port, with an invented inside: it answers as the gate and the center would, with bills that are
+//! really computed, so that pages show figures that hold together. For tests and for looking at pages.
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use domain::{
+    billing::{BillDraft, BillTerms, VersionChoice, year_bills},
+    calendar::Month,
+    money::{Fen, PriceE4, Wh},
+    tariff::{Tariff, TariffBook},
+    usage::UsageMonth,
+};
+use edge::{
+    config::{Config, Limits, Sms},
+    inward::Inward,
+};
+use jiff::civil::{Date, date};
+use protocol::{
+    AccountId, BillId, Bucket, ChallengeId, Code, CustomerId, Outcome, PaymentId, Problem, Reply,
+    ReplyEnvelope, Request, RequestEnvelope, SessionId, Token,
+    catalogue::{
+        replies::{self, *},
+        requests::BindProof,
+    },
+    envelope::MAX_REQUEST_LEN,
+    position::Position,
+    wire,
+};
+use runtime::{
+    clock::Clock,
+    mux::{Limits as MuxLimits, Peer, Plain, Service},
+    shutdown::Shutdown,
+};
+
+/// The code that opens everything here.
+pub(crate) const CODE: &str = "246810";
+/// The last day with readings.
+pub(crate) const TODAY: Date = date(2026, 8, 18);
+
+/// An account with time-of-use prices that owes a bill; one at a single rate that has paid; one that can be bound.
+pub(crate) fn accounts() -> [AccountId; 3] {
+    [(33, 2_600_418_337), (44, 1_000_730_012), (31, 900_200_300)]
+        .map(|(province, serial)| AccountId::mint(province, serial).unwrap())
+}
+
+/// What the inside is in.
+#[derive(Clone)]
+pub(crate) struct Inside {
+    state: Arc<Mutex<State>>,
+    /// While set, everything is answered `unavailable`.
+    pub(crate) is_away: Arc<AtomicBool>,
+}
+
+struct State {
+    bound: Vec<AccountId>,
+    access: String,
+    refresh: String,
+    refreshed: u32,
+    payments: Vec<Payment>,
+    by_key: HashMap<String, PaymentId>,
+    sequence: u64,
+}
+
+impl Inside {
+    pub(crate) fn new() -> Self {
+        let state = State {
+            bound: accounts()[..2].to_vec(),
+            access: "access-0".into(),
+            refresh: "refresh-0".into(),
+            refreshed: 0,
+            payments: Vec::new(),
+            by_key: HashMap::new(),
+            sequence: 0,
+        };
+        Inside { state: Arc::new(Mutex::new(state)), is_away: Arc::default() }
+    }
+
+    /// Takes all accounts away.
+    pub(crate) fn unbind_all(&self) {
+        self.state.lock().unwrap().bound.clear();
+    }
+
+    /// Makes the access token that is out stale; the refresh token stays good.
+    pub(crate) fn lapse_access(&self) {
+        self.state.lock().unwrap().access = "access-lapsed".into();
+    }
+
+    /// How often a session was refreshed.
+    pub(crate) fn refreshed(&self) -> u32 {
+        self.state.lock().unwrap().refreshed
+    }
+
+    /// How many payments were ordered.
+    pub(crate) fn payment_count(&self) -> usize {
+        self.state.lock().unwrap().payments.len()
+    }
+
+    /// Settles a payment as the provider would, `times` times.
+    pub(crate) fn settle(&self, payment: PaymentId, times: usize) {
+        let mut state = self.state.lock().unwrap();
+        let payment = state.payments.iter_mut().find(|p| p.payment == payment).unwrap();
+        payment.state = PaymentState::Paid;
+        let bill = BillId { account: payment.account, month: "2026-07".parse().unwrap() };
+        let once = payment.amount_fen.0;
+        payment.receipt = Some(Receipt {
+            number: "R-20260818-000417".into(),
+            paid_fen: Fen(once * times as i64),
+            paid_ms: 1_787_019_912_000,
+            transactions: (1..=times).map(|n| format!("sim-tx-88213{n}")).collect(),
+            bills: vec![BillPart { bill, amount_fen: Fen(once) }],
+            credit_fen: Fen(once * (times as i64 - 1)),
+        });
+    }
+
+    /// Lets a payment's time pass.
+    pub(crate) fn expire(&self, payment: PaymentId) {
+        let mut state = self.state.lock().unwrap();
+        state.payments.iter_mut().find(|p| p.payment == payment).unwrap().state = PaymentState::Expired;
+    }
+
+    fn answer(&self, envelope: &RequestEnvelope) -> Outcome {
+        if self.is_away.load(Ordering::SeqCst) {
+            return Outcome::Problem(Problem::new(Code::Unavailable, "Away."));
+        }
+        let mut state = self.state.lock().unwrap();
+        let key =
+            envelope.head.idempotency_key.as_ref().map(|key| key.as_str().to_owned()).unwrap_or_default();
+        let session = envelope.head.session.as_deref();
+        let open = matches!(
+            envelope.request,
+            Request::LoginStart(_) | Request::LoginFinish(_) | Request::SessionRefresh(_)
+        );
+        if !open && session != Some(state.access.as_str()) {
+            return Outcome::Problem(Problem::new(Code::Unauthenticated, "No session."));
+        }
+        match state.serve(&envelope.request, key) {
+            Ok(reply) => Outcome::Done(reply),
+            Err(problem) => Outcome::Problem(problem),
+        }
+    }
+}
+
+impl Service for Inside {
+    async fn request(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
+        let envelope = RequestEnvelope::decode(&payload).ok()?;
+        let outcome = self.answer(&envelope);
+        let sequence = self.state.lock().unwrap().sequence;
+        let position = Position { lane: protocol::LaneId(1), generation: 1, sequence };
+        let token = if sequence > 0 { Token::at(position) } else { Token::default() };
+        Some(wire::encode(&ReplyEnvelope { request_id: envelope.head.request_id, outcome, token }))
+    }
+    async fn push(&self, _payload: Vec<u8>) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+fn challenge() -> ChallengeId {
+    ChallengeId::mint(Bucket::of(b"c"), 7)
+}
+
+impl State {
+    fn tokens(&self) -> Option<SessionTokens> {
+        Some(SessionTokens {
+            access_token: self.access.clone(),
+            refresh_token: self.refresh.clone(),
+            expires_in_s: 900,
+        })
+    }
+
+    fn own(&self, account: AccountId) -> Result<(), Problem> {
+        if self.bound.contains(&account) { Ok(()) } else { Err(Problem::not_found("account")) }
+    }
+
+    fn serve(&mut self, request: &Request, key: String) -> Result<Reply, Problem> {
+        let session = SessionId::mint(Bucket::of(b"s"), 1);
+        Ok(match request {
+            Request::LoginStart(_) => Reply::LoginStart(replies::LoginStart {
+                challenge: challenge(),
+                expires_in_s: 300,
+                resend_in_s: 60,
+            }),
+            Request::LoginFinish(r) => {
+                check_code(r.code.as_str())?;
+                let customer = CustomerId::mint(Bucket::of(b"c"), 1);
+                Reply::LoginFinish(replies::LoginFinish { session, customer, tokens: self.tokens() })
+            }
+            Request::SessionRefresh(r) => {
+                if *r.refresh_token != *self.refresh {
+                    return Err(Problem::new(Code::Unauthenticated, "Used."));
+                }
+                self.refreshed += 1;
+                self.access = format!("access-{}", self.refreshed);
+                self.refresh = format!("refresh-{}", self.refreshed);
+                let generation = self.refreshed;
+                Reply::SessionRefresh(replies::SessionRefresh { session, generation, tokens: self.tokens() })
+            }
+            Request::SessionEnd(_) => Reply::SessionEnd(replies::SessionEnd {}),
+            Request::AccountList(_) => {
+                let bound =
+                    |account: &AccountId| BoundAccount { account: *account, bound_ms: 1_750_000_000_000 };
+                Reply::AccountList(replies::AccountList { accounts: self.bound.iter().map(bound).collect() })
+            }
+            Request::AccountSummary(r) => {
+                self.own(r.account)?;
+                Reply::AccountSummary(summary(r.account, self.is_settled(r.account)))
+            }
+            Request::AccountBindStart(r) => {
+                let phone = if r.account == accounts()[2] { "199****0001" } else { "" };
+                let phone = phone.to_owned();
+                Reply::AccountBindStart(replies::AccountBindStart {
+                    challenge: challenge(),
+                    phone,
+                    expires_in_s: 300,
+                })
+            }
+            Request::AccountBind(r) => {
+                let latest = bills(r.account).pop().unwrap();
+                let fits = match &r.proof {
+                    BindProof::Code { code, .. } => {
+                        return check_code(code.as_str()).map(|()| self.bind(r.account));
+                    }
+                    BindProof::LatestBill { month, amount_fen } => {
+                        *month == latest.period && *amount_fen == latest.amount_fen.0
+                    }
+                };
+                if !fits {
+                    return Err(Problem::new(Code::ProofWrong, "No."));
+                }
+                self.bind(r.account)
+            }
+            Request::BillList(r) => {
+                self.own(r.account)?;
+                let settled = self.is_settled(r.account);
+                let older = |bill: &BillBrief| r.before.is_none_or(|before| bill.month < before);
+                let all: Vec<_> = bills(r.account)
+                    .iter()
+                    .rev()
+                    .map(|b| brief(r.account, b, settled))
+                    .filter(older)
+                    .collect();
+                let page: Vec<_> = all.iter().take(usize::from(r.limit)).cloned().collect();
+                let next_before = (all.len() > page.len()).then(|| page.last().unwrap().month);
+                Reply::BillList(replies::BillList { bills: page, next_before })
+            }
+            Request::BillGet(r) => {
+                self.own(r.bill.account)?;
+                Reply::BillGet(bill_get(r.bill, self.is_settled(r.bill.account))?)
+            }
+            Request::UsageMonth(r) => {
+                self.own(r.account)?;
+                Reply::UsageMonth(usage_month(r.account, r.month))
+            }
+            Request::PaymentCreate(r) => {
+                self.own(r.account)?;
+                let next = PaymentId::mint(r.account.bucket(), (self.payments.len() as u128 + 1) << 64);
+                let payment = *self.by_key.entry(key).or_insert(next);
+                if payment == next {
+                    self.sequence += 1;
+                    let ordered = Payment {
+                        payment,
+                        account: r.account,
+                        amount_fen: r.amount_fen.fen(),
+                        provider: r.provider.to_string(),
+                        state: PaymentState::Open,
+                        created_ms: 1_787_019_840_000,
+                        expires_ms: 1_787_021_640_000,
+                        receipt: None,
+                    };
+                    self.payments.push(ordered);
+                }
+                let pay_url = format!("http://127.0.0.1:9/pay?order={payment}");
+                Reply::PaymentCreate(replies::PaymentCreate { payment, pay_url, expires_s: 1_787_021_640 })
+            }
+            Request::PaymentGet(r) => {
+                let payment = self.payments.iter().find(|p| p.payment == r.payment).cloned();
+                let payment = payment.ok_or_else(|| Problem::not_found("payment"))?;
+                let pay_url = Some(format!("http://127.0.0.1:9/pay?order={}", payment.payment));
+                Reply::PaymentGet(replies::PaymentGet { payment, pay_url })
+            }
+            Request::PaymentList(r) => {
+                let own = self.payments.iter().rev().filter(|p| p.account == r.account).cloned().collect();
+                Reply::PaymentList(replies::PaymentList { payments: own })
+            }
+            Request::OperationGet(r) => Reply::OperationGet(replies::OperationGet {
+                operation: r.operation,
+                name: "payment_create".into(),
+                state: OperationState::Accepted,
+                problem: None,
+                result: None,
+                accepted_ms: 0,
+            }),
+            _ => return Err(Problem::new(Code::InvalidRequest, "Not here.")),
+        })
+    }
+
+    fn bind(&mut self, account: AccountId) -> Reply {
+        self.bound.push(account);
+        self.sequence += 1;
+        Reply::AccountBind(replies::AccountBind { account })
+    }
+
+    fn is_settled(&self, account: AccountId) -> bool {
+        let paid = self.payments.iter().any(|p| p.account == account && p.state == PaymentState::Paid);
+        paid || account == accounts()[1]
+    }
+}
+
+fn check_code(code: &str) -> Result<(), Problem> {
+    if code == CODE { Ok(()) } else { Err(Problem::new(Code::CodeWrong, "No.")) }
+}
+
+fn tariff_ids(account: AccountId) -> (&'static str, &'static str) {
+    match accounts().iter().position(|a| *a == account) {
+        Some(0) => ("zj-residential-tou", "zj-residential"),
+        Some(1) => ("gz-residential", ""),
+        _ => ("sh-residential-tou", "sh-residential"),
+    }
+}
+
+fn tariff(id: &str) -> Option<&'static Tariff> {
+    TariffBook::published().get(id)
+}
+
+/// Use of one hour: more in the evening, in summer and in winter; a little different each day.
+fn hour_wh(account: AccountId, day: Date, hour: usize) -> Wh {
+    const SHAPE: [i64; 24] =
+        [9, 8, 7, 7, 7, 8, 10, 14, 13, 12, 12, 14, 15, 13, 12, 12, 14, 19, 26, 29, 28, 24, 17, 12];
+    const SEASON: [i64; 12] = [125, 110, 90, 75, 78, 105, 150, 165, 120, 80, 85, 115];
+    let month = usize::from(day.month().unsigned_abs()) - 1;
+    let weather =
+        70 + (account.number() as i64 / 10 + i64::from(day.day()).pow(2) * 7 + month as i64 * 13) % 71;
+    let noise = 80 + (i64::from(day.day()) * 37 + hour as i64 * 11) % 41;
+    Wh(SHAPE[hour] * SEASON[month] * noise * weather * 33 / 1_000_000)
+}
+
+fn day_usage(account: AccountId, day: Date) -> DayUsage {
+    let by_hour_wh: Vec<Wh> = (0..24).map(|hour| hour_wh(account, day, hour)).collect();
+    let energy_wh: Wh = by_hour_wh.iter().sum();
+    let has_periods = tariff_ids(account).0.ends_with("-tou");
+    let peak_wh = if has_periods { by_hour_wh[8..22].iter().sum() } else { energy_wh };
+    DayUsage { date: day, energy_wh, peak_wh, by_hour_wh, estimated: day == date(2026, 8, 9) }
+}
+
+fn usage_of(account: AccountId, month: Month) -> UsageMonth {
+    let mut hours = [Wh(0); 24];
+    for day in month.dates() {
+        for (hour, sum) in hours.iter_mut().enumerate() {
+            *sum += hour_wh(account, day, hour);
+        }
+    }
+    UsageMonth::from_hours(month, hours)
+}
+
+fn bills_with(account: AccountId, id: &str) -> Vec<BillDraft> {
+    let mut months = vec!["2025-01".parse::<Month>().unwrap()];
+    while *months.last().unwrap() < "2026-07".parse().unwrap() {
+        months.push(months.last().unwrap().next());
+    }
+    let usage: Vec<UsageMonth> = months.into_iter().map(|month| usage_of(account, month)).collect();
+    let terms = BillTerms { version: VersionChoice::Named, ..BillTerms::default() };
+    year_bills(tariff(id).unwrap(), &usage, &terms).unwrap()
+}
+
+fn bills(account: AccountId) -> Vec<BillDraft> {
+    bills_with(account, tariff_ids(account).0)
+}
+
+fn brief(account: AccountId, draft: &BillDraft, settled: bool) -> BillBrief {
+    let newest = draft.period == "2026-07".parse().unwrap();
+    let is_paid = !newest || settled;
+    BillBrief {
+        bill: BillId { account, month: draft.period },
+        month: draft.period,
+        energy_wh: draft.energy_wh,
+        amount_fen: draft.amount_fen,
+        paid_fen: if is_paid { draft.amount_fen } else { Fen(0) },
+        state: if is_paid { BillState::Paid } else { BillState::Open },
+        issued_on: draft.period.next().first_day(),
+        due_on: draft.period.next().first_day().with().day(25).build().unwrap(),
+    }
+}
+
+fn tariff_brief(id: &str) -> TariffBrief {
+    let tariff = tariff(id).unwrap();
+    TariffBrief {
+        tariff: tariff.id.clone(),
+        name_en: tariff.name_en.clone(),
+        name_zh: tariff.name_zh.clone(),
+    }
+}
+
+fn bill_get(bill: BillId, settled: bool) -> Result<BillGet, Problem> {
+    let (own, other) = tariff_ids(bill.account);
+    let all = bills(bill.account);
+    let index = all.iter().position(|b| b.period == bill.month).ok_or_else(|| Problem::not_found("bill"))?;
+    let draft = &all[index];
+    let tariff = tariff(own).unwrap();
+    let version = tariff.version_named(bill.month.first_day()).unwrap();
+    let is_year = version.tier_period == domain::tariff::TierPeriod::Year;
+    let same_year = |b: &&BillDraft| is_year && b.period.year() == bill.month.year() && b.period < bill.month;
+    let alternative = (!other.is_empty()).then(|| {
+        let draft = bills_with(bill.account, other).swap_remove(index);
+        AlternativeBill { tariff: tariff_brief(other), lines: draft.lines, amount_fen: draft.amount_fen }
+    });
+    let month =
+        |b: &BillDraft| MonthAmount { month: b.period, energy_wh: b.energy_wh, amount_fen: b.amount_fen };
+    Ok(BillGet {
+        bill: brief(bill.account, draft, settled),
+        tariff: TariffSource {
+            brief: tariff_brief(own),
+            source: tariff.source.clone(),
+            valid_from: version.valid_from,
+        },
+        lines: draft.lines.clone(),
+        used_before_wh: all.iter().filter(same_year).map(|b| b.energy_wh).sum(),
+        tier_limits_wh: version.limits_wh(bill.month, Default::default(), 12),
+        by_hour_wh: usage_of(bill.account, bill.month).by_hour().unwrap().to_vec(),
+        alternative,
+        history: all[index.saturating_sub(12)..=index].iter().map(month).collect(),
+    })
+}
+
+fn usage_month(account: AccountId, month: Month) -> replies::UsageMonth {
+    let (first, last): (Month, Month) = ("2025-01".parse().unwrap(), Month::of(TODAY));
+    let is_known = |day: &Date| month >= first && *day <= TODAY;
+    let days: Vec<DayUsage> = month.dates().filter(is_known).map(|day| day_usage(account, day)).collect();
+    let energy_wh = days.iter().map(|day| day.energy_wh).sum();
+    replies::UsageMonth { account, month, days, energy_wh, first_month: Some(first), last_month: Some(last) }
+}
+
+fn summary(account: AccountId, settled: bool) -> AccountSummary {
+    let latest = bills(account).pop().unwrap();
+    let until = |month: Month| -> Wh {
+        let so_far = month.dates().filter(|day| day.day() <= TODAY.day());
+        so_far.map(|day| day_usage(account, day).energy_wh).sum()
+    };
+    let month = Month::of(TODAY);
+    let index = accounts().iter().position(|a| *a == account).unwrap();
+    let due_fen = if settled { Fen(0) } else { latest.amount_fen };
+    let used_wh = Wh(latest.tier_status.used_in_period_wh.0 * i64::from(index != 1) + until(month).0);
+    let limits: [(i64, i64); 2] = [(2_760_000, 5880), (4_800_000, 8380)];
+    let tier = limits.iter().filter(|(limit, _)| used_wh.0 > *limit).count();
+    AccountSummary {
+        account,
+        holder: ["张*华", "李*", "王*明"][index].into(),
+        address: ["浙江省杭州市西湖区文三路***号", "广东省广州市天河区体育西路***号", "上海市浦东新区***弄"]
+            [index]
+            .into(),
+        division: "330106".into(),
+        tariff: tariff_brief(tariff_ids(account).0),
+        balance: Balance {
+            due_fen,
+            overdue_fen: Fen(0),
+            due_on: (due_fen > Fen(0)).then(|| date(2026, 8, 25)),
+            credit_fen: Fen(if index == 1 { 3_650 } else { 0 }),
+        },
+        latest_bill: Some(brief(account, &latest, settled)),
+        this_month: UsageSoFar {
+            month,
+            through: Some(TODAY),
+            energy_wh: until(month),
+            last_month_wh: until(month.prev()),
+            last_year_wh: until("2025-08".parse().unwrap()),
+        },
+        tier: TierStanding {
+            tier: tier as u8 + 1,
+            used_wh,
+            left_wh: limits.get(tier).map(|(limit, _)| Wh(limit - used_wh.0)),
+            price_e4: PriceE4([5680, 6180, 8680][tier]),
+            next_price_e4: [Some(PriceE4(6180)), Some(PriceE4(8680)), None][tier],
+            resets_on: date(2027, 1, 1),
+        },
+    }
+}
+
+/// A running portal.
+pub(crate) struct Portal {
+    pub(crate) url: String,
+    pub(crate) inside: Inside,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Starts the portal on `port` (0: a free one), with its gate's socket in `folder`.
+pub(crate) async fn start(folder: &Path, port: u16) -> Portal {
+    let shutdown = Shutdown::new();
+    let inside = Inside::new();
+    let socket = folder.join("outer.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let service = inside.clone();
+    tokio::spawn(async move {
+        let plain = Plain { max_payload: MAX_REQUEST_LEN.max(protocol::envelope::MAX_REPLY_LEN) };
+        while let Ok((stream, _)) = listener.accept().await {
+            let (reader, writer) = stream.into_split();
+            let _ = Peer::start(reader, writer, (plain, plain), MuxLimits::default(), service.clone());
+        }
+    });
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let config = Config {
+        listen: listener.local_addr().unwrap(),
+        public_url: url.clone(),
+        data: folder.to_owned(),
+        gates: vec![socket.clone()],
+        allowed_uids: Vec::new(),
+        sms: Sms::Sim { url: "http://127.0.0.1:9".into() },
+        inside: None,
+        limits: Limits::default(),
+    };
+    let inward = Inward::new(Clock::system());
+    inward.connect(&[socket], &[], &inside, &shutdown);
+    inward.gates().ready().await;
+    let router = edge::portal::router(inward, Arc::new(config));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Portal { url, inside, shutdown }
+}

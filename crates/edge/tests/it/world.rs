@@ -1,0 +1,216 @@
+//! An edge on a free port, and the outer half of a gate that answers as it is told.
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use edge::{
+    Edge, EdgeError,
+    config::{Config, Limits, Sms},
+};
+use protocol::{
+    Code, LaneId, Outcome, Position, Problem, Reply, ReplyEnvelope, RequestEnvelope, Token,
+    catalogue::replies,
+    envelope::MAX_REPLY_LEN,
+    push::{Push, PushAck},
+    wire,
+};
+use runtime::{
+    mux::{CallError, Peer, Plain, Service},
+    peers::Peers,
+    shutdown::Shutdown,
+};
+use serde_json::Value;
+use tokio::{sync::Semaphore, task::JoinHandle};
+
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+const PLAIN: Plain = Plain { max_payload: MAX_REPLY_LEN };
+
+/// The played outer half.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    /// What the next requests are answered; when there is none, a request gets [`Gate::usual`].
+    pub(crate) next: Arc<Mutex<VecDeque<Outcome>>>,
+    pub(crate) seen: Arc<Mutex<Vec<RequestEnvelope>>>,
+    /// A permit for each request that may be answered.
+    pub(crate) may: Arc<Semaphore>,
+    pub(crate) peers: Peers,
+    stop: Shutdown,
+}
+
+impl Gate {
+    pub(crate) fn start(path: &Path) -> Self {
+        let gate = Gate {
+            next: Arc::default(),
+            seen: Arc::default(),
+            may: Arc::new(Semaphore::new(1_000_000)),
+            peers: Peers::default(),
+            stop: Shutdown::new(),
+        };
+        let listener = runtime::unix::bind(path).unwrap();
+        let accepting = gate.clone();
+        tokio::spawn(gate.stop.token().run_until_cancelled_owned(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (reader, writer) = stream.into_split();
+                let (peer, _) = Peer::start(reader, writer, (PLAIN, PLAIN), Default::default(), accepting.clone());
+                accepting.peers.add(peer);
+            }
+        }));
+        gate
+    }
+
+    pub(crate) fn kill(&self) {
+        self.stop.begin();
+        self.peers.close();
+    }
+
+    pub(crate) fn answers(&self, outcome: Outcome) {
+        self.next.lock().unwrap().push_back(outcome);
+    }
+
+    pub(crate) fn last(&self) -> RequestEnvelope {
+        self.seen.lock().unwrap().last().unwrap().clone()
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    pub(crate) async fn push(&self, push: &Push, within: Duration) -> Result<PushAck, CallError> {
+        let peer = self.peers.by_load().into_iter().next().ok_or(CallError::Closed)?;
+        peer.push(wire::encode(push), within).await.map(|bytes| wire::decode_exact(&bytes).unwrap())
+    }
+
+    fn usual(request: &protocol::Request) -> Outcome {
+        use protocol::Request as R;
+        Outcome::Done(match request {
+            R::GateProbe(probe) => Reply::GateProbe(replies::GateProbe { payload: probe.payload.clone() }),
+            R::AccountList(_) => Reply::AccountList(replies::AccountList { accounts: vec![] }),
+            R::SessionEnd(_) => Reply::SessionEnd(replies::SessionEnd {}),
+            R::PaymentList(_) => Reply::PaymentList(replies::PaymentList { payments: vec![] }),
+            R::PushResult(_) => Reply::PushResult(replies::PushResult {}),
+            R::BillList(_) => Reply::BillList(replies::BillList { bills: vec![], next_before: None }),
+            _ => return Outcome::Problem(Problem::not_found("answer in this test")),
+        })
+    }
+}
+
+pub(crate) fn token() -> Token {
+    Token::at(Position { lane: LaneId(3), generation: 1, sequence: 9 })
+}
+
+impl Service for Gate {
+    async fn request(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
+        let asked = RequestEnvelope::decode(&payload).unwrap();
+        self.seen.lock().unwrap().push(asked.clone());
+        self.may.acquire().await.unwrap().forget();
+        let outcome = self.next.lock().unwrap().pop_front().unwrap_or_else(|| Gate::usual(&asked.request));
+        Some(wire::encode(&ReplyEnvelope { request_id: asked.head.request_id, outcome, token: token() }))
+    }
+
+    async fn push(&self, _: Vec<u8>) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) gate: Gate,
+    pub(crate) address: SocketAddr,
+    pub(crate) client: reqwest::Client,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) task: JoinHandle<Result<(), EdgeError>>,
+}
+
+pub(crate) fn gate_path(folder: &Path) -> PathBuf {
+    folder.join("gate.sock")
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Limits::default(), "http://127.0.0.1:9").await
+    }
+
+    pub(crate) async fn start_with(limits: Limits, sms_url: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = Gate::start(&gate_path(folder.path()));
+        Self::on(folder, gate, limits, sms_url).await
+    }
+
+    pub(crate) async fn on(folder: tempfile::TempDir, gate: Gate, limits: Limits, sms_url: &str) -> Self {
+        let config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            public_url: "http://edge.test".into(),
+            data: folder.path().join("data"),
+            gates: vec![gate_path(folder.path())],
+            allowed_uids: vec![],
+            sms: Sms::Sim { url: sms_url.into() },
+            inside: None,
+            limits,
+        };
+        let shutdown = Shutdown::new();
+        let edge = Edge::start(config, shutdown.clone()).await.unwrap();
+        let address = edge.address();
+        let task = tokio::spawn(edge.serve());
+        gate.peers.ready().await;
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let world = World { folder, gate, address, client, shutdown, task };
+        // The gate sees the connection before the edge does.
+        while world.get("/readyz").send().await.unwrap().status() != 200 {
+            tokio::task::yield_now().await;
+        }
+        world
+    }
+
+    /// Ends the edge in order; what is left can start another one.
+    pub(crate) async fn stop(self) -> (tempfile::TempDir, Gate) {
+        self.shutdown.begin();
+        drop(self.client);
+        self.task.await.unwrap().unwrap();
+        (self.folder, self.gate)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.get(self.url(path))
+    }
+
+    /// A write with a key.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.client.post(self.url(path)).header("idempotency-key", "k1").json(body)
+    }
+}
+
+/// Checks all that a problem must have.
+pub(crate) async fn problem(response: reqwest::Response, code: Code) -> Value {
+    let headers = response.headers().clone();
+    assert_eq!(headers["content-type"], "application/problem+json");
+    assert_eq!(response.status().as_u16(), code.status());
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["code"], code.as_str(), "{body}");
+    assert_eq!((&body["status"], &body["title"]), (&code.status().into(), &code.title().into()));
+    assert_eq!(body["type"], format!("urn:gridesk:problem:{}", code.as_str()));
+    assert_eq!(body["request_id"], headers["request-id"].to_str().unwrap());
+    match body["retry_after_s"].as_u64() {
+        Some(seconds) => assert_eq!(headers["retry-after"], seconds.to_string().as_str()),
+        None => assert!(!headers.contains_key("retry-after")),
+    }
+    body
+}
+
+/// Waits for what no event tells, at most [`LONG`].
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting).await.expect("never came true");
+}
