@@ -3,7 +3,7 @@ use protocol::envelope::Language;
 
 use crate::{Format, assets, language, words::SharedWords};
 
-/// The frame around a page: `templates/base.html` reads it as `frame`.
+/// The frame around a page: `templates/base.html` reads it as `shell.frame`.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The language of the page.

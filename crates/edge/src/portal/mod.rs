@@ -1,9 +1,104 @@
-//! The customer portal.
+//! The customer portal: pages made on the server that work without script.
+//!
+//! It reads and writes only through [`Inward`], as any channel does; what it keeps between two pages (session tokens,
+//! how far the customer has seen, language, the account shown) it keeps in the customer's own cookies.
 use std::sync::Arc;
 
-use crate::{config::Config, inward::Inward};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Path},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use web::headers::FormTargets;
 
-/// The portal's pages.
-pub fn router(_inward: Inward, _config: Arc<Config>) -> axum::Router {
-    axum::Router::new()
+use crate::{
+    config::{Config, Sms},
+    inward::Inward,
+};
+
+mod bill;
+mod bills;
+mod bind;
+mod cookies;
+mod errors;
+mod home;
+mod login;
+mod me;
+mod pay;
+mod payments;
+mod session;
+mod shell;
+mod usage;
+mod visit;
+mod why;
+mod words;
+mod working;
+
+/// No form of the portal is longer, in bytes.
+const FORM_MAX: usize = 16 * 1024;
+
+/// What every page has at hand. Cheap to clone.
+#[derive(Clone)]
+struct Portal {
+    inward: Inward,
+    config: Arc<Config>,
+}
+
+impl Portal {
+    /// Whether customers come by https: cookies then say so, and payments go nowhere else.
+    fn is_secure(&self) -> bool {
+        self.config.public_url.starts_with("https://")
+    }
+
+    /// Where short messages can be read on a demonstration system; `None` where they reach real phones.
+    fn demo_inbox_url(&self) -> Option<String> {
+        match &self.config.sms {
+            Sms::Sim { url } => Some(format!("{url}/inbox")),
+        }
+    }
+
+    /// Where the forms of the payment page may lead.
+    fn payment_targets(&self) -> FormTargets {
+        FormTargets::Payment { plain_http: !self.is_secure() }
+    }
+}
+
+/// The portal's pages and their assets.
+pub fn router(inward: Inward, config: Arc<Config>) -> Router {
+    Router::new()
+        .route("/", get(home::page))
+        .route("/login", get(login::page).post(login::send))
+        .route("/login/code", get(login::code_page).post(login::finish))
+        .route("/logout", post(login::leave))
+        .route("/accounts/bind", get(bind::page).post(bind::start))
+        .route("/accounts/bind/code", get(bind::code_page).post(bind::finish))
+        .route("/bills", get(bills::page))
+        .route("/bills/{id}", get(bill::page))
+        .route("/usage", get(usage::page))
+        .route("/pay", get(pay::page).post(pay::order))
+        .route("/payments", get(payments::page))
+        .route("/payments/{id}", get(payments::one))
+        .route("/me", get(me::page))
+        .route("/working/{operation}", get(working::page))
+        .route("/assets/{name}", get(asset))
+        .fallback(errors::not_found)
+        .layer(DefaultBodyLimit::max(FORM_MAX))
+        .with_state(Portal { inward, config })
+}
+
+/// Style sheet, script and icon, under names that change with their content.
+async fn asset(Path(name): Path<String>) -> Response {
+    match web::assets::find(&name) {
+        Some(asset) => {
+            let headers = [
+                (header::CONTENT_TYPE, asset.content_type),
+                (header::CACHE_CONTROL, web::assets::CACHE_CONTROL),
+                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            ];
+            (headers, asset.body).into_response()
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }

@@ -1,0 +1,185 @@
+//! The home page: what do I owe, how am I doing.
+use askama::Template;
+use axum::response::Response;
+use protocol::catalogue::{
+    replies::{AccountSummary, TierStanding, UsageSoFar},
+    requests,
+};
+use serde::Deserialize;
+use web::{
+    chart,
+    domain::money::{Fen, Wh},
+    words,
+};
+
+use super::{
+    shell::{Shell, Tab, figure, quantity},
+    visit::{Asked, Made, Page, Visit},
+    words::tier_name,
+};
+
+/// Which account a page is about; every page that has one takes this.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct AccountQuery {
+    /// As in the address; checked against the customer's accounts.
+    pub(super) account: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "home.html")]
+struct Home {
+    shell: Shell,
+    account: String,
+    account_number: String,
+    holder: String,
+    address: String,
+    due: Due,
+    usage: Usage,
+    tier: Tier,
+}
+
+struct Due {
+    is_due: bool,
+    is_overdue: bool,
+    amount: String,
+    sentence: String,
+    credit: Option<String>,
+    bill_href: Option<String>,
+}
+
+struct Usage {
+    energy: String,
+    through: Option<String>,
+    sentence: Option<String>,
+    bars: Vec<UsageBar>,
+}
+
+struct UsageBar {
+    label: &'static str,
+    energy: String,
+    meter: String,
+}
+
+struct Tier {
+    name: String,
+    price: String,
+    sentence: String,
+    meter: String,
+    used: String,
+    limit: Option<String>,
+    resets: String,
+}
+
+#[derive(Template)]
+#[template(path = "home_empty.html")]
+struct HomeEmpty {
+    shell: Shell,
+}
+
+/// `GET /`
+pub(super) async fn page(mut visit: Visit, Asked(query): Asked<AccountQuery>) -> Response {
+    let made = make(&mut visit, query).await;
+    visit.finish(made)
+}
+
+async fn make(visit: &mut Visit, query: AccountQuery) -> Made {
+    let chosen = visit.choose_account(query.account.as_deref()).await?;
+    let shell = |visit: &Visit| Shell::within(visit, visit.w.home_title, Tab::Home, &chosen);
+    let Some(account) = chosen.account else {
+        return Ok(Page::html(HomeEmpty { shell: shell(visit) }.render()?));
+    };
+    let summary = visit.read(requests::AccountSummary { account }).await?;
+    let page = Home {
+        shell: shell(visit),
+        account: visit.f.account(account),
+        account_number: account.to_string(),
+        due: due(visit, &summary),
+        usage: usage(visit, &summary.this_month),
+        tier: tier(visit, &summary.tier, summary.tariff.tariff.as_str().ends_with("-tou")),
+        holder: summary.holder,
+        address: summary.address,
+    };
+    Ok(Page::html(page.render()?))
+}
+
+fn due(visit: &Visit, summary: &AccountSummary) -> Due {
+    let (w, f) = (visit.w, visit.f);
+    let balance = &summary.balance;
+    let is_due = balance.due_fen > Fen::ZERO;
+    let is_overdue = balance.overdue_fen > Fen::ZERO;
+    let by = balance.due_on.map(|date| f.date(date)).unwrap_or_default();
+    let sentence = match (is_due, is_overdue, &summary.latest_bill) {
+        (true, true, _) if balance.overdue_fen < balance.due_fen => {
+            words::fill(w.overdue_by, &[&f.money(balance.overdue_fen)])
+        }
+        (true, true, _) => words::fill(w.overdue_all, &[&by]),
+        (true, false, _) if balance.due_on.is_some() => words::fill(w.pay_until, &[&by]),
+        (true, false, _) => String::new(),
+        (false, _, Some(_)) => w.owe_nothing_lead.to_owned(),
+        (false, _, None) => w.owe_no_bill.to_owned(),
+    };
+    let credit =
+        (balance.credit_fen > Fen::ZERO).then(|| words::fill(w.credit, &[&f.money(balance.credit_fen)]));
+    Due {
+        is_due,
+        is_overdue,
+        amount: figure(&f.amount(balance.due_fen), ""),
+        sentence,
+        credit,
+        bill_href: summary.latest_bill.as_ref().map(|bill| format!("/bills/{}", bill.bill)),
+    }
+}
+
+fn usage(visit: &Visit, so_far: &UsageSoFar) -> Usage {
+    let (w, f) = (visit.w, visit.f);
+    let UsageSoFar { through, energy_wh, last_month_wh, last_year_wh, .. } = so_far;
+    let sentence = through.and(f.percent_change(energy_wh.0, last_month_wh.0)).map(|change| match change {
+        3.. => words::fill(w.more_than_last_month, &[&change]),
+        ..=-3 => words::fill(w.less_than_last_month, &[&-change]),
+        _ => w.same_as_last_month.to_owned(),
+    });
+    let rows = [
+        (w.now_so_far, *energy_wh, "now"),
+        (w.same_days_last_month, *last_month_wh, ""),
+        (w.same_days_last_year, *last_year_wh, ""),
+    ];
+    let highest = rows.iter().map(|(_, energy, _)| energy.0).max().unwrap_or(0);
+    // What was not measured is not compared with.
+    let shown = rows.into_iter().filter(|(_, energy, _)| *energy > Wh(0));
+    let bar = |(label, energy, class): (&'static str, Wh, &str)| {
+        let text = f.energy(energy);
+        let meter = chart::meter(energy.0, highest, &format!("{label} {text}"), class);
+        UsageBar { label, energy: text, meter }
+    };
+    Usage {
+        energy: quantity(&f.energy_round(*energy_wh), f.energy_unit(), ""),
+        through: through.map(|date| words::fill(w.through, &[&f.day(date)])),
+        sentence,
+        bars: if through.is_some() { shown.map(bar).collect() } else { Vec::new() },
+    }
+}
+
+fn tier(visit: &Visit, standing: &TierStanding, is_time_of_use: bool) -> Tier {
+    let (w, f) = (visit.w, visit.f);
+    let mut price = words::fill(w.tier_price_now, &[&f.price_per_unit(standing.price_e4)]);
+    if is_time_of_use {
+        price.push(' ');
+        price.push_str(w.tier_price_tou);
+    }
+    let limit = standing.left_wh.map(|left| Wh(standing.used_wh.0.saturating_add(left.0)));
+    let sentence = match (standing.left_wh, standing.next_price_e4) {
+        (Some(left), Some(next)) => words::fill(w.tier_left, &[&f.energy(left), &f.price_per_unit(next)]),
+        _ => w.tier_last.to_owned(),
+    };
+    let near = limit.is_some_and(|limit| standing.used_wh.0 >= limit.0 / 10 * 9);
+    let class = if near { "now warn" } else { "now" };
+    Tier {
+        name: tier_name(w, visit.is_zh(), standing.tier),
+        price,
+        meter: chart::meter(standing.used_wh.0, limit.unwrap_or(standing.used_wh).0, &sentence, class),
+        sentence,
+        used: words::fill(w.tier_used, &[&f.energy(standing.used_wh)]),
+        limit: limit.map(|limit| words::fill(w.tier_limit, &[&f.energy(limit)])),
+        resets: words::fill(w.tier_resets, &[&f.date(standing.resets_on)]),
+    }
+}

@@ -1,0 +1,41 @@
+//! The customer's own page: accounts, language, type size, logging out.
+use askama::Template;
+use axum::response::Response;
+use web::words;
+
+use super::{
+    shell::{Shell, Tab},
+    visit::{Made, Page, Visit},
+};
+
+#[derive(Template)]
+#[template(path = "me.html")]
+struct Me {
+    shell: Shell,
+    accounts: Vec<AccountRow>,
+}
+
+struct AccountRow {
+    number: String,
+    since: String,
+    href: String,
+    is_current: bool,
+}
+
+/// `GET /me`
+pub(super) async fn page(mut visit: Visit) -> Response {
+    let made = make(&mut visit).await;
+    visit.finish(made)
+}
+
+async fn make(visit: &mut Visit) -> Made {
+    let chosen = visit.choose_account(None).await?;
+    let rows = chosen.bound.iter().map(|bound| AccountRow {
+        number: visit.f.account(bound.account),
+        since: words::fill(visit.w.me_bound, &[&visit.f.instant(bound.bound_ms)]),
+        href: format!("/?account={}", bound.account),
+        is_current: Some(bound.account) == chosen.account,
+    });
+    let accounts = rows.collect();
+    Ok(Page::html(Me { shell: Shell::within(visit, visit.w.me_title, Tab::Me, &chosen), accounts }.render()?))
+}

@@ -1,0 +1,156 @@
+//! Paying: an amount, a confirmation, and over to the payment provider.
+use askama::Template;
+use axum::{http::StatusCode, response::Response};
+use protocol::{
+    bounds::{PayableFen, ShortName},
+    catalogue::{replies::AccountSummary, requests},
+};
+use serde::Deserialize;
+use web::{domain::money::Fen, words};
+
+use super::{
+    home::AccountQuery,
+    shell::{Shell, Tab},
+    visit::{Asked, Made, Page, Posted, Stop, Visit, Written},
+};
+
+/// The payment providers one can choose from.
+const PROVIDERS: &[&str] = &[SIMULATED];
+/// The one of `gridesk sim`, with which no money moves.
+pub(super) const SIMULATED: &str = "sim-pay";
+
+#[derive(Deserialize)]
+pub(super) struct PayForm {
+    form: String,
+    key: String,
+    account: String,
+    amount: String,
+    provider: String,
+}
+
+#[derive(Template)]
+#[template(path = "pay.html")]
+struct Pay {
+    shell: Shell,
+    account: String,
+    account_number: String,
+    holder: String,
+    address: String,
+    amount: String,
+    hint: String,
+    wrong: bool,
+    is_en: bool,
+    providers: Vec<Provider>,
+}
+
+struct Provider {
+    name: &'static str,
+    label: &'static str,
+    is_chosen: bool,
+}
+
+/// `GET /pay`
+pub(super) async fn page(mut visit: Visit, Asked(query): Asked<AccountQuery>) -> Response {
+    let asked = query.account;
+    let made = show(&mut visit, asked.as_deref(), None).await;
+    visit.finish(made)
+}
+
+/// `POST /pay`: orders the payment and goes to the provider.
+pub(super) async fn order(mut visit: Visit, Posted(form): Posted<PayForm>) -> Response {
+    let made = match form {
+        Ok(form) => create(&mut visit, form).await,
+        Err(stop) => Err(stop),
+    };
+    visit.finish(made)
+}
+
+async fn create(visit: &mut Visit, form: PayForm) -> Made {
+    visit.check_form(&form.form)?;
+    let account = form.account.parse().map_err(|_| Stop::NotFound)?;
+    let provider: Option<ShortName> =
+        PROVIDERS.contains(&form.provider.as_str()).then(|| form.provider.parse().ok()).flatten();
+    let provider = provider.ok_or(Stop::Form)?;
+    let Some(amount_fen) = payable(&form.amount) else {
+        return show(visit, Some(&form.account), Some(form.amount)).await;
+    };
+    let said = [form.account.as_str(), &i64::from(amount_fen).to_string(), provider.as_str()];
+    let operation = requests::PaymentCreate { account, amount_fen, provider: provider.clone() };
+    Ok(Page::See(match visit.write(&form.key, &said, operation).await? {
+        Written::Done(created) if is_web_address(&created.pay_url, visit.portal.is_secure()) => {
+            created.pay_url
+        }
+        Written::Done(created) => format!("/payments/{}", created.payment),
+        Written::Accepted(operation) => format!("/working/{operation}?next=/payments"),
+    }))
+}
+
+/// Reads what people write for an amount: `706.24`, `1,000`, `¥100`, `100 元`.
+fn payable(text: &str) -> Option<PayableFen> {
+    let kept: String =
+        text.chars().filter(|c| !matches!(c, ' ' | ',' | '，' | '¥' | '￥' | '元')).take(20).collect();
+    Fen::parse(&kept).ok().and_then(|fen| PayableFen::try_from(fen.0).ok())
+}
+
+/// Whether a provider's address is one to send a customer to.
+pub(super) fn is_web_address(url: &str, only_https: bool) -> bool {
+    let plain = url.len() <= 2048 && url.bytes().all(|b| b.is_ascii_graphic());
+    plain && (url.starts_with("https://") || (!only_https && url.starts_with("http://")))
+}
+
+async fn show(visit: &mut Visit, asked: Option<&str>, wrong: Option<String>) -> Made {
+    let chosen = visit.choose_account(asked).await?;
+    let Some(account) = chosen.account else { return Ok(Page::See("/accounts/bind".to_owned())) };
+    let AccountSummary { holder, address, balance, .. } =
+        visit.read(requests::AccountSummary { account }).await?;
+    let (w, f) = (visit.w, visit.f);
+    let is_due = balance.due_fen > Fen::ZERO;
+    let provider =
+        |(index, name): (usize, &&'static str)| Provider { name, label: w.pay_sim, is_chosen: index == 0 };
+    let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let page = Pay {
+        shell: Shell::within(visit, w.pay_title, Tab::Payments, &chosen),
+        account: f.account(account),
+        account_number: account.to_string(),
+        holder,
+        address,
+        hint: if wrong.is_some() {
+            w.pay_amount_wrong.to_owned()
+        } else if is_due {
+            words::fill(w.pay_due_hint, &[&f.money(balance.due_fen)])
+        } else {
+            w.pay_none_due_hint.to_owned()
+        },
+        wrong: wrong.is_some(),
+        amount: wrong.unwrap_or_else(|| if is_due { balance.due_fen.to_string() } else { String::new() }),
+        is_en: !visit.is_zh(),
+        providers: PROVIDERS.iter().enumerate().map(provider).collect(),
+    };
+    Ok(Page::Html { body: page.render()?, status, targets: visit.portal.payment_targets() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_as_people_write_them() {
+        let read = |text| payable(text).map(i64::from);
+        assert_eq!(
+            (read("706.24"), read("¥1,000"), read(" 100 元")),
+            (Some(70_624), Some(100_000), Some(10_000))
+        );
+        for bad in ["", "0", "-5", "1.234", "abc", "99999999999999999999999", "1e9"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn customers_are_sent_to_web_addresses_only() {
+        assert!(is_web_address("https://pay.example/x?o=1", true));
+        assert!(is_web_address("http://127.0.0.1:9/pay", false));
+        for bad in ["http://pay.example", "javascript:alert(1)", "//x", "https://a b", ""] {
+            assert!(!is_web_address(bad, true), "{bad}");
+        }
+    }
+}

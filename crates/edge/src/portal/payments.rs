@@ -1,0 +1,179 @@
+//! Payments: the list, and one from order to receipt.
+use askama::Template;
+use axum::{extract::Path, response::Response};
+use protocol::{
+    PaymentId,
+    catalogue::{
+        replies::{Payment, PaymentState, Receipt},
+        requests,
+    },
+};
+use web::{domain::money::Fen, words};
+
+use super::{
+    home::AccountQuery,
+    pay::{SIMULATED, is_web_address},
+    shell::{Shell, Tab, figure},
+    visit::{Asked, Made, Page, Stop, Visit},
+};
+
+/// How often a page looks whether a payment has arrived, in seconds.
+const LOOK_AGAIN_S: u32 = 2;
+
+#[derive(Template)]
+#[template(path = "payments.html")]
+struct Payments {
+    shell: Shell,
+    account: String,
+    account_number: String,
+    payments: Vec<Row>,
+}
+
+struct Row {
+    href: String,
+    amount: String,
+    when: String,
+    state: &'static str,
+    tone: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "payment.html")]
+struct OnePayment {
+    shell: Shell,
+    title: &'static str,
+    lead: String,
+    icon: &'static str,
+    tone: &'static str,
+    is_open: bool,
+    is_expired: bool,
+    amount: String,
+    account: String,
+    account_number: String,
+    ordered: String,
+    provider: String,
+    number: String,
+    pay_url: Option<String>,
+    open_until: String,
+    receipt: Option<ReceiptView>,
+}
+
+struct ReceiptView {
+    number: String,
+    paid_at: String,
+    paid: String,
+    transactions: Vec<String>,
+    parts: Vec<Part>,
+    twice: Option<String>,
+}
+
+struct Part {
+    label: String,
+    href: Option<String>,
+    amount: String,
+}
+
+/// `GET /payments`
+pub(super) async fn page(mut visit: Visit, Asked(query): Asked<AccountQuery>) -> Response {
+    let asked = query.account;
+    let made = list(&mut visit, asked.as_deref()).await;
+    visit.finish(made)
+}
+
+async fn list(visit: &mut Visit, asked: Option<&str>) -> Made {
+    let chosen = visit.choose_account(asked).await?;
+    let Some(account) = chosen.account else { return Ok(Page::See("/".to_owned())) };
+    let reply = visit.read(requests::PaymentList { account }).await?;
+    let row = |payment: &Payment| {
+        let (state, tone) = match payment.state {
+            PaymentState::Open => (visit.w.payment_state_open, "warn"),
+            PaymentState::Paid => (visit.w.payment_state_paid, "good"),
+            PaymentState::Expired => (visit.w.payment_state_expired, ""),
+        };
+        let paid = payment.receipt.as_ref().map_or(payment.amount_fen, |receipt| receipt.paid_fen);
+        Row {
+            href: format!("/payments/{}", payment.payment),
+            amount: visit.f.money(paid),
+            when: visit.f.instant(payment.created_ms),
+            state,
+            tone,
+        }
+    };
+    let page = Payments {
+        shell: Shell::within(visit, visit.w.payments_title, Tab::Payments, &chosen),
+        account: visit.f.account(account),
+        account_number: account.to_string(),
+        payments: reply.payments.iter().map(row).collect(),
+    };
+    Ok(Page::html(page.render()?))
+}
+
+/// `GET /payments/{id}`
+pub(super) async fn one(mut visit: Visit, Path(id): Path<String>) -> Response {
+    let made = show(&mut visit, &id).await;
+    visit.finish(made)
+}
+
+async fn show(visit: &mut Visit, id: &str) -> Made {
+    let payment: PaymentId = id.parse().map_err(|_| Stop::NotFound)?;
+    let reply = visit.read(requests::PaymentGet { payment }).await?;
+    let chosen = visit.choose_account(Some(&reply.payment.account.to_string())).await?;
+    let (w, f) = (visit.w, visit.f);
+    let payment = reply.payment;
+    let only_https = visit.portal.is_secure();
+    let (title, lead, icon, tone) = match payment.state {
+        PaymentState::Open => (w.payment_open, w.payment_open_lead, "clock", "warn"),
+        PaymentState::Paid => (w.payment_paid, w.payment_paid_lead, "check", ""),
+        PaymentState::Expired => (w.payment_expired, w.payment_expired_lead, "info", "warn"),
+    };
+    let is_open = payment.state == PaymentState::Open;
+    let mut shell = Shell::within(visit, w.payment_title, Tab::Payments, &chosen);
+    shell.frame.refresh_s = is_open.then_some(LOOK_AGAIN_S);
+    let amount = payment.receipt.as_ref().map_or(payment.amount_fen, |receipt| receipt.paid_fen);
+    let page = OnePayment {
+        shell,
+        title,
+        lead: lead.to_owned(),
+        icon,
+        tone,
+        is_open,
+        is_expired: payment.state == PaymentState::Expired,
+        amount: figure(&f.amount(amount), ""),
+        account: f.account(payment.account),
+        account_number: payment.account.to_string(),
+        ordered: f.instant(payment.created_ms),
+        provider: provider_name(visit, &payment.provider),
+        number: payment.payment.to_string(),
+        pay_url: reply.pay_url.filter(|url| is_open && is_web_address(url, only_https)),
+        open_until: words::fill(w.payment_open_until, &[&f.instant(payment.expires_ms)]),
+        receipt: payment.receipt.as_ref().map(|receipt| receipt_view(visit, receipt)),
+    };
+    Ok(Page::html(page.render()?))
+}
+
+fn provider_name(visit: &Visit, provider: &str) -> String {
+    if provider == SIMULATED { visit.w.pay_sim.to_owned() } else { provider.to_owned() }
+}
+
+fn receipt_view(visit: &Visit, receipt: &Receipt) -> ReceiptView {
+    let (w, f) = (visit.w, visit.f);
+    let bills = receipt.bills.iter().map(|part| Part {
+        label: words::fill(w.receipt_bill, &[&f.month(part.bill.month)]),
+        href: Some(format!("/bills/{}", part.bill)),
+        amount: f.money(part.amount_fen),
+    });
+    let credit = (receipt.credit_fen > Fen::ZERO).then(|| Part {
+        label: w.receipt_credit.to_owned(),
+        href: None,
+        amount: f.money(receipt.credit_fen),
+    });
+    let debits = receipt.transactions.len();
+    ReceiptView {
+        number: receipt.number.clone(),
+        paid_at: f.instant(receipt.paid_ms),
+        paid: f.money(receipt.paid_fen),
+        transactions: receipt.transactions.clone(),
+        parts: bills.chain(credit).collect(),
+        twice: (debits > 1).then(|| words::fill(w.receipt_twice, &[&debits])),
+    }
+}
