@@ -8,10 +8,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use futures_util::TryStreamExt;
+use futures_util::StreamExt;
 use protocol::{AccountId, Problem, ShardId};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
 use crate::{demo, import, node::{Node, unavailable}, operation::Operation};
 
@@ -106,6 +107,15 @@ struct ImportQuery {
     usage_point: Option<String>,
 }
 
+/// Passes a body on; what is not wanted any more is read all the same, so that the sender gets to read why.
+async fn drain(body: Body, mut pump: tokio::io::DuplexStream) {
+    let mut wanted = true;
+    let mut chunks = body.into_data_stream();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        wanted = wanted && pump.write_all(&chunk).await.is_ok();
+    }
+}
+
 /// Takes in a Green Button file, streamed, and issues its bills.
 async fn import_green_button(
     State(node): State<Node>,
@@ -113,7 +123,8 @@ async fn import_green_button(
     body: Body,
 ) -> Result<Json<import::ImportReport>, Refused> {
     let ImportQuery { tariff, account, usage_point } = query;
-    let source = tokio_util::io::StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
+    let (pump, source) = tokio::io::duplex(256 * 1024);
+    tokio::spawn(drain(body, pump));
     let ask = import::ImportAsk { tariff, account, usage_point };
     Ok(Json(import::green_button(&node, source, ask).await?))
 }
