@@ -2,7 +2,7 @@
 use futures_util::future::join_all;
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use protocol::{
-    Outcome, Reply, ReplyEnvelope, RequestEnvelope, bounds::Opaque, catalogue::requests,
+    OperationId, Outcome, Reply, ReplyEnvelope, RequestEnvelope, bounds::Opaque, catalogue::requests,
     envelope::MAX_REQUEST_LEN, wire,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -94,6 +94,9 @@ async fn a_reply_that_does_not_belong_is_dropped() {
         center.feels(mood);
         assert_eq!(code_of(&edge.ask(&account_list(1)).await), Some("gate_unavailable"));
     }
+    center.feels(Mood::Deep);
+    let asked = requests::OperationGet { operation: OperationId::from_bits(1) };
+    assert_eq!(code_of(&edge.ask(&envelope(3, 20_000, asked)).await), Some("gate_unavailable"));
     center.feels(Mood::Silent);
     let reply = edge.ask(&envelope(2, 60, requests::AccountList {})).await;
     assert_eq!(code_of(&reply), Some("deadline_exceeded"));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use protocol::{
-    AccountId, Channel, Outcome, Reply, ReplyEnvelope, Request, RequestEnvelope, Token,
+    AccountId, Channel, OperationId, Outcome, Reply, ReplyEnvelope, Request, RequestEnvelope, Token,
     catalogue::{replies, requests},
     envelope::{Language, MAX_REPLY_LEN, RequestHead},
     push::{Push, PushAck},
@@ -131,6 +131,8 @@ pub(crate) enum Mood {
     Foreign,
     /// Answers with bytes that are nothing.
     Garbage,
+    /// Answers how a write stands with a result that nests as deep as a reply has room for.
+    Deep,
     /// Closes the connection.
     Dies,
 }
@@ -197,6 +199,7 @@ impl Service for Center {
                 accounts()
             }
             Mood::Wrong => Reply::SessionEnd(replies::SessionEnd {}),
+            Mood::Deep => return Some(deep(request_id)),
             Mood::Garbage => return Some(vec![0xff; 100]),
             Mood::Silent => return None,
             Mood::Dies => {
@@ -214,6 +217,33 @@ impl Service for Center {
     async fn push(&self, _: Vec<u8>) -> Option<Vec<u8>> {
         None
     }
+}
+
+fn deep(request_id: [u8; 16]) -> Vec<u8> {
+    let level = |result| {
+        Reply::OperationGet(replies::OperationGet {
+            operation: OperationId::from_bits(1),
+            name: String::new(),
+            state: replies::OperationState::Applied,
+            problem: None,
+            result,
+            accepted_ms: 0,
+        })
+    };
+    let encoded = |result| {
+        let outcome = Outcome::Done(level(result));
+        wire::encode(&ReplyEnvelope { request_id, outcome, token: Token::default() })
+    };
+    // One level's bytes, put into one another by hand: a value that deep could not even be dropped.
+    let (flat, once) = (encoded(None), encoded(Some(Box::new(level(None)))));
+    let at = flat.iter().zip(&once).position(|(a, b)| a != b).unwrap();
+    let step = once.len() - flat.len();
+    let inside = &once[at..at + step - 1];
+    let nested = |depth| {
+        [&flat[..at], &inside.repeat(depth), &flat[at..=at], &vec![0; depth], &flat[at + 1..]].concat()
+    };
+    assert_eq!(nested(1), once);
+    nested((MAX_REPLY_LEN - flat.len()) / step)
 }
 
 fn accounts() -> Reply {

@@ -1,4 +1,6 @@
 //! What each operation is answered with. Dates are local to the account; amounts are integer fen, energy integer Wh.
+use std::cell::Cell;
+
 use domain::{
     billing::BillLine,
     calendar::Month,
@@ -6,7 +8,7 @@ use domain::{
     tariff::TariffId,
 };
 use jiff::civil::Date;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
     AccountId, BillId, ChallengeId, CustomerId, OperationId, PaymentId, Problem, SessionId, bounds::Opaque,
@@ -175,6 +177,7 @@ replies! {
         /// Why it was rejected or failed.
         problem: Option<Problem>,
         /// Its result, once applied.
+        #[serde(deserialize_with = "unnested")]
         result: Option<Box<super::Reply>>,
         /// When it was accepted, Unix ms.
         accepted_ms: u64,
@@ -345,6 +348,21 @@ replies! {
         /// How much.
         amount_fen: Fen,
     }
+}
+
+/// Takes a write's result, but none within a result: no operation has one, and an answer that nests as deep as its
+/// sender likes would end the stack of whoever decodes it.
+fn unnested<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Box<super::Reply>>, D::Error> {
+    thread_local! {
+        static INSIDE: Cell<bool> = const { Cell::new(false) };
+    }
+    if INSIDE.get() {
+        return Err(D::Error::custom("a result within a result"));
+    }
+    INSIDE.set(true);
+    let result = Option::deserialize(d);
+    INSIDE.set(false);
+    result
 }
 
 /// How a bill stands.
