@@ -16,6 +16,8 @@ use crate::{
 const RECONNECT_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause before connecting again.
 const RECONNECT_LAST: Duration = Duration::from_secs(1);
+/// How long connecting may fail before anybody is told.
+const QUIET: Duration = Duration::from_secs(3);
 /// How long a full stream is left alone before it is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
@@ -155,6 +157,7 @@ pub async fn keep<F: Future<Output = io::Result<Peer>>>(
     connect: impl Fn() -> F,
 ) {
     let mut pause = RECONNECT_FIRST;
+    let mut failing: Option<std::time::Instant> = None;
     let mut complained = false;
     let forever = async {
         loop {
@@ -164,16 +167,19 @@ pub async fn keep<F: Future<Output = io::Result<Peer>>>(
                     let since = std::time::Instant::now();
                     peer.closed().await;
                     tracing::warn!(path = %path.display(), "connection ended");
-                    complained = false;
+                    (failing, complained) = (None, false);
                     if since.elapsed() > RECONNECT_LAST {
                         pause = RECONNECT_FIRST;
                     }
                 }
-                Err(error) if !complained => {
-                    tracing::warn!(path = %path.display(), %error, "cannot connect; will go on trying");
-                    complained = true;
+                // Programs start in any order: a first failure is no news.
+                Err(error) => {
+                    let since = *failing.get_or_insert_with(std::time::Instant::now);
+                    if !complained && since.elapsed() >= QUIET {
+                        tracing::warn!(path = %path.display(), %error, "cannot connect; will go on trying");
+                        complained = true;
+                    }
                 }
-                Err(_) => {}
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RECONNECT_LAST);
