@@ -1,5 +1,7 @@
 //! The portal with invented data, to look at its pages: `cargo run --release -p gridesk-edge --example portal_preview
 //! -- 8099`. Log in with any number and the code 246810. Nothing here is part of the product.
+#![allow(clippy::unwrap_used)]
+
 #[allow(dead_code)]
 #[path = "../tests/it/portal_fixture.rs"]
 mod portal_fixture;

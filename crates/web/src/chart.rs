@@ -135,18 +135,24 @@ impl Bars {
         svg
     }
 
-    fn draw_column(&self, svg: &mut String, column: &Column, place: Place, y_of: &dyn Fn(f64) -> f64, size: &Size) {
+    fn draw_column(
+        &self,
+        svg: &mut String,
+        column: &Column,
+        place: Place,
+        y_of: &dyn Fn(f64) -> f64,
+        size: &Size,
+    ) {
         let Place { middle, step, bar, floor } = place;
         match &column.link {
-            Some(link) => out(svg, format_args!(r#"<a href="{}" aria-label="{}">"#, escape(link), escape(&column.hint))),
+            Some(link) => {
+                out(svg, format_args!(r#"<a href="{}" aria-label="{}">"#, escape(link), escape(&column.hint)))
+            }
             None => svg.push_str("<g>"),
         }
         out(svg, format_args!("<title>{}</title>", escape(&column.hint)));
         let left = middle - step / 2.0;
-        out(
-            svg,
-            format_args!(r#"<path class="c-hit" d="M{left:.1} {TOP}h{step:.1}V{floor}h-{step:.1}z"/>"#),
-        );
+        out(svg, format_args!(r#"<path class="c-hit" d="M{left:.1} {TOP}h{step:.1}V{floor}h-{step:.1}z"/>"#));
         let mut sum = 0;
         for (series, part) in column.parts.iter().enumerate().filter(|(_, part)| **part > 0) {
             let scale = self.scale.max(1) as f64;
@@ -193,7 +199,10 @@ impl Bars {
 
     fn table(&self) -> String {
         let mut html = String::with_capacity(2048);
-        out(&mut html, format_args!(r#"<table class="figures"><caption>{}</caption><thead><tr>"#, escape(&self.title)));
+        out(
+            &mut html,
+            format_args!(r#"<table class="figures"><caption>{}</caption><thead><tr>"#, escape(&self.title)),
+        );
         for head in &self.table_head {
             out(&mut html, format_args!(r#"<th scope="col">{}</th>"#, escape(head)));
         }
@@ -204,7 +213,11 @@ impl Bars {
                 match (&column.link, index) {
                     (Some(link), 0) => out(
                         &mut html,
-                        format_args!(r#"<th scope="row"><a href="{}">{}</a></th>"#, escape(link), escape(cell)),
+                        format_args!(
+                            r#"<th scope="row"><a href="{}">{}</a></th>"#,
+                            escape(link),
+                            escape(cell)
+                        ),
                     ),
                     (None, 0) => out(&mut html, format_args!(r#"<th scope="row">{}</th>"#, escape(cell))),
                     _ => out(&mut html, format_args!("<td>{}</td>", escape(cell))),
@@ -262,7 +275,8 @@ fn ticks(highest: f64) -> Vec<f64> {
     let highest = if highest.is_finite() && highest > 0.0 { highest } else { 1.0 };
     let rough = highest / 3.0;
     let magnitude = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|m| m * magnitude).find(|s| *s >= rough).unwrap_or(rough);
+    let step =
+        [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|m| m * magnitude).find(|s| *s >= rough).unwrap_or(rough);
     let count = (highest / step).ceil().clamp(1.0, 10.0) as u32;
     (0..=count).map(|n| f64::from(n) * step).collect()
 }
@@ -326,8 +340,12 @@ mod tests {
             ..Column::default()
         };
         let html = bars(vec![column]).draw().html(SharedWords::of(Language::En));
-        assert!(!html.contains("<script>") && html.contains("&lt;script&gt;") && html.contains("a &lt;b&gt;"));
-        assert!(html.contains(r#"<th scope="row"><a href="/usage?month=2026-08&amp;day=2026-08-01">1 Aug</a></th><td>4</td>"#));
+        assert!(
+            !html.contains("<script>") && html.contains("&lt;script&gt;") && html.contains("a &lt;b&gt;")
+        );
+        assert!(html.contains(
+            r#"<th scope="row"><a href="/usage?month=2026-08&amp;day=2026-08-01">1 Aug</a></th><td>4</td>"#
+        ));
         assert!(html.contains(r#"role="group""#) && !html.contains("style="));
     }
 
@@ -336,7 +354,10 @@ mod tests {
         assert_eq!(ticks(706.24), [0.0, 250.0, 500.0, 750.0]);
         assert_eq!(ticks(14.3), [0.0, 5.0, 10.0, 15.0]);
         assert_eq!(ticks(0.0), [0.0, 0.5, 1.0]);
-        assert_eq!((number(0.5), number(12_500.0), number(2_000.0)), ("0.5".into(), "12.5k".into(), "2000".into()));
+        assert_eq!(
+            (number(0.5), number(12_500.0), number(2_000.0)),
+            ("0.5".into(), "12.5k".into(), "2000".into())
+        );
     }
 
     #[test]

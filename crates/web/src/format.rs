@@ -3,7 +3,11 @@ use domain::{
     calendar::Month,
     money::{Fen, PriceE4, Wh},
 };
-use jiff::{Timestamp, civil::Date, tz::Offset};
+use jiff::{
+    Timestamp,
+    civil::{Date, DateTime},
+    tz::Offset,
+};
 use protocol::{AccountId, envelope::Language};
 
 /// Writes values as one language does. `¥706.24` and `25 Aug 2026`; `706.24 元` and `2026年8月25日`.
@@ -72,7 +76,11 @@ impl Format {
         }
         let tenths = (energy.0.saturating_abs() + 50) / 100;
         let sign = if energy.0 < 0 && tenths > 0 { "-" } else { "" };
-        if tenths % 10 == 0 { format!("{sign}{}", tenths / 10) } else { format!("{sign}{}.{}", tenths / 10, tenths % 10) }
+        if tenths % 10 == 0 {
+            format!("{sign}{}", tenths / 10)
+        } else {
+            format!("{sign}{}.{}", tenths / 10, tenths % 10)
+        }
     }
 
     /// `312 kWh`; `312 度`.
@@ -138,12 +146,14 @@ impl Format {
         if self.is_en() { month_en(month.month()).to_owned() } else { format!("{}月", month.month()) }
     }
 
+    /// The day on which an instant falls in China: `25 Aug 2026`; `2026年8月25日`. Empty beyond the year 9999.
+    pub fn instant_date(self, unix_ms: u64) -> String {
+        china_time(unix_ms).map(|local| self.date(local.date())).unwrap_or_default()
+    }
+
     /// An instant as China's clocks show it: `25 Aug 2026, 14:05`; `2026年8月25日 14:05`. Empty beyond the year 9999.
     pub fn instant(self, unix_ms: u64) -> String {
-        let Some(at) = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()) else {
-            return String::new();
-        };
-        let local = Offset::constant(CHINA_UTC_OFFSET_H).to_datetime(at);
+        let Some(local) = china_time(unix_ms) else { return String::new() };
         let comma = if self.is_en() { "," } else { "" };
         format!("{}{comma} {:02}:{:02}", self.date(local.date()), local.hour(), local.minute())
     }
@@ -163,6 +173,11 @@ impl Format {
         let digits = account.to_string();
         format!("{} {} {}", &digits[..4], &digits[4..8], &digits[8..])
     }
+}
+
+fn china_time(unix_ms: u64) -> Option<DateTime> {
+    let at = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok())?;
+    Some(Offset::constant(CHINA_UTC_OFFSET_H).to_datetime(at))
 }
 
 fn month_en(month: i8) -> &'static str {
@@ -201,7 +216,10 @@ mod tests {
     #[test]
     fn amounts_and_dates_read_as_people_write_them() {
         assert_eq!((EN.money(Fen(70_624)), ZH.money(Fen(70_624))), ("¥706.24".into(), "706.24 元".into()));
-        assert_eq!((EN.money(Fen(-123_456_789)), ZH.money(Fen(-5))), ("-¥1,234,567.89".into(), "-0.05 元".into()));
+        assert_eq!(
+            (EN.money(Fen(-123_456_789)), ZH.money(Fen(-5))),
+            ("-¥1,234,567.89".into(), "-0.05 元".into())
+        );
         let day = date(2026, 8, 25);
         assert_eq!((EN.date(day), ZH.date(day)), ("25 Aug 2026".into(), "2026年8月25日".into()));
         assert_eq!((EN.day(day), ZH.day(day)), ("25 Aug".into(), "8月25日".into()));

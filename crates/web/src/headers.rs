@@ -41,7 +41,8 @@ pub const PAGE: &[(&str, &str)] = &[
 ];
 
 /// Sent too where the portal is reached by https: a year, as browsers ask for.
-pub const STRICT_TRANSPORT: (&str, &str) = ("strict-transport-security", "max-age=31536000; includeSubDomains");
+pub const STRICT_TRANSPORT: (&str, &str) =
+    ("strict-transport-security", "max-age=31536000; includeSubDomains");
 
 #[cfg(test)]
 mod tests {
@@ -52,6 +53,8 @@ mod tests {
         let policy = content_security_policy(FormTargets::Own);
         assert!(policy.contains("default-src 'self'") && policy.ends_with("form-action 'self'"));
         assert!(!policy.contains("unsafe") && !policy.contains('*'));
-        assert!(content_security_policy(FormTargets::Payment { plain_http: false }).ends_with("'self' https:"));
+        assert!(
+            content_security_policy(FormTargets::Payment { plain_http: false }).ends_with("'self' https:")
+        );
     }
 }

@@ -12,7 +12,10 @@ const UNKNOWN: &str = r#"<circle cx="12" cy="12" r="4"/>"#;
 /// Every icon by name.
 const PATHS: &[(&str, &str)] = &[
     ("home", r#"<path d="M4 11.2 12 4.5l8 6.7"/><path d="M6 9.8V19h4.2v-5h3.6v5H18V9.8"/>"#),
-    ("bill", r#"<path d="M6 3.5h12v17l-2.4-1.6-2.4 1.6-2.4-1.6-2.4 1.6L6 18.9z"/><path d="M9 8.5h6M9 12.5h6"/>"#),
+    (
+        "bill",
+        r#"<path d="M6 3.5h12v17l-2.4-1.6-2.4 1.6-2.4-1.6-2.4 1.6L6 18.9z"/><path d="M9 8.5h6M9 12.5h6"/>"#,
+    ),
     ("usage", r#"<path d="M4 20h16"/><path d="M7 17v-5M12 17V5M17 17V9" stroke-width="3"/>"#),
     ("pay", r#"<rect x="3.5" y="6" width="17" height="12.5" rx="2.2"/><path d="M3.5 10h17M7 15h4"/>"#),
     ("me", r#"<circle cx="12" cy="8" r="3.8"/><path d="M4.8 20c.7-4 3.6-5.8 7.2-5.8s6.5 1.8 7.2 5.8"/>"#),

@@ -84,7 +84,8 @@ pub fn fill(text: &str, values: &[&dyn std::fmt::Display]) -> String {
 /// languages (names, symbols).
 pub fn check(pairs: &[(&str, &str, &str)], same: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
-    let is_chinese = |c: char| matches!(c, '\u{3000}'..='\u{303f}' | '\u{4e00}'..='\u{9fff}' | '\u{ff00}'..='\u{ffef}');
+    let is_chinese =
+        |c: char| matches!(c, '\u{3000}'..='\u{303f}' | '\u{4e00}'..='\u{9fff}' | '\u{ff00}'..='\u{ffef}');
     for (key, en, zh) in pairs {
         if en.trim().is_empty() || zh.trim().is_empty() {
             found.push(format!("{key}: empty"));
@@ -134,7 +135,13 @@ mod tests {
 
     #[test]
     fn a_table_that_is_not_whole_is_found() {
-        let bad = [("a", "Pay {0}", "缴费"), ("b", "电费", "电费"), ("c", "Pay", "Pay"), ("d", "", "空"), ("e", "Yes", "好,")];
+        let bad = [
+            ("a", "Pay {0}", "缴费"),
+            ("b", "电费", "电费"),
+            ("c", "Pay", "Pay"),
+            ("d", "", "空"),
+            ("e", "Yes", "好,"),
+        ];
         assert_eq!(check(&bad, &[]).len(), 5);
     }
 }

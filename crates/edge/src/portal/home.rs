@@ -163,7 +163,6 @@ fn tier(visit: &Visit, standing: &TierStanding, is_time_of_use: bool) -> Tier {
     let (w, f) = (visit.w, visit.f);
     let mut price = words::fill(w.tier_price_now, &[&f.price_per_unit(standing.price_e4)]);
     if is_time_of_use {
-        price.push(' ');
         price.push_str(w.tier_price_tou);
     }
     let limit = standing.left_wh.map(|left| Wh(standing.used_wh.0.saturating_add(left.0)));

@@ -32,7 +32,7 @@ async fn make(visit: &mut Visit) -> Made {
     let chosen = visit.choose_account(None).await?;
     let rows = chosen.bound.iter().map(|bound| AccountRow {
         number: visit.f.account(bound.account),
-        since: words::fill(visit.w.me_bound, &[&visit.f.instant(bound.bound_ms)]),
+        since: words::fill(visit.w.me_bound, &[&visit.f.instant_date(bound.bound_ms)]),
         href: format!("/?account={}", bound.account),
         is_current: Some(bound.account) == chosen.account,
     });

@@ -72,7 +72,7 @@ words! {
         tier_limit: "limit {0}", "本档上限 {0}";
         tier_resets: "Counting starts again on {0}.", "{0}起重新计算。";
         tier_price_now: "Now {0}", "当前 {0}";
-        tier_price_tou: "(peak price)", "（峰段电价）";
+        tier_price_tou: " (peak price)", "（峰段电价）";
         by_day: "See it day by day", "查看每日用电";
 
         bind_title: "Add an account", "绑定户号";

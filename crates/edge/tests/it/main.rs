@@ -5,3 +5,5 @@ mod http;
 mod limits;
 mod pushes;
 mod world;
+mod portal_fixture;
+mod portal_pages;

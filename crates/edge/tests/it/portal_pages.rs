@@ -1,0 +1,337 @@
+//! Every page of the portal, fetched as a browser does it: without script, in both languages.
+use std::sync::atomic::Ordering;
+
+use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
+
+use crate::portal_fixture::{self as fixture, CODE, Portal, accounts};
+
+struct Browser {
+    client: Client,
+    portal: Portal,
+    _folder: tempfile::TempDir,
+}
+
+impl Browser {
+    async fn new(language: &str) -> Browser {
+        let folder = tempfile::tempdir().unwrap();
+        let portal = fixture::start(folder.path(), 0).await;
+        let headers = [(header::ACCEPT_LANGUAGE, language.parse().unwrap())].into_iter().collect();
+        let client = Client::builder()
+            .cookie_store(true)
+            .redirect(Policy::none())
+            .default_headers(headers)
+            .build()
+            .unwrap();
+        Browser { client, portal, _folder: folder }
+    }
+
+    async fn logged_in(language: &str) -> Browser {
+        let browser = Browser::new(language).await;
+        let sent =
+            browser.submit("/login", "/login", &[("phone", "138 0013 8000"), ("next", "/bills")]).await;
+        assert_eq!(place(&sent), "/login/code");
+        let opened = browser.submit("/login/code", "/login/code", &[("code", CODE)]).await;
+        assert_eq!((opened.status(), place(&opened)), (StatusCode::SEE_OTHER, "/bills".into()));
+        browser
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.client.get(format!("{}{path}", self.portal.url)).send().await.unwrap()
+    }
+
+    /// Fetches a page that must be there, and holds it to what every page must be.
+    async fn page(&self, path: &str) -> String {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        check_headers(&answer);
+        let html = answer.text().await.unwrap();
+        check_html(path, &html);
+        html
+    }
+
+    /// Fetches the page `from`, and sends its form to `to` with these fields.
+    async fn submit(&self, from: &str, to: &str, fields: &[(&str, &str)]) -> Response {
+        let html = self.page(from).await;
+        let (form, key) = (hidden(&html, "form"), hidden(&html, "key"));
+        self.post(to, &[&[("form", form.as_str()), ("key", key.as_str())], fields].concat()).await
+    }
+
+    async fn post(&self, to: &str, fields: &[(&str, &str)]) -> Response {
+        self.client.post(format!("{}{to}", self.portal.url)).form(fields).send().await.unwrap()
+    }
+}
+
+fn place(answer: &Response) -> String {
+    answer.headers().get(header::LOCATION).map(|to| to.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+/// The value of a hidden field.
+fn hidden(html: &str, name: &str) -> String {
+    let (_, after) = html.split_once(&format!(r#"name="{name}" value=""#)).unwrap();
+    after.split('"').next().unwrap().to_owned()
+}
+
+fn check_headers(answer: &Response) {
+    let header = |name: &str| answer.headers().get(name).map(|v| v.to_str().unwrap()).unwrap_or_default();
+    assert!(header("content-security-policy").starts_with("default-src 'self'; script-src 'self'"));
+    assert_eq!((header("cache-control"), header("x-content-type-options")), ("no-store", "nosniff"));
+    for cookie in answer.headers().get_all(header::SET_COOKIE) {
+        assert!(cookie.to_str().unwrap().contains("; HttpOnly; SameSite=Lax"), "{cookie:?}");
+    }
+}
+
+/// Tags that close, nothing inline, nothing from outside, nothing left to fill in, a bounded weight.
+fn check_html(path: &str, html: &str) {
+    const VOID: &[&str] = &["meta", "link", "input", "br", "!doctype"];
+    assert!(html.len() < 90_000, "{path}: {} bytes", html.len());
+    let mut open: Vec<&str> = Vec::new();
+    for tag in html.split('<').skip(1) {
+        let (inside, _) =
+            tag.split_once('>').unwrap_or_else(|| panic!("{path}: a tag that does not end: {tag}"));
+        let name = inside.split([' ', '\n', '/']).find(|part| !part.is_empty()).unwrap();
+        if let Some(closed) = inside.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(closed), "{path}: closed out of order");
+            continue;
+        }
+        if !inside.ends_with('/') && !VOID.contains(&name) {
+            open.push(name);
+        }
+        assert!(
+            !inside.contains(" style=") && !inside.contains(" on") || name == "span",
+            "{path}: inline: {inside}"
+        );
+        assert!(name != "script" || inside.contains(" src=\"/assets/"), "{path}: {inside}");
+    }
+    assert!(open.is_empty(), "{path}: left open: {open:?}");
+    for attribute in ["src=\"http", "action=\"http"] {
+        assert!(!html.contains(attribute), "{path}: {attribute}");
+    }
+    let text = text_of(html);
+    assert!(!text.contains('{') && !text.contains("NaN"), "{path}: left to fill in: {text}");
+}
+
+/// What one reads.
+fn text_of(html: &str) -> String {
+    html.split('<')
+        .filter_map(|part| part.split_once('>'))
+        .map(|(_, text)| text)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn paths() -> Vec<String> {
+    let [first, second, _] = accounts();
+    let mut paths: Vec<String> =
+        ["/", "/bills", "/usage", "/pay", "/payments", "/me", "/accounts/bind"].map(String::from).to_vec();
+    paths.extend([
+        format!("/?account={second}"),
+        format!("/bills/{first}-2026-07"),
+        format!("/bills/{first}-2025-12"),
+        format!("/bills/{second}-2026-07"),
+        format!("/bills?account={first}&before=2025-06"),
+        format!("/usage?account={first}&month=2026-07&day=2026-07-09"),
+        format!("/usage?account={second}&month=2026-08"),
+        format!("/usage?account={second}&month=2020-01"),
+    ]);
+    paths
+}
+
+#[tokio::test]
+async fn every_page_is_whole_in_english() {
+    let browser = Browser::logged_in("en-GB,en").await;
+    for path in paths() {
+        let html = browser.page(&path).await;
+        assert!(html.contains(r#"<html lang="en""#), "{path}");
+        // What the customer's own data say stays in its language; the links to the other language too.
+        let known =
+            ["中文", "张*华", "李*", "浙江省杭州市西湖区文三路***号", "广东省广州市天河区体育西路***号"];
+        let rest = known.iter().fold(text_of(&html), |text, known| text.replace(known, ""));
+        let chinese: String = rest.chars().filter(|c| ('\u{4e00}'..'\u{9fff}').contains(c)).collect();
+        assert_eq!(chinese, "", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_page_is_whole_in_chinese() {
+    let browser = Browser::logged_in("zh-CN").await;
+    for path in paths() {
+        let html = browser.page(&path).await;
+        assert!(html.contains(r#"<html lang="zh-CN""#), "{path}");
+        for english in ["Pay", "Bill", "Usage", " the ", "kWh", "Jul ", "Aug ", "Account", "Tier"] {
+            assert!(!text_of(&html).contains(english), "{path}: {english}");
+        }
+    }
+    let html = browser.page("/?lang=en").await;
+    assert!(html.contains(r#"<html lang="en""#));
+    assert!(browser.page("/bills").await.contains(r#"<html lang="en""#), "the choice is kept");
+    assert!(browser.page("/?size=large").await.contains(r#"class="elder""#));
+}
+
+#[tokio::test]
+async fn home_says_what_is_owed_and_until_when() {
+    let browser = Browser::logged_in("en").await;
+    let html = browser.page("/").await;
+    for words in ["You can pay until 25 Aug 2026.", "left before the price rises to ¥0.", "This month so far"]
+    {
+        assert!(html.contains(words), "{words}");
+    }
+    let [_, second, _] = accounts();
+    let html = browser.page(&format!("/?account={second}")).await;
+    assert!(html.contains("Nothing to pay") && html.contains("¥36.50 stands to your credit"));
+    browser.portal.inside.unbind_all();
+    assert!(browser.page("/").await.contains(r#"href="/accounts/bind""#));
+}
+
+#[tokio::test]
+async fn a_bill_can_be_recomputed_from_its_page() {
+    let browser = Browser::logged_in("en").await;
+    let html = browser.page(&format!("/bills/{}-2025-12", accounts()[0])).await;
+    for words in [
+        "Surcharge for energy in higher tiers",
+        "Check it yourself",
+        "Thirteen months",
+        "single rate",
+        "In force since",
+    ] {
+        assert!(html.contains(words), "{words}");
+    }
+    let (_, formulas) = html.split_once(r#"<div class="formula">"#).unwrap();
+    let (formulas, _) = formulas.split_once("</div>").unwrap();
+    let number = |text: &str| text.trim().replace(',', "").parse::<f64>().unwrap();
+    let mut total = 0.0;
+    for line in text_of(formulas).split("→").collect::<Vec<_>>().windows(2) {
+        let amount = number(line[1].split_whitespace().next().unwrap());
+        let factors = line[0].rsplit("  ").next().unwrap();
+        let (product, exact) = factors.split_once('=').unwrap();
+        let (energy, price) = product.split_once('×').unwrap();
+        let energy = energy.split_whitespace().last().unwrap();
+        assert!((number(energy) * number(price) - number(exact)).abs() < 1e-6, "{factors}");
+        assert!((number(exact) - amount).abs() <= 0.005_000_1, "{factors}");
+        total += amount;
+    }
+    assert!(html.contains(&format!("<span>¥{total:.2}</span>")), "{total:.2} is not the total");
+}
+
+#[tokio::test]
+async fn a_double_click_pays_once_and_the_page_turns_to_paid() {
+    let browser = Browser::logged_in("en").await;
+    let html = browser.page("/pay").await;
+    let account = accounts()[0].to_string();
+    let (form, key) = (hidden(&html, "form"), hidden(&html, "key"));
+    let fields = |amount| {
+        [
+            ("form", form.as_str()),
+            ("key", &key),
+            ("account", &account),
+            ("amount", amount),
+            ("provider", "sim-pay"),
+        ]
+    };
+    let due = fields("208.97");
+    let (one, two) = tokio::join!(browser.post("/pay", &due), browser.post("/pay", &due));
+    assert_eq!((place(&one), one.status()), (place(&two), StatusCode::SEE_OTHER));
+    assert_eq!(browser.portal.inside.payment_count(), 1);
+    let id = place(&one).rsplit('=').next().unwrap().to_owned();
+    let open = browser.page(&format!("/payments/{id}")).await;
+    assert!(
+        open.contains("Being processed")
+            && open.contains("http-equiv=\"refresh\"")
+            && open.contains("data-live")
+    );
+    browser.portal.inside.settle(id.parse().unwrap(), 2);
+    let paid = browser.page(&format!("/payments/{id}")).await;
+    for words in
+        ["R-20260818-000417", "sim-tx-882132", "Bill for Jul 2026", "Kept as credit", "debited you 2 times"]
+    {
+        assert!(paid.contains(words), "{words}");
+    }
+    assert!(!paid.contains("data-live"));
+    assert!(browser.page("/payments").await.contains(&id));
+    let wrong = browser.post("/pay", &fields("1.234")).await;
+    assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(browser.portal.inside.payment_count(), 1);
+    let other = browser.post("/pay", &fields("100")).await;
+    let id = place(&other).rsplit('=').next().unwrap().to_owned();
+    browser.portal.inside.expire(id.parse().unwrap());
+    assert!(browser.page(&format!("/payments/{id}")).await.contains("Not paid, and nothing was taken"));
+}
+
+#[tokio::test]
+async fn a_session_is_renewed_unnoticed_and_ends_when_asked() {
+    let browser = Browser::logged_in("en").await;
+    browser.portal.inside.lapse_access();
+    browser.page("/bills").await;
+    browser.page("/me").await;
+    assert_eq!(browser.portal.inside.refreshed(), 1);
+    let left = browser.submit("/me", "/logout", &[]).await;
+    assert_eq!(place(&left), "/login");
+    let turned = browser.get("/bills?before=2026-01").await;
+    assert_eq!(place(&turned), "/login?next=/bills%3Fbefore%3D2026-01");
+}
+
+#[tokio::test]
+async fn wrong_codes_and_forged_forms_do_nothing() {
+    let browser = Browser::new("en").await;
+    let wrong = browser.submit("/login", "/login", &[("phone", "12345")]).await;
+    assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    browser.submit("/login", "/login", &[("phone", "13800138000"), ("next", "//evil.example")]).await;
+    let wrong = browser.submit("/login/code", "/login/code", &[("code", "111111")]).await;
+    assert!(wrong.text().await.unwrap().contains("That code is not right"));
+    let html = browser.page("/login/code").await;
+    let right = [("form", hidden(&html, "form")), ("key", hidden(&html, "key")), ("code", CODE.to_owned())];
+    let url = format!("{}/login/code", browser.portal.url);
+    let from_elsewhere =
+        browser.client.post(&url).header("sec-fetch-site", "cross-site").form(&right).send().await;
+    assert_eq!(from_elsewhere.unwrap().status(), StatusCode::FORBIDDEN);
+    let forged = browser.post("/login/code", &[("form", "guess"), ("key", "k"), ("code", CODE)]).await;
+    assert_eq!(forged.status(), StatusCode::FORBIDDEN);
+    let opened = browser.client.post(&url).form(&right).send().await.unwrap();
+    assert_eq!(place(&opened), "/", "never to another host");
+}
+
+#[tokio::test]
+async fn an_account_is_bound_by_code_or_by_bill() {
+    let browser = Browser::logged_in("en").await;
+    let third = accounts()[2].to_string();
+    let bind = "/accounts/bind";
+    let wrong = browser.submit(bind, bind, &[("account", "123"), ("how", "code")]).await;
+    assert!(wrong.text().await.unwrap().contains("not an account number"));
+    let fields = [("account", third.as_str()), ("how", "bill"), ("month", "2026-07"), ("amount", "1.00")];
+    let wrong = browser.submit(bind, bind, &fields).await;
+    assert!(wrong.text().await.unwrap().contains("does not fit the account"));
+    let sent = browser.submit(bind, bind, &[("account", &third), ("how", "code")]).await;
+    assert_eq!(place(&sent), "/accounts/bind/code");
+    assert!(browser.page("/accounts/bind/code").await.contains("199****0001"));
+    let bound = browser.submit("/accounts/bind/code", "/accounts/bind/code", &[("code", CODE)]).await;
+    assert_eq!(place(&bound), "/");
+    assert!(browser.page("/").await.contains("王*明"), "the new account is shown");
+}
+
+#[tokio::test]
+async fn errors_say_what_happened_and_what_to_do() {
+    let browser = Browser::logged_in("en").await;
+    for path in ["/nowhere", "/bills/1-2026-07", "/payments/py_0", "/bills?account=3300000000017"] {
+        let answer = browser.get(path).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+        check_html(path, &answer.text().await.unwrap());
+    }
+    browser.portal.inside.is_away.store(true, Ordering::SeqCst);
+    let answer = browser.get("/bills").await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let html = answer.text().await.unwrap();
+    check_html("/bills", &html);
+    assert!(html.contains("Nothing was changed") && html.contains("Try again") && html.contains("Request "));
+    browser.portal.inside.is_away.store(false, Ordering::SeqCst);
+    browser.page("/bills").await;
+}
+
+#[tokio::test]
+async fn assets_are_kept_for_ever_under_names_of_their_own() {
+    let browser = Browser::new("en").await;
+    let html = browser.page("/login").await;
+    let (_, after) = html.split_once(r#"rel="stylesheet" href=""#).unwrap();
+    let style = browser.get(after.split('"').next().unwrap()).await;
+    assert_eq!(style.status(), StatusCode::OK);
+    assert_eq!(style.headers()[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
+    assert_eq!(browser.get("/assets/style.css").await.status(), StatusCode::NOT_FOUND);
+}
