@@ -479,7 +479,7 @@ fn summary(account: AccountId, settled: bool) -> AccountSummary {
     }
 }
 
-/// A running portal.
+/// A running portal; dropped, it lets go of its gate.
 pub(crate) struct Portal {
     pub(crate) url: String,
     pub(crate) inside: Inside,
@@ -518,4 +518,10 @@ pub(crate) async fn start(folder: &Path, port: u16) -> Portal {
     let router = edge::portal::router(inward, Arc::new(config));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Portal { url, inside, shutdown }
+}
+
+impl Drop for Portal {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+    }
 }
