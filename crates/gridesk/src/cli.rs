@@ -5,7 +5,10 @@ use clap::{Args, Parser, Subcommand};
 use domain::tariff::TariffId;
 use protocol::AccountId;
 
-use crate::role::Role;
+use crate::{
+    bench::{Name, Profile, peer::Peer},
+    role::Role,
+};
 
 /// Customer service for an electric utility: everything on one machine, and the operator's tools.
 #[derive(Debug, Parser)]
@@ -43,6 +46,21 @@ pub enum Command {
     },
     /// Run only the simulated outside world (样例): a message inbox and a payment provider
     Sim(SimArgs),
+    /// Measure how fast this is, beside something bare that does the same, in the same run
+    ///
+    /// Runs everything in a temporary folder on a real disk and removes it afterwards. Exit status 0 whatever the ratios,
+    /// 1 where a figure could not be taken.
+    Bench(BenchArgs),
+    /// Run a bare program to measure beside (used by `bench` itself)
+    #[command(hide = true)]
+    BenchPeer {
+        /// Which.
+        #[arg(value_enum)]
+        peer: Peer,
+        /// Where it listens, if that is a Unix socket.
+        #[arg(long)]
+        socket: PathBuf,
+    },
     /// Run one role of `up` (used by `up` itself)
     #[command(hide = true)]
     Role {
@@ -154,6 +172,29 @@ pub struct SimArgs {
     pub merchant_key: PathBuf,
 }
 
+/// `gridesk bench`
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure
+    #[arg(value_enum, value_name = "NAME")]
+    pub name: Name,
+    /// One JSON object for each case
+    #[arg(long)]
+    pub json: bool,
+    /// What the data is kept in
+    #[arg(long, value_enum, default_value = "embedded")]
+    pub profile: Profile,
+    /// How many runs, of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pub runs: u16,
+    /// How long each side of a run is measured
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub seconds: u16,
+    /// On which disk: a temporary folder is made in DIR; in `target` here, unless given
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -173,6 +214,8 @@ mod tests {
             "gridesk tour --json --against http://127.0.0.1:8080",
             "gridesk import green-button f.xml --tariff zj-residential --json --data d",
             "gridesk config check a.toml b.toml",
+            "gridesk bench read --json --runs 3 --seconds 2",
+            "gridesk bench scale --profile cluster --json",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

@@ -3,6 +3,7 @@
 //! `gridesk up` runs every zone's program as a child process of one; `gridesk sim` is the outside world that a newcomer,
 //! the tour and the tests need. That all zones are linked into one binary is a convenience: the security boundary is the
 //! zones' own binaries on their own hosts.
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod import;

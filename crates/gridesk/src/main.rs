@@ -4,8 +4,8 @@ use std::{io::Write, net::Ipv4Addr, process::ExitCode};
 use anyhow::Context;
 use clap::Parser;
 use gridesk::{
-    check,
-    cli::{Cli, Command, ConfigAction, ImportFormat, SimArgs, TourArgs, UpArgs},
+    bench, check,
+    cli::{BenchArgs, Cli, Command, ConfigAction, ImportFormat, SimArgs, TourArgs, UpArgs},
     import,
     role::{self, RoleError},
     sim, tour,
@@ -54,6 +54,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(if checked.iter().all(|one| one.ok) { ExitCode::SUCCESS } else { bad_config() })
         }
         Command::Sim(args) => run_sim(args).await,
+        Command::Bench(args) => run_bench(args).await,
+        Command::BenchPeer { peer, socket } => {
+            bench::peer::run(peer, &socket).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Role { role, config } => {
             role::run(role, &config).await?;
             Ok(ExitCode::SUCCESS)
@@ -109,6 +114,39 @@ async fn run_sim(args: SimArgs) -> anyhow::Result<ExitCode> {
     load_or_create_key(&args.merchant_key)?;
     let config = sim::Config::new((Ipv4Addr::LOCALHOST, args.port).into(), args.data, args.merchant_key);
     sim::run(config, Shutdown::on_signals()?).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
+    let options = bench::Options {
+        name: args.name,
+        profile: args.profile,
+        runs: args.runs.into(),
+        each: std::time::Duration::from_secs(args.seconds.into()),
+        data: args.data,
+    };
+    let shutdown = Shutdown::on_signals()?;
+    let measured = tokio::task::spawn_blocking(move || {
+        let mut first = true;
+        bench::run(&options, &shutdown, |case| {
+            let line = match args.json {
+                true => serde_json::to_string(case).unwrap_or_default(),
+                false => case.to_string(),
+            };
+            if std::mem::take(&mut first) && !args.json {
+                print(&format!(
+                    "{}, commit {}, median of {}\n{}",
+                    case.machine,
+                    case.commit,
+                    case.runs,
+                    bench::HEAD
+                ))
+                .ok();
+            }
+            print(&line).ok();
+        })
+    });
+    measured.await.context("the benchmark broke")??;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,0 +1,163 @@
+//! Payments settled by one applier: batches of 512 in one transaction each, as the center's appliers do it, beside the
+//! same one per transaction.
+//!
+//! Both sides call [`Store::apply`] with the center's own rules in this process, on one lane of the same store: each
+//! payment is looked up, booked in the ledger, its bill and account written, with dedup row, result and change rows. On
+//! the embedded profile there is no slave to wait for; each transaction is flushed to the disk.
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use center::{
+    config::ProviderConfig,
+    keys::CodeKey,
+    operation::{Own, Settle},
+    rules::Rules,
+};
+use domain::{money::Fen, tariff::TariffBook};
+use protocol::{Channel, LaneId, OperationId, PaymentId, envelope::Language};
+use runtime::secret::load_or_create_key;
+use storage::{
+    message::{LaneMessage, NewMessage, Origin},
+    rows::{Payment, Put},
+    store::{Batch, Decide, Store},
+};
+
+use super::{
+    During, Goal, Options, Result, Series,
+    fixture::{self, Home, Size},
+    in_turns,
+    load::on_one_thread,
+    site::Site,
+};
+use crate::sim::PROVIDER;
+
+const SIZE: Size = Size { accounts: 10_000, bills: 2, lines: 3 };
+const LANE: LaneId = LaneId(0);
+/// As many as the center's appliers take.
+const BATCH: usize = 512;
+/// Payments prepared for each second of a side: more than it can apply.
+const PREPARED_BATCHED: usize = 60_000;
+const PREPARED_SINGLE: usize = 12_000;
+
+pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
+    let homes = fixture::make(site, SIZE)?;
+    let (store, closing) = fixture::open(site)?;
+    let measured = measure(site, options, &store, &homes);
+    drop(store);
+    closing.wait();
+    measured
+}
+
+fn measure(site: &Site, options: &Options, store: &Store, homes: &[Home]) -> Result<Vec<Series>> {
+    let homes: Vec<&Home> =
+        homes.iter().filter(|home| store.map().lane(home.account.bucket()) == LANE).collect();
+    let rules = rules(site)?;
+    let prepared = std::cell::Cell::new(0);
+    let side = |count: usize, batch: usize| {
+        let messages = prepare(store, &homes, prepared.get(), count * seconds(options.each))?;
+        prepared.set(prepared.get() + messages.len());
+        let rate = on_one_thread(apply(store, &rules, messages, batch, options.each))?;
+        Ok(vec![rate])
+    };
+    let mut series = [Series::new("batched", "/s", "the same one per transaction", Goal::RatioAtLeast(8.0))];
+    let (single, batched) = (|| side(PREPARED_SINGLE, 1), || side(PREPARED_BATCHED, BATCH));
+    in_turns(site, options, &mut series, single, batched)?;
+    Ok(series.into())
+}
+
+fn seconds(each: Duration) -> usize {
+    each.as_secs_f64().ceil() as usize
+}
+
+fn rules(site: &Site) -> Result<Arc<dyn Decide>> {
+    let secret_file = site.path("pay.key");
+    load_or_create_key(&secret_file).during("the provider's key")?;
+    let name = PROVIDER.parse().during("the provider's name")?;
+    let provider = ProviderConfig { name, pay_url: "http://127.0.0.1:9/pay".to_owned(), secret_file };
+    Ok(Arc::new(Rules {
+        codes: CodeKey::load_or_create(&site.path("center").join("keys")).during("the key of codes")?,
+        tariffs: Arc::new(TariffBook::published().clone()),
+        providers: vec![provider.load().during("the provider's key")?],
+        public_url: "http://127.0.0.1:9".to_owned(),
+    }))
+}
+
+/// Writes payments that are ordered but not paid, and makes the messages that settle them.
+fn prepare(store: &Store, homes: &[&Home], first: usize, count: usize) -> Result<Vec<NewMessage>> {
+    let now_ms = jiff::Timestamp::now().as_millisecond().unsigned_abs();
+    let (mut puts, mut messages) = (Vec::new(), Vec::with_capacity(count));
+    for n in first..first + count {
+        let home = homes[n % homes.len()];
+        let bucket = home.account.bucket();
+        let id = PaymentId::mint(bucket, (n as u128 + 1) << 64);
+        let payment = Payment {
+            id,
+            account: home.account,
+            customer: home.customer,
+            amount_fen: Fen(1),
+            provider: PROVIDER.to_owned(),
+            created_ms: now_ms,
+            expires_ms: now_ms + 1_800_000,
+            settled: None,
+        };
+        puts.push((bucket, Put::Payment(payment)));
+        if puts.len() == 10_000 {
+            fixture::fill(store, std::mem::take(&mut puts))?;
+        }
+        let transaction = format!("bench-{n}");
+        let operation = OperationId::derive(bucket, "provider", PROVIDER, &transaction);
+        let settle = Settle {
+            payment: id,
+            provider: PROVIDER.to_owned(),
+            transaction,
+            amount_fen: Fen(1),
+            paid_s: now_ms / 1000,
+        };
+        let own = Own::Settle(settle);
+        let origin = Origin {
+            accepted_ms: now_ms,
+            customer: None,
+            session: None,
+            channel: Channel::System,
+            language: Language::Zh,
+            request_id: [0; 16],
+            trace_id: [0; 16],
+        };
+        messages.push(NewMessage {
+            operation,
+            code: own.code(),
+            version: own.version(),
+            body: own.encode(),
+            origin,
+        });
+    }
+    fixture::fill(store, puts)?;
+    Ok(messages)
+}
+
+/// Applies for `each`, or until all are applied; answers operations a second.
+async fn apply(
+    store: &Store,
+    rules: &Arc<dyn Decide>,
+    messages: Vec<NewMessage>,
+    batch: usize,
+    each: Duration,
+) -> Result<f64> {
+    let at = store.lane(LANE).await.during("where the lane stands")?;
+    let epoch = store.epoch(LANE).during("the lane's epoch")?;
+    let placed = (at.sequence + 1..).zip(messages);
+    let mut placed = placed.map(|(sequence, message)| LaneMessage { sequence, message }).peekable();
+    let (started, mut applied) = (Instant::now(), at.sequence);
+    while started.elapsed() < each && placed.peek().is_some() {
+        let messages: Vec<_> = placed.by_ref().take(batch).collect();
+        let batch = Batch { lane: LANE, epoch, generation: at.generation, after: applied, messages };
+        let done = store.apply(batch, Arc::clone(rules)).await.during("applying")?;
+        if done.repeated + done.failed > 0 {
+            return Err(format!("{} repeated, {} failed", done.repeated, done.failed)).during("applying");
+        }
+        applied = done.sequence;
+    }
+    Ok((applied - at.sequence) as f64 / started.elapsed().as_secs_f64())
+}

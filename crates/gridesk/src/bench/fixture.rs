@@ -1,0 +1,186 @@
+//! The accounts that are measured with: made up, written into a center's data folder before the center starts.
+use center::keys::SessionKeys;
+use domain::{
+    billing::{BillLine, LineKind},
+    calendar::Month,
+    money::{Fen, PriceE4, Wh},
+    tariff::TariffId,
+};
+use jiff::{Timestamp, tz::Offset};
+use protocol::{
+    AccountId, BillId, Bucket, Channel, CustomerId, RequestEnvelope, SessionId, ShardId, Token,
+    bounds::Text,
+    catalogue::requests,
+    envelope::{Language, MAX_DEADLINE_MS, RequestHead},
+    routing::ShardMap,
+    session::{Claims, TokenUse},
+};
+use storage::{
+    rows::{Account, BillDetail, BillHead, Put, Session},
+    store::{Closing, Layout, Store},
+};
+
+use super::{
+    During, Result,
+    site::{LANES_PER_SHARD, SHARDS, Site},
+};
+
+/// Tokens outlive any benchmark.
+const TTL_S: u64 = 24 * 3600;
+/// Rows of one filling transaction.
+const CHUNK: usize = 5_000;
+/// What each bill amounts to.
+const BILL_FEN: i64 = 32_100;
+
+/// An account with its holder, who is logged in.
+pub(super) struct Home {
+    pub(super) account: AccountId,
+    pub(super) customer: CustomerId,
+    pub(super) session: SessionId,
+    /// The holder's access token.
+    pub(super) token: String,
+}
+
+/// How much of everything.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    pub(super) accounts: u64,
+    pub(super) bills: u8,
+    pub(super) lines: u8,
+}
+
+impl Home {
+    /// What goes along with a question of the holder's.
+    pub(super) fn head(&self) -> Result<RequestHead> {
+        Ok(RequestHead {
+            request_id: self.session.bits().to_be_bytes(),
+            trace_id: self.session.bits().to_be_bytes(),
+            span_id: [7; 8],
+            deadline_ms: MAX_DEADLINE_MS,
+            channel: Channel::Portal,
+            client: "portal".parse().during("a client's name")?,
+            language: Language::Zh,
+            session: Some(Text::new(self.token.clone()).during("a token")?),
+            idempotency_key: None,
+            wait_ms: 0,
+            token: Token::default(),
+            strict: false,
+        })
+    }
+
+    /// The encoded question for the account's first page of bills.
+    pub(super) fn bill_list(&self) -> Result<Vec<u8>> {
+        let asked = requests::BillList { account: self.account, before: None, limit: 0 };
+        Ok(RequestEnvelope { head: self.head()?, request: asked.into() }.encode())
+    }
+}
+
+/// Where buckets are.
+pub(super) fn map() -> Result<ShardMap> {
+    ShardMap::even(SHARDS, LANES_PER_SHARD).during("laying out shards")
+}
+
+/// Opens the center's shards in this process.
+pub(super) fn open(site: &Site) -> Result<(Store, Closing)> {
+    let layout = Layout { folder: site.path("center").join("shards"), map: map()?, readers: 4 };
+    Store::open(&layout).during("opening the store")
+}
+
+/// Makes accounts in the center's data folder, which nobody else has open.
+pub(super) fn make(site: &Site, size: Size) -> Result<Vec<Home>> {
+    let keys_folder = site.path("center").join("keys");
+    std::fs::create_dir_all(&keys_folder).during("the center's keys")?;
+    let keys = SessionKeys::load_or_create(&keys_folder).during("the center's keys")?;
+    let homes = (0..size.accounts).map(|n| home(n, &keys)).collect::<Result<Vec<_>>>()?;
+    let (store, closing) = open(site)?;
+    for part in homes.chunks(CHUNK / (usize::from(size.bills) + 4)) {
+        site.check()?;
+        let mut puts = Vec::with_capacity(CHUNK);
+        for home in part {
+            rows(home, size, &mut puts)?;
+        }
+        fill(&store, puts)?;
+    }
+    drop(store);
+    closing.wait();
+    Ok(homes)
+}
+
+/// Writes rows, each into its shard.
+pub(super) fn fill(store: &Store, puts: Vec<(Bucket, Put)>) -> Result<()> {
+    let mut by_shard: Vec<Vec<Put>> = (0..SHARDS).map(|_| Vec::new()).collect();
+    for (bucket, put) in puts {
+        by_shard[usize::from(store.map().shard(bucket).0)].push(put);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().during("starting")?;
+    for (shard, puts) in (0..SHARDS).map(ShardId).zip(by_shard) {
+        runtime.block_on(store.fill(shard, puts)).during("filling the store")?;
+    }
+    Ok(())
+}
+
+fn home(n: u64, keys: &SessionKeys) -> Result<Home> {
+    let account = AccountId::mint(33, n * 997).ok_or("too many accounts").during("making accounts")?;
+    let bucket = Bucket::of_identity(&format!("phone:199{n:08}"));
+    let customer = CustomerId::mint(bucket, u128::from(n + 1) << 64);
+    let session = SessionId::mint(bucket, u128::from(n + 1) << 65);
+    let claims =
+        Claims { key_id: 0, usage: TokenUse::Access, session, customer, generation: 1, expires_s: 0 };
+    let now_s = Timestamp::now().as_second().unsigned_abs();
+    let token = keys.sign(TokenUse::Access, claims, now_s, TTL_S);
+    Ok(Home { account, customer, session, token })
+}
+
+fn rows(home: &Home, size: Size, puts: &mut Vec<(Bucket, Put)>) -> Result<()> {
+    let now = Timestamp::now();
+    let today = Offset::constant(8).to_datetime(now).date();
+    let now_ms = now.as_millisecond().unsigned_abs();
+    let tariff: TariffId = "zj-residential".parse().during("a tariff's name")?;
+    let Home { account, customer, session, .. } = *home;
+    let opened = Month::new(2015, 1).during("a month")?;
+    let own = Account {
+        id: account,
+        holder: "样例·晨光".to_owned(),
+        phone: None,
+        address: "样例路 1 号".to_owned(),
+        division: "330106".to_owned(),
+        tariff: tariff.clone(),
+        large_household: false,
+        opened,
+        credit_fen: Fen(0),
+        wrong_proofs: 0,
+        proof_window_ms: 0,
+    };
+    let expires_ms = now_ms + TTL_S * 1000;
+    let log_in = Session { id: session, customer, generation: 1, expires_ms, ended: false };
+    puts.push((account.bucket(), Put::Account(own)));
+    puts.push((account.bucket(), Put::Holder { account, customer, since_ms: 1 }));
+    puts.push((customer.bucket(), Put::CustomerAccount { customer, account, since_ms: 1 }));
+    puts.push((session.bucket(), Put::Session(log_in)));
+    let mut month = Month::of(today);
+    for age in 0..size.bills {
+        month = month.prev();
+        let head = BillHead {
+            id: BillId { account, month },
+            tariff: tariff.clone(),
+            tariff_from: opened.first_day(),
+            energy_wh: Wh(428_756 + i64::from(age)),
+            amount_fen: Fen(BILL_FEN),
+            // The newest is open, so that payments have something to pay.
+            paid_fen: Fen(if age == 0 { 0 } else { BILL_FEN }),
+            issued_on: month.next().first_day(),
+            due_on: month.next().last_day(),
+        };
+        let line = |n: u8| BillLine {
+            kind: LineKind::Tier(n + 1),
+            energy_wh: Wh(71_459),
+            price_e4: PriceE4(5380),
+            amount_fen: Fen(3844),
+            note: None,
+        };
+        let lines = (0..size.lines).map(line).collect();
+        let detail = BillDetail { lines, used_before_wh: Wh(0), tier_limits_wh: Vec::new() };
+        puts.push((account.bucket(), Put::Bill(head, detail)));
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! Where a benchmark runs: a temporary folder on a disk, and child processes that do not outlive it.
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use runtime::{secret::load_or_create_key, shutdown::Shutdown, unix::PATH_LENGTH_MAX};
+use tempfile::TempDir;
+use toml::{Table, Value};
+
+use super::{BenchError, During, Result};
+use crate::{role::Role, sim::PROVIDER};
+
+/// `f_type` of a file system in memory (Linux, magic.h).
+const TMPFS: i64 = 0x0102_1994;
+/// See [`runtime::supervise::exit_when_parent_dies`]: children started here are held by a pipe too.
+const PARENT_PIPE: &str = "GRIDESK_PARENT_PIPE";
+/// The longest name of a socket.
+const LONGEST_NAME: usize = 24;
+
+/// The shards of the center that is measured, and their lanes: the defaults, named so that a store can be filled first.
+pub(super) const SHARDS: u16 = 2;
+pub(super) const LANES_PER_SHARD: u16 = 4;
+
+/// A temporary folder, removed at the end.
+pub(super) struct Site {
+    folder: TempDir,
+    shutdown: Shutdown,
+}
+
+impl Site {
+    pub(super) fn new(data: Option<&Path>, shutdown: Shutdown) -> Result<Site> {
+        let parent = data.map_or_else(|| PathBuf::from("target"), Path::to_owned);
+        let shown = format!("folder {}", parent.display());
+        let parent = std::path::absolute(&parent).during(&shown)?;
+        fs::create_dir_all(&parent).during(&shown)?;
+        let kind = rustix::fs::statfs(&parent).map_err(std::io::Error::from).during(&shown)?.f_type;
+        if i128::from(kind) == i128::from(TMPFS) {
+            return Err(BenchError::NoDisk(parent));
+        }
+        let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&parent).during(&shown)?;
+        if folder.path().as_os_str().len() + LONGEST_NAME > PATH_LENGTH_MAX {
+            let why = "the path is too long for the sockets in it: name a shorter one with --data";
+            return Err(why).during(shown);
+        }
+        Ok(Site { folder, shutdown })
+    }
+
+    /// A place in the folder.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// # Errors
+    /// [`BenchError::Interrupted`] where Ctrl-C was pressed.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.shutdown.is_begun() { Err(BenchError::Interrupted) } else { Ok(()) }
+    }
+
+    fn text(&self, name: &str) -> Value {
+        self.path(name).to_string_lossy().into_owned().into()
+    }
+
+    /// The outer half of a gate, at `edge.sock`.
+    pub(super) fn outer(&self) -> Result<Child> {
+        let settings = [
+            ("edge_socket", self.text("edge.sock")),
+            ("link", self.text("link.sock")),
+            ("secret_file", self.text("link.key")),
+        ];
+        load_or_create_key(&self.path("link.key")).during("the link's key")?;
+        self.role(Role::Outer, "outer", table(settings))
+    }
+
+    /// Its inner half, that asks the center at `center.sock`.
+    pub(super) fn inner(&self) -> Result<Child> {
+        let settings = [
+            ("link", self.text("link.sock")),
+            ("secret_file", self.text("link.key")),
+            ("centers", vec![self.text("center.sock")].into()),
+        ];
+        self.role(Role::Inner, "inner", table(settings))
+    }
+
+    /// A center node on the data in `center`, at `center.sock`.
+    pub(super) fn center(&self, cache_entities: u32) -> Result<Child> {
+        load_or_create_key(&self.path("pay.key")).during("the provider's key")?;
+        let provider = [
+            ("name", PROVIDER.into()),
+            ("pay_url", "http://127.0.0.1:9/pay".into()),
+            ("secret_file", self.text("pay.key")),
+        ];
+        let settings = [
+            ("data", self.text("center")),
+            ("socket", self.text("center.sock")),
+            ("admin", self.text("admin.sock")),
+            ("public_url", "http://127.0.0.1:9".into()),
+            ("shards", i64::from(SHARDS).into()),
+            ("lanes_per_shard", i64::from(LANES_PER_SHARD).into()),
+            ("cache_entities", i64::from(cache_entities).into()),
+            ("providers", vec![Value::Table(table(provider))].into()),
+        ];
+        self.role(Role::Center, "center", table(settings))
+    }
+
+    /// An edge on `port` before the gate at `edge.sock`.
+    pub(super) fn edge(&self, port: u16) -> Result<Child> {
+        let settings = [
+            ("listen", format!("127.0.0.1:{port}").into()),
+            ("public_url", format!("http://127.0.0.1:{port}").into()),
+            ("data", self.text("edge")),
+            ("gates", vec![self.text("edge.sock")].into()),
+            ("sms", Value::Table(table([("kind", "sim".into()), ("url", "http://127.0.0.1:9".into())]))),
+        ];
+        self.role(Role::Edge, "edge", table(settings))
+    }
+
+    fn role(&self, role: Role, name: &str, settings: Table) -> Result<Child> {
+        let config = self.path(&format!("{name}.toml"));
+        fs::write(&config, settings.to_string()).during(format!("settings of {name}"))?;
+        let config = config.to_string_lossy().into_owned();
+        self.start(name, &["role", role.name(), "--config", &config], Stdio::null())
+    }
+
+    /// A bare program to measure beside, and where it says that it listens.
+    pub(super) fn peer(&self, kind: &str) -> Result<(Child, String)> {
+        let socket = self.path(&format!("{kind}.sock")).to_string_lossy().into_owned();
+        let mut child = self.start(kind, &["bench-peer", kind, "--socket", &socket], Stdio::piped())?;
+        let mut line = String::new();
+        if let Some(said) = child.process.stdout.take() {
+            BufReader::new(said).read_line(&mut line).during(format!("starting {kind}"))?;
+        }
+        if line.trim().is_empty() {
+            return Err(child.last_words()).during(format!("starting {kind}"));
+        }
+        Ok((child, line.trim().to_owned()))
+    }
+
+    fn start(&self, name: &str, args: &[&str], stdout: Stdio) -> Result<Child> {
+        let doing = || format!("starting {name}");
+        let log = self.path(&format!("{name}.log"));
+        let process = Command::new(std::env::current_exe().during(doing())?)
+            .args(args)
+            .env(PARENT_PIPE, "1")
+            .stdin(Stdio::piped())
+            .stdout(stdout)
+            .stderr(File::create(&log).during(doing())?)
+            .spawn()
+            .during(doing())?;
+        Ok(Child { process, log })
+    }
+}
+
+/// A child process; killed when dropped.
+pub(super) struct Child {
+    process: std::process::Child,
+    log: PathBuf,
+}
+
+impl Child {
+    /// The end of its log: why it did not do what was asked of it.
+    pub(super) fn last_words(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        format!("it did not get ready; its log ends: {}", lines[lines.len().saturating_sub(3)..].join(" | "))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+fn table<const N: usize>(entries: [(&str, Value); N]) -> Table {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// Cores, processor, memory, kernel.
+pub(super) fn machine() -> String {
+    let field = |file: &str, name: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let processor = field("/proc/cpuinfo", "model name");
+    let memory = field("/proc/meminfo", "MemTotal");
+    let memory_kib: u64 = memory.split(' ').next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let memory_gib = (memory_kib + (1 << 19)) >> 20;
+    format!("{cores} cores, {processor}, {memory_gib} GiB, Linux {}", kernel.trim())
+}
+
+/// What is checked out here; `unknown` outside of a checkout.
+pub(super) fn commit() -> String {
+    let asked = Command::new("git").args(["describe", "--always", "--dirty"]).stderr(Stdio::null()).output();
+    match asked {
+        Ok(said) if said.status.success() => String::from_utf8_lossy(&said.stdout).trim().to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
