@@ -167,7 +167,8 @@ async fn a_callback_crosses_byte_by_byte() {
     let world = World::start().await;
     let send = |id: Option<&'static str>| {
         let request = world.client.post(world.url("/v1/callbacks/payments/sim-pay"));
-        let request = request.header("webhook-timestamp", "1700000000").header("webhook-signature", "v1,abc=");
+        let request =
+            request.header("webhook-timestamp", "1700000000").header("webhook-signature", "v1,abc=");
         let request = id.into_iter().fold(request, |request, id| request.header("webhook-id", id));
         request.body(&b"{ \"a\" :1}\n\xff"[..]).send()
     };
@@ -178,7 +179,10 @@ async fn a_callback_crosses_byte_by_byte() {
     assert_eq!((asked.head.channel, asked.head.wait_ms), (Channel::System, 5_000));
     let Request::PaymentCallback(callback) = asked.request else { panic!("{:?}", asked.request) };
     assert_eq!(&*callback.body, b"{ \"a\" :1}\n\xff");
-    assert_eq!((&*callback.id, callback.timestamp_s, &*callback.signature), ("msg_1", 1_700_000_000, "v1,abc="));
+    assert_eq!(
+        (&*callback.id, callback.timestamp_s, &*callback.signature),
+        ("msg_1", 1_700_000_000, "v1,abc=")
+    );
     world.gate.answers(Outcome::Problem(Problem::new(Code::SignatureWrong, "no")));
     problem(send(Some("msg_2")).await.unwrap(), Code::SignatureWrong).await;
 }

@@ -17,7 +17,9 @@ async fn answer_to(world: &World, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(world.address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = String::new();
-    let _ = tokio::time::timeout(LONG, stream.read_to_string(&mut answer)).await.expect("the connection stays open");
+    let _ = tokio::time::timeout(LONG, stream.read_to_string(&mut answer))
+        .await
+        .expect("the connection stays open");
     answer
 }
 

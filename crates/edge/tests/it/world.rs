@@ -56,7 +56,8 @@ impl Gate {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (reader, writer) = stream.into_split();
-                let (peer, _) = Peer::start(reader, writer, (PLAIN, PLAIN), Default::default(), accepting.clone());
+                let (peer, _) =
+                    Peer::start(reader, writer, (PLAIN, PLAIN), Default::default(), accepting.clone());
                 accepting.peers.add(peer);
             }
         }));
