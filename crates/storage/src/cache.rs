@@ -87,16 +87,21 @@ impl Cache {
         }
     }
 
-    /// Takes in what changed in a lane up to a position.
+    /// Takes in what changed in a lane up to a position. A slave that is behind the cursor does not move it back; another
+    /// generation, whose numbers mean something else, begins empty.
     pub fn follow(&self, changed: &Seen<Vec<Entity>>) {
         let Some(lane) = self.inner.lanes.get(&changed.position.lane) else { return };
-        {
-            let mut cursor = lane.cursor.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-            for entity in &changed.value {
-                self.inner.entries.invalidate(entity);
-            }
-            *cursor = Some(changed.position);
+        let mut cursor = lane.cursor.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for entity in &changed.value {
+            self.inner.entries.invalidate(entity);
         }
+        match *cursor {
+            Some(at) if at.generation == changed.position.generation && at >= changed.position => return,
+            Some(at) if at.generation != changed.position.generation => self.inner.entries.invalidate_all(),
+            _ => {}
+        }
+        *cursor = Some(changed.position);
+        // Told under the lock, so that two followers tell in the order in which they moved it.
         lane.visible.send_replace(Some(changed.position));
     }
 

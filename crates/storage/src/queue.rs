@@ -25,11 +25,31 @@ pub struct Queue {
 
 /// The newest messages of a lane, kept so that an applier that is not behind reads no database.
 pub(crate) struct Recent {
-    messages: Mutex<VecDeque<LaneMessage>>,
+    messages: Mutex<Newest>,
     tail: watch::Sender<u64>,
 }
 
+/// Messages without a gap, with the sum of their bodies' bytes.
+#[derive(Default)]
+struct Newest {
+    messages: VecDeque<LaneMessage>,
+    bytes: usize,
+}
+
+impl Newest {
+    fn push(&mut self, message: LaneMessage) {
+        self.bytes += message.message.body.len();
+        self.messages.push_back(message);
+    }
+
+    fn pop(&mut self) {
+        self.bytes -= self.messages.pop_front().map_or(0, |oldest| oldest.message.body.len());
+    }
+}
+
+/// The most messages of a lane that are kept.
 const MOST_RECENT: usize = 8192;
+/// The most bytes of bodies of a lane that are kept.
 const MOST_RECENT_BYTES: usize = 4 << 20;
 
 impl Recent {
@@ -37,35 +57,33 @@ impl Recent {
         Recent { messages: Mutex::default(), tail: watch::Sender::new(tail) }
     }
 
-    fn messages(&self) -> MutexGuard<'_, VecDeque<LaneMessage>> {
+    fn newest(&self) -> MutexGuard<'_, Newest> {
         self.messages.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Notes messages that have just become durable.
     pub(crate) fn push(&self, first: u64, new: Vec<NewMessage>) {
-        let mut messages = self.messages();
+        let mut newest = self.newest();
         let last = first + new.len() as u64 - 1;
-        // A large message (an import) is read from the database: it would push everything else out.
-        if new.iter().map(|m| m.body.len()).sum::<usize>() > MOST_RECENT_BYTES {
-            messages.clear();
-        } else {
-            messages.extend((first..).zip(new).map(|(sequence, message)| LaneMessage { sequence, message }));
-        }
-        while messages.len() > MOST_RECENT {
-            messages.pop_front();
+        // What a large message (an import) pushes out is read from the database, and so is the message itself.
+        for (sequence, message) in (first..).zip(new) {
+            newest.push(LaneMessage { sequence, message });
+            while newest.messages.len() > MOST_RECENT || newest.bytes > MOST_RECENT_BYTES {
+                newest.pop();
+            }
         }
         self.tail.send_replace(last);
     }
 
     /// Messages from `after + 1` on, if all of them are here; those before are forgotten.
     fn after(&self, after: u64, limit: usize) -> Option<Vec<LaneMessage>> {
-        let mut messages = self.messages();
-        while messages.front().is_some_and(|m| m.sequence <= after) {
-            messages.pop_front();
+        let mut newest = self.newest();
+        while newest.messages.front().is_some_and(|m| m.sequence <= after) {
+            newest.pop();
         }
-        match messages.front() {
+        match newest.messages.front() {
             Some(first) if first.sequence == after + 1 => {
-                Some(messages.iter().take(limit).cloned().collect())
+                Some(newest.messages.iter().take(limit).cloned().collect())
             }
             _ => None,
         }

@@ -149,7 +149,7 @@ struct Shard {
 /// Connections for reading, lent one at a time.
 struct Readers {
     free: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     path: PathBuf,
 }
 
@@ -195,8 +195,11 @@ impl Store {
                 .spawn(move || writer.run(commands))
                 .map_err(|source| StorageError::Folder { path: path.clone(), source })?;
             threads.push(thread);
-            let readers =
-                Readers { free: Mutex::default(), permits: Semaphore::new(layout.readers.max(1)), path };
+            let readers = Readers {
+                free: Mutex::default(),
+                permits: Arc::new(Semaphore::new(layout.readers.max(1))),
+                path,
+            };
             shards.push(Shard { writer: sender, epoch, readers });
         }
         let inner = Inner { map: layout.map.clone(), shards, recent };
@@ -371,8 +374,11 @@ impl Store {
         let inner = Arc::clone(&self.inner);
         let index = usize::from(shard.0);
         let readers = &self.inner.shards.get(index).ok_or(StorageError::Closed)?.readers;
-        let _permit = readers.permits.acquire().await.map_err(|_| StorageError::Closed)?;
+        let permits = Arc::clone(&readers.permits);
+        let permit = permits.acquire_owned().await.map_err(|_| StorageError::Closed)?;
         tokio::task::spawn_blocking(move || {
+            // Kept until the read ends, also where nobody waits for it any more: it bounds connections, not callers.
+            let _permit = permit;
             let readers = &inner.shards[index].readers;
             let connection = readers.take()?;
             let result = snapshot(&connection, read);

@@ -93,33 +93,12 @@ impl WorkingSet {
         match put {
             Put::Account(account) => match self.accounts.get_mut(&account.id) {
                 Some(Some(state)) => state.account = account.clone(),
-                other => {
-                    let fresh = AccountState {
-                        account: account.clone(),
-                        holders: Vec::new(),
-                        open_bills: Vec::new(),
-                        latest_bill: None,
-                    };
-                    if let Some(none) = other {
-                        *none = Some(fresh);
-                    }
-                }
+                // It may find bills and holders that came before it.
+                _ => drop(self.accounts.remove(&account.id)),
             },
-            Put::Holder { account, customer, .. } => {
-                if let Some(Some(state)) = self.accounts.get_mut(account)
-                    && !state.holders.contains(customer)
-                {
-                    state.holders.push(*customer);
-                }
-            }
-            Put::CustomerAccount { customer, account, since_ms } => {
-                if let Some(row) = self.customers.get_mut(customer) {
-                    let accounts = &mut row.get_or_insert_default().accounts;
-                    if !accounts.iter().any(|(bound, _)| bound == account) {
-                        accounts.push((*account, *since_ms));
-                    }
-                }
-            }
+            // A binding takes its place by its time, which is the database's to say; it is rare enough to read again.
+            Put::Holder { account, .. } => drop(self.accounts.remove(account)),
+            Put::CustomerAccount { customer, .. } => drop(self.customers.remove(customer)),
             Put::Bill(head, _) => {
                 if let Some(Some(bills)) = self.bills.get_mut(&head.id.account) {
                     bills.retain(|bill| bill.id != head.id);
@@ -142,11 +121,12 @@ impl WorkingSet {
                     bills.iter_mut().filter(|b| b.id == *bill).for_each(|b| b.paid_fen = *paid_fen);
                 }
                 if let Some(Some(state)) = self.accounts.get_mut(&bill.account) {
-                    state
-                        .open_bills
-                        .iter_mut()
-                        .filter(|b| b.id == *bill)
-                        .for_each(|b| b.paid_fen = *paid_fen);
+                    let Some(open) = state.open_bills.iter_mut().find(|b| b.id == *bill) else {
+                        // A bill that was closed may be open again, and is not held here.
+                        self.accounts.remove(&bill.account);
+                        return;
+                    };
+                    open.paid_fen = *paid_fen;
                     state.open_bills.retain(|b| b.open_fen().0 > 0);
                     state
                         .latest_bill

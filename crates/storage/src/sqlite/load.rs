@@ -157,7 +157,7 @@ pub(crate) fn holders(c: &Connection, account: AccountId) -> Result<Vec<Customer
     many(
         c,
         "reading holders",
-        "SELECT customer FROM holder WHERE account = ?1 ORDER BY since_ms",
+        "SELECT customer FROM holder WHERE account = ?1 ORDER BY since_ms, customer",
         [account.number() as i64],
         |row| Ok(id_from(row.get_ref(0)?.as_blob()?).map(CustomerId::from_bits)),
     )
