@@ -1,0 +1,9 @@
+//! Stores, lanes and caches: one suite for every backend, and what only the embedded one can be asked.
+mod commits;
+mod embedded;
+mod faults;
+mod kill;
+mod suite;
+mod system;
+
+backend_suite!(on_sqlite, crate::embedded::Embedded);
