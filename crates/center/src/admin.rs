@@ -14,7 +14,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
-use crate::{demo, import, node::{Node, unavailable}, operation::Operation};
+use crate::{
+    demo, import,
+    node::{Node, unavailable},
+    operation::Operation,
+};
 
 /// The socket's table of contents.
 pub fn router(node: Node) -> Router {

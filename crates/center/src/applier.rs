@@ -16,8 +16,12 @@ use crate::node::Node;
 /// The most operations of one transaction.
 const MOST: usize = 512;
 /// How long to wait before trying again while the database is away.
-const PAUSES: [Duration; 4] =
-    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(500), Duration::from_secs(2)];
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+];
 
 /// Applies a lane until shutdown, or until another applier has taken it.
 pub(crate) async fn run(node: Node, lane: LaneId, ready: ReadyPart, shutdown: Shutdown) {

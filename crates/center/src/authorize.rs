@@ -1,8 +1,5 @@
 //! The one table of who may do what: operation × role × relation, however a request came in.
-use protocol::{
-    AccountId, Channel, Code, Problem, Request,
-    session::Claims,
-};
+use protocol::{AccountId, Channel, Code, Problem, Request, session::Claims};
 
 /// Who somebody must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +71,11 @@ pub fn rule_of(request: &Request) -> Option<&'static Rule> {
 }
 
 /// Checks the role. What the relation asks for is checked where the row is at hand; see [`Relation`].
-pub fn check_role(request: &Request, session: Option<&Claims>, channel: Channel) -> Result<Relation, Problem> {
+pub fn check_role(
+    request: &Request,
+    session: Option<&Claims>,
+    channel: Channel,
+) -> Result<Relation, Problem> {
     let forbidden = || Problem::new(Code::Forbidden, "This operation is not open to you.");
     let rule = rule_of(request).ok_or_else(forbidden)?;
     match rule.role {

@@ -2,8 +2,8 @@
 use std::{sync::Arc, time::Duration};
 
 use protocol::{
-    Code, Kind, LaneId, OperationId, Outcome, Position, Problem, ReplyEnvelope, Request, RequestEnvelope, Token,
-    envelope::RequestHead, session::Claims,
+    Code, Kind, LaneId, OperationId, Outcome, Position, Problem, ReplyEnvelope, Request, RequestEnvelope,
+    Token, envelope::RequestHead, session::Claims,
 };
 use runtime::{
     clock::{Clock, Deadline},
@@ -93,22 +93,34 @@ impl Node {
         let (request_id, name) = (head.request_id, request.spec().name);
         let deadline = Deadline::from_remaining_ms(u64::from(head.deadline_ms));
         let answered = tokio::time::timeout(deadline.remaining(), self.answer(head, request, deadline)).await;
-        let late = || Problem::new(Code::DeadlineExceeded, "There was no answer in time. A write may still be done: ask again with the same key.");
+        let late = || {
+            Problem::new(
+                Code::DeadlineExceeded,
+                "There was no answer in time. A write may still be done: ask again with the same key.",
+            )
+        };
         match answered.unwrap_or_else(|_| Err(late())) {
             Ok(Answer { outcome, token }) => {
-                metrics::counter!("center_requests_total", "operation" => name, "outcome" => "done").increment(1);
+                metrics::counter!("center_requests_total", "operation" => name, "outcome" => "done")
+                    .increment(1);
                 ReplyEnvelope { request_id, outcome, token }
             }
             Err(problem) => {
                 let code = problem.code.as_str();
-                metrics::counter!("center_requests_total", "operation" => name, "outcome" => code).increment(1);
+                metrics::counter!("center_requests_total", "operation" => name, "outcome" => code)
+                    .increment(1);
                 tracing::debug!(operation = name, code, detail = problem.detail, "refused");
                 ReplyEnvelope::problem(request_id, problem)
             }
         }
     }
 
-    async fn answer(&self, head: RequestHead, request: Request, deadline: Deadline) -> Result<Answer, Problem> {
+    async fn answer(
+        &self,
+        head: RequestHead,
+        request: Request,
+        deadline: Deadline,
+    ) -> Result<Answer, Problem> {
         let session = self.authenticate(&head).await?;
         let relation = authorize::check_role(&request, session.as_ref(), head.channel)?;
         let asked = Asked { head, session, deadline };
@@ -162,15 +174,23 @@ impl Node {
     }
 
     /// Waits until what the reader has seen of a bucket's lane is visible here. `Err` where it is not in time.
-    pub(crate) async fn wait_for_token(&self, asked: &Asked, bucket: protocol::Bucket) -> Result<(), Problem> {
+    pub(crate) async fn wait_for_token(
+        &self,
+        asked: &Asked,
+        bucket: protocol::Bucket,
+    ) -> Result<(), Problem> {
         let lane = self.parts.store.map().lane(bucket);
         let Some(position) = asked.head.token.get(lane) else { return Ok(()) };
-        let patience = asked.deadline.remaining().saturating_sub(Duration::from_millis(50)).min(MOST_PATIENCE);
+        let patience =
+            asked.deadline.remaining().saturating_sub(Duration::from_millis(50)).min(MOST_PATIENCE);
         if self.wait_visible(position, patience).await {
             return Ok(());
         }
         metrics::counter!("center_not_yet_visible_total").increment(1);
-        Err(Problem::new(Code::NotYetVisible, "What you have seen is not visible here yet. Nothing older is shown."))
+        Err(Problem::new(
+            Code::NotYetVisible,
+            "What you have seen is not visible here yet. Nothing older is shown.",
+        ))
     }
 
     /// Waits until a position is visible through this node's cache.
@@ -202,8 +222,13 @@ pub(crate) fn unavailable(error: StorageError) -> Problem {
     let source = std::error::Error::source(&error).map(ToString::to_string);
     tracing::error!(%error, source, "storage failed");
     match error {
-        StorageError::Full => Problem::new(Code::Unavailable, "No space is left for the moment. Nothing was done.").retry_after(10),
-        StorageError::Corrupt { .. } => Problem::new(Code::Internal, "Stored data cannot be read. Nothing was done."),
+        StorageError::Full => {
+            Problem::new(Code::Unavailable, "No space is left for the moment. Nothing was done.")
+                .retry_after(10)
+        }
+        StorageError::Corrupt { .. } => {
+            Problem::new(Code::Internal, "Stored data cannot be read. Nothing was done.")
+        }
         _ => Problem::new(Code::Unavailable, "The database is away for the moment. Nothing was done."),
     }
 }

@@ -1,15 +1,7 @@
 //! What travels in lanes: operations of the catalogue, and the center's own, which never cross a zone.
-use domain::{
-    billing::BillTerms,
-    money::Fen,
-    readings::DayReadings,
-    tariff::TariffId,
-};
+use domain::{billing::BillTerms, money::Fen, readings::DayReadings, tariff::TariffId};
 use protocol::{
-    AccountId, CustomerId, PaymentId, Request, SessionId,
-    bounds::Phone,
-    envelope::Refusal,
-    wire,
+    AccountId, CustomerId, PaymentId, Request, SessionId, bounds::Phone, envelope::Refusal, wire,
 };
 use serde::{Deserialize, Serialize};
 use storage::message::Child;

@@ -48,12 +48,17 @@ impl Node {
         }
     }
 
-    async fn operation_get(&self, customer: CustomerId, id: protocol::OperationId) -> Result<Answer, Problem> {
+    async fn operation_get(
+        &self,
+        customer: CustomerId,
+        id: protocol::OperationId,
+    ) -> Result<Answer, Problem> {
         let not_found = || Problem::not_found("operation");
         match self.operation_status(id).await? {
-            Some((status, asker, position)) if asker == Some(customer) => {
-                Ok(Answer { outcome: Outcome::Done(Reply::OperationGet(status)), token: position.map_or_else(Token::default, Token::at) })
-            }
+            Some((status, asker, position)) if asker == Some(customer) => Ok(Answer {
+                outcome: Outcome::Done(Reply::OperationGet(status)),
+                token: position.map_or_else(Token::default, Token::at),
+            }),
             _ => Err(not_found()),
         }
     }
@@ -75,7 +80,11 @@ fn done(reply: Arc<Reply>, position: Position) -> Answer {
 }
 
 fn brief(tariff: &Tariff) -> TariffBrief {
-    TariffBrief { tariff: tariff.id.clone(), name_en: tariff.name_en.clone(), name_zh: tariff.name_zh.clone() }
+    TariffBrief {
+        tariff: tariff.id.clone(),
+        name_en: tariff.name_en.clone(),
+        name_zh: tariff.name_zh.clone(),
+    }
 }
 
 /// What an account's contract says about its bills.
@@ -138,4 +147,3 @@ mod tests {
         assert_eq!(mask_address("样例路12号3幢501室"), "样例路**号*幢***室");
     }
 }
-

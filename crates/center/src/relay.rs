@@ -64,7 +64,9 @@ pub(crate) async fn pushes(node: Node, shutdown: Shutdown) {
         for shard in (0..node.parts.store.map().shards()).map(ShardId) {
             match hand_over(&node, shard).await {
                 Ok(n) => handed += n,
-                Err(error) => tracing::error!(shard = shard.0, %error, "pushes not handed over; trying again"),
+                Err(error) => {
+                    tracing::error!(shard = shard.0, %error, "pushes not handed over; trying again")
+                }
             }
         }
         if handed == 0 {

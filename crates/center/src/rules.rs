@@ -7,6 +7,8 @@ mod account;
 mod import;
 mod login;
 mod payment;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -44,9 +46,10 @@ impl Decide for Rules {
         match Operation::decode(message.code, message.version, &message.body) {
             Ok(Operation::Asked(request)) => self.asked(rows, message, &request),
             Ok(Operation::Own(own)) => self.own(rows, message, &own),
-            Err(refusal) => {
-                Ok(Decision::rejected(Problem::new(Code::OperationFailed, format!("It cannot be read: {refusal}."))))
-            }
+            Err(refusal) => Ok(Decision::rejected(Problem::new(
+                Code::OperationFailed,
+                format!("It cannot be read: {refusal}."),
+            ))),
         }
     }
 }

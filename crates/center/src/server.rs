@@ -3,7 +3,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use domain::tariff::TariffBook;
 use protocol::{
-    RequestEnvelope, ReplyEnvelope, Problem, Code,
+    Code, Problem, ReplyEnvelope, RequestEnvelope,
     envelope::{MAX_REPLY_LEN, MAX_REQUEST_LEN},
     routing::{RoutingError, ShardMap},
     wire,
@@ -244,7 +244,8 @@ impl Service for Gate {
             Ok(envelope) => self.0.handle(envelope).await,
             Err(refusal) => {
                 tracing::warn!(%refusal, "a gate sent what is not in the catalogue");
-                let problem = Problem::new(Code::InvalidRequest, format!("Not a request of this system: {refusal}."));
+                let problem =
+                    Problem::new(Code::InvalidRequest, format!("Not a request of this system: {refusal}."));
                 ReplyEnvelope::problem([0; 16], problem)
             }
         };

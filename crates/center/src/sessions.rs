@@ -25,14 +25,22 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new() -> Self {
-        let known = moka::sync::Cache::builder().max_capacity(100_000).time_to_live(Duration::from_secs(900)).build();
-        let keys_seen =
-            moka::sync::Cache::builder().max_capacity(200_000).time_to_live(Duration::from_secs(24 * 3600)).build();
+        let known =
+            moka::sync::Cache::builder().max_capacity(100_000).time_to_live(Duration::from_secs(900)).build();
+        let keys_seen = moka::sync::Cache::builder()
+            .max_capacity(200_000)
+            .time_to_live(Duration::from_secs(24 * 3600))
+            .build();
         Sessions { known, keys_seen }
     }
 
     /// The claims of an access token that is genuine and in time.
-    pub(crate) fn verify(&self, keys: &[(u8, VerifyingKey)], token: &str, now_s: u64) -> Result<Claims, Problem> {
+    pub(crate) fn verify(
+        &self,
+        keys: &[(u8, VerifyingKey)],
+        token: &str,
+        now_s: u64,
+    ) -> Result<Claims, Problem> {
         let digest = *blake3::hash(token.as_bytes()).as_bytes();
         let claims = match self.known.get(&digest) {
             Some(known) if known.expires_s > now_s => known,
@@ -44,7 +52,10 @@ impl Sessions {
             }
         };
         if claims.usage != TokenUse::Access {
-            return Err(Problem::new(Code::Unauthenticated, "This is a refresh token. Exchange it for an access token."));
+            return Err(Problem::new(
+                Code::Unauthenticated,
+                "This is a refresh token. Exchange it for an access token.",
+            ));
         }
         Ok((*claims).clone())
     }
@@ -53,7 +64,9 @@ impl Sessions {
 pub(crate) fn refused(error: SessionError) -> Problem {
     let what = match error {
         SessionError::Expired => "The session token has expired. Refresh it, or log in again.",
-        SessionError::Malformed | SessionError::Signature => "The session token is not genuine. Log in again.",
+        SessionError::Malformed | SessionError::Signature => {
+            "The session token is not genuine. Log in again."
+        }
     };
     Problem::new(Code::Unauthenticated, what)
 }
@@ -67,7 +80,12 @@ impl Node {
     }
 
     /// Makes a session's tokens.
-    pub(crate) fn tokens(&self, session: SessionId, customer: protocol::CustomerId, generation: u32) -> SessionTokens {
+    pub(crate) fn tokens(
+        &self,
+        session: SessionId,
+        customer: protocol::CustomerId,
+        generation: u32,
+    ) -> SessionTokens {
         let now_s = self.parts.clock.unix_ms() / 1000;
         let claims =
             Claims { key_id: 0, usage: TokenUse::Access, session, customer, generation, expires_s: 0 };
@@ -92,7 +110,9 @@ impl Node {
         let row = row.filter(|s| !s.ended && s.generation == generation).ok_or_else(ended)?;
         let tokens = Some(self.tokens(session, row.customer, generation));
         Ok(match reply {
-            protocol::Reply::LoginFinish(r) => protocol::Reply::LoginFinish(replies::LoginFinish { tokens, ..r }),
+            protocol::Reply::LoginFinish(r) => {
+                protocol::Reply::LoginFinish(replies::LoginFinish { tokens, ..r })
+            }
             protocol::Reply::SessionRefresh(r) => {
                 protocol::Reply::SessionRefresh(replies::SessionRefresh { tokens, ..r })
             }

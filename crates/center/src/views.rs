@@ -2,12 +2,7 @@
 use std::{future::Future, sync::Arc};
 
 use protocol::{AccountId, CustomerId, Problem};
-use storage::{
-    StorageError,
-    cache::View,
-    rows::Entity,
-    store::Seen,
-};
+use storage::{StorageError, cache::View, rows::Entity, store::Seen};
 
 use crate::node::{Node, unavailable};
 

@@ -39,7 +39,11 @@ impl Node {
         let write = match request {
             Request::SessionRefresh(r) => self.refresh(&asked.head, &r.refresh_token)?,
             Request::SessionEnd(_) => {
-                let session = asked.session.as_ref().map(|s| s.session).ok_or_else(|| refused_session("Log in first."))?;
+                let session = asked
+                    .session
+                    .as_ref()
+                    .map(|s| s.session)
+                    .ok_or_else(|| refused_session("Log in first."))?;
                 let own = Own::SessionClose(SessionClose { session });
                 self.keyed(&asked.head, Operation::Own(own), session.bucket(), &session.to_string())?
             }
@@ -48,7 +52,8 @@ impl Node {
                 self.callback(&r)?
             }
             request => {
-                let no_place = || Problem::new(Code::Internal, "The operation does not say where it belongs.");
+                let no_place =
+                    || Problem::new(Code::Internal, "The operation does not say where it belongs.");
                 let bucket = request.bucket().ok_or_else(no_place)?;
                 let subject = match (&asked.session, &request) {
                     (Some(session), _) => session.customer.to_string(),
@@ -60,7 +65,8 @@ impl Node {
             }
         };
         let origin = self.origin(&asked);
-        let patience = Duration::from_millis(u64::from(wait_ms)).min(asked.deadline.remaining().saturating_sub(MARGIN));
+        let patience =
+            Duration::from_millis(u64::from(wait_ms)).min(asked.deadline.remaining().saturating_sub(MARGIN));
         self.accept(write, origin, patience).await
     }
 
@@ -83,15 +89,27 @@ impl Node {
         match self.accept(write, origin, Duration::from_secs(60)).await?.outcome {
             Outcome::Done(reply) => Ok(reply),
             Outcome::Problem(problem) => Err(problem),
-            Outcome::Accepted(_) | Outcome::Pending(_) => {
-                Err(Problem::new(Code::Unavailable, "It was accepted, but is not applied yet. Ask again: it is done once."))
-            }
+            Outcome::Accepted(_) | Outcome::Pending(_) => Err(Problem::new(
+                Code::Unavailable,
+                "It was accepted, but is not applied yet. Ask again: it is done once.",
+            )),
         }
     }
 
     /// A write whose id comes from its idempotency key.
-    fn keyed(&self, head: &RequestHead, operation: Operation, bucket: Bucket, subject: &str) -> Result<Write, Problem> {
-        let missing = || Problem::new(Code::IdempotencyKeyRequired, "Send an Idempotency-Key, and the same one when you try again.");
+    fn keyed(
+        &self,
+        head: &RequestHead,
+        operation: Operation,
+        bucket: Bucket,
+        subject: &str,
+    ) -> Result<Write, Problem> {
+        let missing = || {
+            Problem::new(
+                Code::IdempotencyKeyRequired,
+                "Send an Idempotency-Key, and the same one when you try again.",
+            )
+        };
         let key = head.idempotency_key.as_ref().ok_or_else(missing)?;
         let id = OperationId::derive(bucket, head.client.as_str(), subject, key.as_str());
         // The id finds the same key with another body where both belong to one bucket. For other buckets this node
@@ -104,25 +122,36 @@ impl Node {
         Ok(Write { operation, bucket, id })
     }
 
-    fn refresh(&self, head: &RequestHead, token: &Text<{ protocol::session::MAX_TOKEN_LEN }>) -> Result<Write, Problem> {
+    fn refresh(
+        &self,
+        head: &RequestHead,
+        token: &Text<{ protocol::session::MAX_TOKEN_LEN }>,
+    ) -> Result<Write, Problem> {
         let now_s = self.parts.clock.unix_ms() / 1000;
         let claims = verify(self.parts.keys.public(), token, now_s).map_err(refused)?;
         if claims.usage != TokenUse::Refresh {
             return Err(refused_session("This is an access token. Send the refresh token."));
         }
-        let own = Own::SessionContinue(SessionContinue { session: claims.session, generation: claims.generation });
+        let own =
+            Own::SessionContinue(SessionContinue { session: claims.session, generation: claims.generation });
         self.keyed(head, Operation::Own(own), claims.session.bucket(), &claims.session.to_string())
     }
 
     /// Believes a provider's message only by its signature over the raw bytes.
     fn callback(&self, asked: &requests::PaymentCallback) -> Result<Write, Problem> {
-        let wrong = || Problem::new(Code::SignatureWrong, "The signature does not fit the message. Nothing was done.");
-        let provider = self.parts.rules.providers.iter().find(|p| p.name == asked.provider).ok_or_else(wrong)?;
+        let wrong = || {
+            Problem::new(Code::SignatureWrong, "The signature does not fit the message. Nothing was done.")
+        };
+        let provider =
+            self.parts.rules.providers.iter().find(|p| p.name == asked.provider).ok_or_else(wrong)?;
         let secret = provider.secret.bytes();
-        let body = verify_callback(secret, &asked.id, asked.timestamp_s, &asked.signature, &asked.body).map_err(|e| match e {
-            CallbackError::Signature => wrong(),
-            CallbackError::Malformed => Problem::new(Code::InvalidRequest, "The message is genuine, but of no known form."),
-        })?;
+        let body = verify_callback(secret, &asked.id, asked.timestamp_s, &asked.signature, &asked.body)
+            .map_err(|e| match e {
+                CallbackError::Signature => wrong(),
+                CallbackError::Malformed => {
+                    Problem::new(Code::InvalidRequest, "The message is genuine, but of no known form.")
+                }
+            })?;
         if (self.parts.clock.unix_ms() / 1000).abs_diff(asked.timestamp_s) > SIGNATURE_TOLERANCE_S {
             let why = "The message was signed more than five minutes ago, or in the future. Sign it anew.";
             return Err(Problem::new(Code::SignatureStale, why));
@@ -178,7 +207,9 @@ impl Node {
             token.raise(child.position);
         }
         match row.ended {
-            Ended::Applied(reply) => Ok(Answer { outcome: Outcome::Done(self.with_tokens(reply).await?), token }),
+            Ended::Applied(reply) => {
+                Ok(Answer { outcome: Outcome::Done(self.with_tokens(reply).await?), token })
+            }
             Ended::Rejected(problem) => Err(problem),
             Ended::Failed(_) => Err(failed()),
         }
@@ -190,7 +221,10 @@ impl Node {
         let tail = self.parts.queue.tail(lane).map_err(unavailable)?;
         let applied = self.parts.applied.get(usize::from(lane.0)).map_or(0, |applied| *applied.borrow());
         if tail.saturating_sub(applied) >= self.parts.config.lane_backlog {
-            return Err(Problem::new(Code::Overloaded, "Too many writes wait for the moment. Nothing was done."));
+            return Err(Problem::new(
+                Code::Overloaded,
+                "Too many writes wait for the moment. Nothing was done.",
+            ));
         }
         let generation = self.parts.generation(lane);
         let sequence = self.parts.queue.append(lane, vec![message]).await.map_err(unavailable)?;
@@ -198,7 +232,11 @@ impl Node {
     }
 
     /// An operation's result, once it is visible everywhere; `None` where it is not in time.
-    async fn wait_operation(&self, id: OperationId, deadline: Deadline) -> Result<Option<OperationRow>, Problem> {
+    async fn wait_operation(
+        &self,
+        id: OperationId,
+        deadline: Deadline,
+    ) -> Result<Option<OperationRow>, Problem> {
         let lane = self.parts.store.map().lane(id.bucket());
         let Some(mut visible) = self.parts.cache.watch(lane) else { return Ok(None) };
         loop {
@@ -217,7 +255,8 @@ impl Node {
     pub(crate) async fn operation_status(
         &self,
         id: OperationId,
-    ) -> Result<Option<(replies::OperationGet, Option<protocol::CustomerId>, Option<Position>)>, Problem> {
+    ) -> Result<Option<(replies::OperationGet, Option<protocol::CustomerId>, Option<Position>)>, Problem>
+    {
         let status = |code: u16, accepted_ms, state, problem, result: Option<Reply>| replies::OperationGet {
             operation: id,
             name: Operation::name_of(code).to_owned(),
@@ -239,7 +278,11 @@ impl Node {
                 Ended::Rejected(problem) => (OperationState::Rejected, Some(problem), None),
                 Ended::Failed(_) => (OperationState::Failed, Some(failed()), None),
             };
-            return Ok(Some((status(row.code, row.accepted_ms, state, problem, result), row.customer, position)));
+            return Ok(Some((
+                status(row.code, row.accepted_ms, state, problem, result),
+                row.customer,
+                position,
+            )));
         }
         let waiting = self.parts.store.waiting_operation(id).await.map_err(unavailable)?;
         Ok(waiting.map(|at| {
@@ -254,11 +297,17 @@ impl Node {
 const ANYWHERE: Bucket = Bucket::FIRST;
 
 fn mismatch() -> Problem {
-    Problem::new(Code::IdempotencyMismatch, "This Idempotency-Key came before with another request. Nothing was done; use a new key.")
+    Problem::new(
+        Code::IdempotencyMismatch,
+        "This Idempotency-Key came before with another request. Nothing was done; use a new key.",
+    )
 }
 
 fn failed() -> Problem {
-    Problem::new(Code::OperationFailed, "It could not be done, and trying the same again would not help. We have been told.")
+    Problem::new(
+        Code::OperationFailed,
+        "It could not be done, and trying the same again would not help. We have been told.",
+    )
 }
 
 fn refused_session(what: &str) -> Problem {

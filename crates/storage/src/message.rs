@@ -113,6 +113,7 @@ pub struct OperationRow {
 
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "lives only between a row and an answer")]
 pub enum Ended {
     /// Done.
     Applied(Reply),

@@ -175,7 +175,6 @@ pub struct Settled {
 
 /// One row to be written.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "lives only within one batch")]
 pub enum Put {
     /// Inserts or replaces an account.
     Account(Account),

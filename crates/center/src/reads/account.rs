@@ -52,15 +52,17 @@ impl Node {
         let tariff = self.tariff(&row.account.tariff)?;
         let month = Month::of(today);
         let this_month = so_far(row, month);
-        let of_year = |bill: &&storage::rows::BillHead| bill.id.month.year() == month.year() && bill.id.month < month;
+        let of_year =
+            |bill: &&storage::rows::BillHead| bill.id.month.year() == month.year() && bill.id.month < month;
         let billed: Wh = row.bills.iter().filter(of_year).map(|bill| bill.energy_wh).sum();
         let version = tariff.version_named(today);
         let used = match version.map(|v| v.tier_period) {
             Some(TierPeriod::Month) => this_month.energy_wh,
             _ => billed + this_month.energy_wh,
         };
-        let status = tier_status(tariff, month, used, &terms(&row.account))
-            .map_err(|e| Problem::new(protocol::Code::Internal, format!("The tariff cannot be read: {e}.")))?;
+        let status = tier_status(tariff, month, used, &terms(&row.account)).map_err(|e| {
+            Problem::new(protocol::Code::Internal, format!("The tariff cannot be read: {e}."))
+        })?;
         let dearest = status.prices.iter().max_by_key(|p| p.price_e4).copied();
         Ok(replies::AccountSummary {
             account: row.account.id,

@@ -41,7 +41,12 @@ impl Node {
             return Ok(done(found.value, found.position));
         }
         metrics::counter!("cache_reads_total", "result" => "miss").increment(1);
-        let rows = self.parts.store.bills(asked.account, asked.before, u32::from(limit) + 1).await.map_err(unavailable)?;
+        let rows = self
+            .parts
+            .store
+            .bills(asked.account, asked.before, u32::from(limit) + 1)
+            .await
+            .map_err(unavailable)?;
         let more = rows.value.len() > usize::from(limit);
         let bills: Vec<_> =
             rows.value.iter().take(usize::from(limit)).map(|head| bill_brief(head, today)).collect();
@@ -54,7 +59,8 @@ impl Node {
 
     pub(super) async fn bill_get(&self, id: BillId) -> Result<Answer, Problem> {
         let today = self.today();
-        let (entity, view) = (Entity::Account(id.account), views::bill(month_number(id.month), day_number(today)));
+        let (entity, view) =
+            (Entity::Account(id.account), views::bill(month_number(id.month), day_number(today)));
         if let Some(found) = self.parts.cache.get::<Reply>(entity, view) {
             return Ok(done(found.value, found.position));
         }
@@ -68,16 +74,23 @@ impl Node {
 
     fn whole_bill(&self, row: &BillView, today: Date) -> Result<replies::BillGet, Problem> {
         let tariff = self.tariff(&row.head.tariff)?;
-        let usage = UsageMonth::from_days(row.head.id.month, &row.days).ok().filter(|u| u.total() == row.head.energy_wh);
+        let usage = UsageMonth::from_days(row.head.id.month, &row.days)
+            .ok()
+            .filter(|u| u.total() == row.head.energy_wh);
         let history = row.history.iter().rev().map(|head| MonthAmount {
             month: head.id.month,
             energy_wh: head.energy_wh,
             amount_fen: head.amount_fen,
         });
-        let by_hour_wh: Vec<Wh> = usage.as_ref().and_then(UsageMonth::by_hour).map(Vec::from).unwrap_or_default();
+        let by_hour_wh: Vec<Wh> =
+            usage.as_ref().and_then(UsageMonth::by_hour).map(Vec::from).unwrap_or_default();
         Ok(replies::BillGet {
             bill: bill_brief(&row.head, today),
-            tariff: TariffSource { brief: brief(tariff), source: tariff.source.clone(), valid_from: row.head.tariff_from },
+            tariff: TariffSource {
+                brief: brief(tariff),
+                source: tariff.source.clone(),
+                valid_from: row.head.tariff_from,
+            },
             lines: row.detail.lines.clone(),
             used_before_wh: row.detail.used_before_wh,
             tier_limits_wh: row.detail.tier_limits_wh.clone(),
@@ -93,7 +106,8 @@ impl Node {
         let billed_by = self.tariff(&row.head.tariff).ok()?;
         let other = if billed_by.is_time_of_use() { of_place.single } else { of_place.time_of_use }?;
         let used_before_wh = row.detail.used_before_wh;
-        let draft = bill(&BillInput { tariff: other, usage, used_before_wh, terms: terms(&row.account) }).ok()?;
+        let draft =
+            bill(&BillInput { tariff: other, usage, used_before_wh, terms: terms(&row.account) }).ok()?;
         Some(AlternativeBill { tariff: brief(other), lines: draft.lines, amount_fen: draft.amount_fen })
     }
 }

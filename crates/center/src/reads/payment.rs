@@ -25,7 +25,8 @@ impl Node {
         let shown = shown(payment, now_ms);
         let provider = self.parts.rules.providers.iter().find(|p| p.name.as_str() == payment.provider);
         let open = shown.state == PaymentState::Open;
-        let pay_url = provider.filter(|_| open).and_then(|p| p.pay_url(payment, &self.parts.config.public_url));
+        let pay_url =
+            provider.filter(|_| open).and_then(|p| p.pay_url(payment, &self.parts.config.public_url));
         Ok(Answer::done(Reply::PaymentGet(replies::PaymentGet { payment: shown, pay_url }), seen.position))
     }
 

@@ -34,7 +34,8 @@ pub(super) fn bind_start(
     let now_ms = message.origin.accepted_ms;
     let challenge = ChallengeId::from_bits(message.operation.bits());
     let reply = replies::AccountBindStart { challenge, phone: String::new(), expires_in_s: CODE_TTL_S };
-    let known = rows.account(&asked.account)?.and_then(|state| Some((&state.account, state.account.phone.clone()?)));
+    let known =
+        rows.account(&asked.account)?.and_then(|state| Some((&state.account, state.account.phone.clone()?)));
     let Some((account, phone)) = known else {
         return Ok(Decision::done(Reply::AccountBindStart(reply), Vec::new()));
     };
@@ -52,10 +53,18 @@ pub(super) fn bind_start(
         used: false,
     };
     let push = send_code(rules, message, &challenge);
-    Ok(Decision::done(Reply::AccountBindStart(reply), vec![Put::Account(account), Put::Challenge(challenge), push]))
+    Ok(Decision::done(
+        Reply::AccountBindStart(reply),
+        vec![Put::Account(account), Put::Challenge(challenge), push],
+    ))
 }
 
-pub(super) fn bind(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked: &requests::AccountBind) -> Decided {
+pub(super) fn bind(
+    rules: &Rules,
+    rows: &WorkingSet,
+    message: &NewMessage,
+    asked: &requests::AccountBind,
+) -> Decided {
     let wrong = || Problem::new(Code::ProofWrong, "The proof does not fit this account. Nothing was bound.");
     let done = || Reply::AccountBind(replies::AccountBind { account: asked.account });
     let Some(customer) = message.origin.customer else { return Ok(Decision::rejected(wrong())) };
@@ -82,7 +91,8 @@ pub(super) fn bind(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked
             }
         }
         BindProof::LatestBill { month, amount_fen } => {
-            let fits = |bill: &storage::rows::BillHead| bill.id.month == *month && bill.amount_fen.0 == *amount_fen;
+            let fits =
+                |bill: &storage::rows::BillHead| bill.id.month == *month && bill.amount_fen.0 == *amount_fen;
             if !state.latest_bill.as_ref().is_some_and(fits) {
                 return Ok(Decision { puts: vec![Put::Account(counted)], ..Decision::rejected(wrong()) });
             }
@@ -111,8 +121,10 @@ fn count_proof(account: &Account, now_ms: u64) -> Result<Account, Problem> {
 }
 
 pub(super) fn list_add(rows: &WorkingSet, asked: &CustomerAccountAdd) -> Decided {
-    let listed = rows.customer(&asked.customer)?.is_some_and(|c| c.accounts.iter().any(|(a, _)| *a == asked.account));
-    let put = Put::CustomerAccount { customer: asked.customer, account: asked.account, since_ms: asked.since_ms };
+    let listed =
+        rows.customer(&asked.customer)?.is_some_and(|c| c.accounts.iter().any(|(a, _)| *a == asked.account));
+    let put =
+        Put::CustomerAccount { customer: asked.customer, account: asked.account, since_ms: asked.since_ms };
     let reply = Reply::AccountBind(replies::AccountBind { account: asked.account });
     Ok(Decision::done(reply, if listed { Vec::new() } else { vec![put] }))
 }

@@ -27,7 +27,12 @@ const WINDOW_MS: u64 = 3600 * 1000;
 /// The most wrong codes for one challenge.
 const MOST_ATTEMPTS: u32 = 5;
 
-pub(super) fn start(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked: &requests::LoginStart) -> Decided {
+pub(super) fn start(
+    rules: &Rules,
+    rows: &WorkingSet,
+    message: &NewMessage,
+    asked: &requests::LoginStart,
+) -> Decided {
     let now_ms = message.origin.accepted_ms;
     let identity = phone_identity(&asked.phone);
     let mut row = rows.identity(&identity)?.cloned().unwrap_or(Identity {
@@ -40,7 +45,10 @@ pub(super) fn start(rules: &Rules, rows: &WorkingSet, message: &NewMessage, aske
     let since_last_s = now_ms.saturating_sub(row.last_code_ms) / 1000;
     if row.last_code_ms > 0 && since_last_s < u64::from(RESEND_S) {
         let wait = RESEND_S - since_last_s as u32;
-        let problem = Problem::new(Code::TooManyRequests, format!("A code was just sent. Ask for another in {wait} s."));
+        let problem = Problem::new(
+            Code::TooManyRequests,
+            format!("A code was just sent. Ask for another in {wait} s."),
+        );
         return Ok(Decision::rejected(problem.retry_after(wait)));
     }
     if now_ms.saturating_sub(row.code_window_ms) >= WINDOW_MS {
@@ -48,7 +56,8 @@ pub(super) fn start(rules: &Rules, rows: &WorkingSet, message: &NewMessage, aske
     }
     if row.codes >= MOST_CODES {
         let wait = ((row.code_window_ms + WINDOW_MS).saturating_sub(now_ms) / 1000) as u32 + 1;
-        let problem = Problem::new(Code::TooManyRequests, "Too many codes were sent to this phone within an hour.");
+        let problem =
+            Problem::new(Code::TooManyRequests, "Too many codes were sent to this phone within an hour.");
         return Ok(Decision::rejected(problem.retry_after(wait)));
     }
     (row.codes, row.last_code_ms) = (row.codes + 1, now_ms);
@@ -61,7 +70,8 @@ pub(super) fn start(rules: &Rules, rows: &WorkingSet, message: &NewMessage, aske
         attempts: 0,
         used: false,
     };
-    let reply = replies::LoginStart { challenge: challenge.id, expires_in_s: CODE_TTL_S, resend_in_s: RESEND_S };
+    let reply =
+        replies::LoginStart { challenge: challenge.id, expires_in_s: CODE_TTL_S, resend_in_s: RESEND_S };
     let push = send_code(rules, message, &challenge);
     Ok(Decision::done(Reply::LoginStart(reply), vec![Put::Identity(row), Put::Challenge(challenge), push]))
 }
@@ -89,7 +99,8 @@ pub(super) fn check_code(
     now_ms: u64,
 ) -> Result<Challenge, (Problem, Vec<Put>)> {
     let expired = || Problem::new(Code::CodeExpired, "The code has expired. Ask for another.");
-    let Some(challenge) = challenge.filter(|c| c.purpose == purpose && !c.used && now_ms < c.expires_ms) else {
+    let Some(challenge) = challenge.filter(|c| c.purpose == purpose && !c.used && now_ms < c.expires_ms)
+    else {
         return Err((expired(), Vec::new()));
     };
     let mut challenge = challenge.clone();
@@ -107,7 +118,12 @@ pub(super) fn check_code(
     Ok(challenge)
 }
 
-pub(super) fn finish(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked: &requests::LoginFinish) -> Decided {
+pub(super) fn finish(
+    rules: &Rules,
+    rows: &WorkingSet,
+    message: &NewMessage,
+    asked: &requests::LoginFinish,
+) -> Decided {
     let now_ms = message.origin.accepted_ms;
     let challenge = rows.challenge(&asked.challenge)?;
     let challenge = match check_code(rules, challenge, &asked.code, CodePurpose::LogIn, now_ms) {
@@ -116,7 +132,10 @@ pub(super) fn finish(rules: &Rules, rows: &WorkingSet, message: &NewMessage, ask
     };
     let identity = phone_identity(&challenge.phone);
     let Some(mut identity) = rows.identity(&identity)?.cloned() else {
-        return Ok(Decision::rejected(Problem::new(Code::CodeExpired, "The code has expired. Ask for another.")));
+        return Ok(Decision::rejected(Problem::new(
+            Code::CodeExpired,
+            "The code has expired. Ask for another.",
+        )));
     };
     let bits = message.operation.bits();
     let customer = *identity.customer.get_or_insert(CustomerId::from_bits(bits));
@@ -152,5 +171,8 @@ pub(super) fn go_on(rows: &WorkingSet, asked: &SessionContinue) -> Decided {
 pub(super) fn close(rows: &WorkingSet, asked: &SessionClose) -> Decided {
     let reply = Reply::SessionEnd(replies::SessionEnd {});
     let session = rows.session(&asked.session)?.cloned();
-    Ok(Decision::done(reply, session.map(|s| Put::Session(Session { ended: true, ..s })).into_iter().collect()))
+    Ok(Decision::done(
+        reply,
+        session.map(|s| Put::Session(Session { ended: true, ..s })).into_iter().collect(),
+    ))
 }

@@ -25,7 +25,12 @@ const ORDER_TTL_S: u64 = 30 * 60;
 /// The most transactions one payment's receipt lists; later ones become credit with their own postings all the same.
 const MOST_TRANSACTIONS: usize = 32;
 
-pub(super) fn create(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked: &requests::PaymentCreate) -> Decided {
+pub(super) fn create(
+    rules: &Rules,
+    rows: &WorkingSet,
+    message: &NewMessage,
+    asked: &requests::PaymentCreate,
+) -> Decided {
     let not_found = || Decision::rejected(Problem::not_found("account"));
     let Some(customer) = message.origin.customer else { return Ok(not_found()) };
     let Some(state) = rows.account(&asked.account)? else { return Ok(not_found()) };
@@ -80,7 +85,10 @@ pub(super) fn settle(rows: &WorkingSet, message: &NewMessage, asked: &Settle) ->
         return Ok(Decision::rejected(Problem::not_found("payment")));
     };
     if payment.amount_fen != asked.amount_fen {
-        let why = format!("{} fen were ordered, {} fen are said to be paid. Nothing was booked.", payment.amount_fen.0, asked.amount_fen.0);
+        let why = format!(
+            "{} fen were ordered, {} fen are said to be paid. Nothing was booked.",
+            payment.amount_fen.0, asked.amount_fen.0
+        );
         return Ok(Decision::rejected(Problem::new(Code::AmountMismatch, why)));
     }
     let Some(state) = rows.account(&payment.account)? else {
@@ -113,10 +121,13 @@ fn book(
     let provider: ProviderCode = asked.provider.parse()?;
     let source = LedgerAccount::ProviderClearing { provider };
     let posted = ledger::post_payment(source, payment.account.number(), asked.amount_fen, &open)?;
-    let mut settled = payment.settled.clone().unwrap_or(Settled { paid_ms: asked.paid_s * 1000, ..Settled::default() });
-    settled.paid_fen = settled.paid_fen + asked.amount_fen;
-    settled.credit_fen = settled.credit_fen + posted.credit_fen;
-    settled.bills.extend(posted.allocations.iter().map(|(bill, amount_fen)| BillPart { bill: *bill, amount_fen: *amount_fen }));
+    let mut settled =
+        payment.settled.clone().unwrap_or(Settled { paid_ms: asked.paid_s * 1000, ..Settled::default() });
+    settled.paid_fen += asked.amount_fen;
+    settled.credit_fen += posted.credit_fen;
+    settled.bills.extend(
+        posted.allocations.iter().map(|(bill, amount_fen)| BillPart { bill: *bill, amount_fen: *amount_fen }),
+    );
     if settled.transactions.len() < MOST_TRANSACTIONS {
         settled.transactions.push(asked.transaction.clone());
     }
