@@ -25,7 +25,7 @@ use runtime::{
 /// How long a question may take from here if nothing else is said, in ms; a wait for a write's result comes on top.
 pub const DEADLINE_MS: u32 = 5_000;
 /// Verified session tokens kept in memory, so that each is verified once.
-const VERIFIED_MAX: u64 = 10_000;
+const VERIFIED_MAX: u64 = 100_000;
 
 /// The edge's connections to the gates, and what it knows to shed early. Cheap to clone.
 #[derive(Clone)]

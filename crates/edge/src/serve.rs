@@ -2,7 +2,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    Extension, Json, Router,
+    Json, Router,
     body::{Body, to_bytes},
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -161,8 +161,10 @@ async fn connection(
 ) -> Result<(), hyper::Error> {
     stream.set_nodelay(true).ok();
     let from = stream.peer_addr().ok();
-    let service = tower::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let router = router.clone().layer(Extension(from.map(axum::extract::ConnectInfo)));
+    let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        // Not a layer: that would make every route anew for each request.
+        let router = router.clone();
+        request.extensions_mut().insert(from.map(axum::extract::ConnectInfo));
         async move {
             let answered = tower::ServiceExt::oneshot(router, request.map(Body::new)).await;
             answered.map_err(|never: Infallible| never)
