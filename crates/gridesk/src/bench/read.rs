@@ -38,6 +38,7 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
 
     let (_outer, _inner) = (site.outer()?, site.inner()?);
     let (_edge, edge) = start_edge(site)?;
+    on_one_thread(warm_path(site, edge, &gets))?;
     let mut path = [Series::new("path", "/s", "bare axum, 1 KiB over HTTP", Goal::RatioAtLeast(0.25))];
     let figure = || on_one_thread(http(edge, &gets, each)).map(|rate| vec![rate]);
     in_turns(site, options, &mut path, baseline, figure)?;
@@ -62,6 +63,20 @@ async fn warm(site: &Site, child: &Child, asks: &Rc<[Vec<u8>]>) -> Result<()> {
         site.check()?;
     }
     Ok(())
+}
+
+/// Asks for every account once over HTTP: the edge checks each token's signature once.
+async fn warm_path(site: &Site, edge: SocketAddr, gets: &Rc<[Vec<u8>]>) -> Result<()> {
+    let share = gets.len().div_ceil(WARMING);
+    let connections = gets.chunks(share).map(|part| async move {
+        let mut connection = Http::connect(edge).await?;
+        for get in part {
+            site.check()?;
+            connection.ask(get).await?;
+        }
+        Ok(())
+    });
+    futures_util::future::try_join_all(connections).await.map(drop)
 }
 
 /// Random ones of `asks` over a node's socket, a second.
