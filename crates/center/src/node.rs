@@ -156,7 +156,12 @@ impl Node {
 
     /// A token may not insist on what no lane has reached: nobody was told of it.
     fn check_token(&self, token: &Token) -> Result<(), Problem> {
-        let known = |p: Position| self.parts.queue.tail(p.lane).is_ok_and(|tail| p.sequence <= tail);
+        let known = |p: Position| {
+            let generation = self.parts.generation(p.lane);
+            // An earlier numbering may have gone further than this one has.
+            let told = |tail| p.generation < generation || p.generation == generation && p.sequence <= tail;
+            self.parts.queue.tail(p.lane).is_ok_and(told)
+        };
         if token.positions().all(known) {
             return Ok(());
         }

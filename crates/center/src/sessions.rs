@@ -19,8 +19,8 @@ use crate::{
 pub(crate) struct Sessions {
     /// Tokens whose signature has been found right.
     known: moka::sync::Cache<[u8; 32], Arc<Claims>>,
-    /// Which operation an idempotency key stood for, wherever it belonged.
-    pub(crate) keys_seen: moka::sync::Cache<OperationId, OperationId>,
+    /// Which operation an idempotency key stood for, wherever it belonged, and the digest of its body.
+    pub(crate) keys_seen: moka::sync::Cache<OperationId, (OperationId, [u8; 16])>,
 }
 
 impl Sessions {

@@ -112,11 +112,13 @@ impl Node {
         };
         let key = head.idempotency_key.as_ref().ok_or_else(missing)?;
         let id = OperationId::derive(bucket, head.client.as_str(), subject, key.as_str());
-        // The id finds the same key with another body where both belong to one bucket. For other buckets this node
-        // remembers: a help against mistakes, not the guarantee, which is per account.
+        // The id finds the same key with another body where both belong to one bucket and the first is applied. For
+        // other buckets, and while the first still waits, this node remembers: a help against mistakes, not the
+        // guarantee, which is per account.
         let place = OperationId::derive(ANYWHERE, head.client.as_str(), subject, key.as_str());
-        let first = self.parts.sessions.keys_seen.get_with(place, || id);
-        if first != id {
+        let this = (id, body_digest(operation.code(), operation.version(), &operation.encode()));
+        let first = self.parts.sessions.keys_seen.get_with(place, || this);
+        if first != this {
             return Err(mismatch());
         }
         Ok(Write { operation, bucket, id })
