@@ -12,7 +12,7 @@ pub(crate) mod writer;
 use std::path::Path;
 
 use protocol::{LaneId, ShardId};
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, config::DbConfig, params};
 
 use crate::StorageError;
 
@@ -37,6 +37,9 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StorageError> {
     let open = || {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.set_prepared_statement_cache_capacity(128);
+        // Plans depend on the statement alone. Without this SQLite plans anew whenever another value is bound to a
+        // parameter that its planner looked at, which makes a prepared statement one that is prepared every time.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // FULL: a commit is on the disk before it is answered. The WAL's checkpoint is left to the writer.
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000;
