@@ -108,11 +108,11 @@ pub(crate) fn account_row(n: u64, credit_fen: i64) -> Account {
     Account {
         id: account(n),
         holder: format!("张{n}"),
-        phone: (n % 2 == 0).then(|| phone(n).parse().unwrap()),
+        phone: n.is_multiple_of(2).then(|| phone(n).parse().unwrap()),
         address: "文一西路 1 号".into(),
         division: "330106".into(),
         tariff: "zj-residential".parse().unwrap(),
-        large_household: n % 3 == 0,
+        large_household: n.is_multiple_of(3),
         opened: Month::new(2020, 1).unwrap(),
         credit_fen: Fen(credit_fen),
         wrong_proofs: 0,
@@ -172,7 +172,7 @@ fn decide(rows: &WorkingSet, message: &NewMessage, op: Op) -> Result<Decision, N
             None => missing("account"),
             Some(state) => {
                 let mut row = state.account.clone();
-                row.credit_fen = row.credit_fen + Fen(fen);
+                row.credit_fen += Fen(fen);
                 let answer = reply(row.credit_fen.0.to_string());
                 Ok(Decision::done(answer, vec![Put::Account(row)]))
             }
@@ -324,7 +324,7 @@ fn settle(
         if part.0 > 0 {
             puts.push(Put::BillPaid { bill: bill.id, paid_fen: bill.paid_fen + part });
             parts.push(BillPart { bill: bill.id, amount_fen: part });
-            rest = rest - part;
+            rest -= part;
         }
     }
     let mut settled = row.settled.clone().unwrap_or_default();
@@ -336,7 +336,7 @@ fn settle(
         credit_fen: settled.credit_fen + rest,
     };
     let mut account = state.account.clone();
-    account.credit_fen = account.credit_fen + rest;
+    account.credit_fen += rest;
     puts.push(Put::Account(account));
     puts.push(Put::Payment(Payment { settled: Some(settled), ..row.clone() }));
     puts.push(Put::ProviderTransaction { provider: key.0, transaction: key.1, payment: row.id });
