@@ -70,6 +70,11 @@ pub fn rule_of(request: &Request) -> Option<&'static Rule> {
     TABLE.iter().find(|rule| rule.operation == request.spec().name)
 }
 
+/// Whether an operation is asked by somebody with a session.
+pub fn needs_session(request: &Request) -> bool {
+    rule_of(request).is_some_and(|rule| rule.role == Role::Customer)
+}
+
 /// Checks the role. What the relation asks for is checked where the row is at hand; see [`Relation`].
 pub fn check_role(
     request: &Request,

@@ -121,11 +121,16 @@ impl Node {
         request: Request,
         deadline: Deadline,
     ) -> Result<Answer, Problem> {
-        let session = self.authenticate(&head).await?;
+        // Who needs no session is not refused for a stale one, and insists on nothing that was seen in it.
+        let session = match authorize::needs_session(&request) {
+            true => self.authenticate(&head).await?,
+            false => None,
+        };
         let relation = authorize::check_role(&request, session.as_ref(), head.channel)?;
         let asked = Asked { head, session, deadline };
         self.check_token(&asked.head.token)?;
-        if let Some(bucket) = request.bucket().or(asked.session.as_ref().map(|s| s.customer.bucket()))
+        if asked.session.is_some()
+            && let Some(bucket) = request.bucket().or(asked.session.as_ref().map(|s| s.customer.bucket()))
             && let Err(problem) = self.wait_for_token(&asked, bucket).await
         {
             if asked.head.strict || request.spec().kind != Kind::Read {
@@ -227,13 +232,17 @@ pub(crate) fn unavailable(error: StorageError) -> Problem {
     let source = std::error::Error::source(&error).map(ToString::to_string);
     tracing::error!(%error, source, "storage failed");
     match error {
-        StorageError::Full => {
-            Problem::new(Code::Unavailable, "No space is left for the moment. Nothing was done.")
-                .retry_after(10)
-        }
+        StorageError::Full => Problem::new(
+            Code::Unavailable,
+            "No space is left for the moment. Try again with the same Idempotency-Key.",
+        )
+        .retry_after(10),
         StorageError::Corrupt { .. } => {
             Problem::new(Code::Internal, "Stored data cannot be read. Nothing was done.")
         }
-        _ => Problem::new(Code::Unavailable, "The database is away for the moment. Nothing was done."),
+        _ => Problem::new(
+            Code::Unavailable,
+            "The database is away for the moment. Try again with the same Idempotency-Key.",
+        ),
     }
 }

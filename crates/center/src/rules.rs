@@ -78,7 +78,7 @@ impl Rules {
         match own {
             Own::Settle(settle) => payment::settle(rows, message, settle),
             Own::CustomerAccountAdd(add) => account::list_add(rows, add),
-            Own::SessionContinue(go_on) => login::go_on(rows, go_on),
+            Own::SessionContinue(go_on) => login::go_on(rows, message, go_on),
             Own::SessionClose(close) => login::close(rows, close),
             Own::Import(import) => import::import(self, rows, message, import),
         }

@@ -15,6 +15,9 @@ use crate::{
     views,
 };
 
+/// For how long the result of a log-in or a refresh may be asked for again, in ms.
+const REPEAT_MS: u64 = 5 * 60 * 1000;
+
 /// What the node remembers of who asked, and with which keys.
 pub(crate) struct Sessions {
     /// Tokens whose signature has been found right.
@@ -76,7 +79,9 @@ impl Node {
     pub(crate) async fn session_is_open(&self, claims: &Claims) -> Result<bool, Problem> {
         let entity = Entity::Session(claims.session);
         let found = self.view(entity, views::SESSION, self.parts.store.session(claims.session)).await?;
-        Ok(found.value.as_ref().as_ref().is_some_and(|s| !s.ended && s.customer == claims.customer))
+        Ok(found.value.as_ref().as_ref().is_some_and(|s| {
+            !s.ended && s.customer == claims.customer && self.parts.clock.unix_ms() < s.expires_ms
+        }))
     }
 
     /// Makes a session's tokens.
@@ -99,7 +104,14 @@ impl Node {
 
     /// Adds tokens to a session's result, for the one who asked for it and shows that they may have them; not where
     /// the session has gone on or ended since.
-    pub(crate) async fn with_tokens(&self, reply: protocol::Reply) -> Result<protocol::Reply, Problem> {
+    ///
+    /// Whoever shows a code or a refresh token again under the same key gets tokens again only for as long as the code
+    /// itself was good: a request that was written down somewhere is worth nothing afterwards.
+    pub(crate) async fn with_tokens(
+        &self,
+        reply: protocol::Reply,
+        accepted_ms: u64,
+    ) -> Result<protocol::Reply, Problem> {
         let (session, generation) = match &reply {
             protocol::Reply::LoginFinish(r) => (r.session, 1),
             protocol::Reply::SessionRefresh(r) => (r.session, r.generation),
@@ -107,6 +119,9 @@ impl Node {
         };
         let row = self.parts.store.session(session).await.map_err(unavailable)?.value;
         let ended = || Problem::new(Code::Unauthenticated, "The session has ended or gone on. Log in again.");
+        if self.parts.clock.unix_ms().saturating_sub(accepted_ms) > REPEAT_MS {
+            return Err(ended());
+        }
         let row = row.filter(|s| !s.ended && s.generation == generation).ok_or_else(ended)?;
         let tokens = Some(self.tokens(session, row.customer, generation));
         Ok(match reply {

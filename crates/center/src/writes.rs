@@ -159,7 +159,6 @@ impl Node {
             return Err(Problem::new(Code::SignatureStale, why));
         }
         let bucket = body.order.bucket();
-        let id = OperationId::derive(bucket, "provider", asked.provider.as_str(), &body.transaction);
         let settle = Settle {
             payment: body.order,
             provider: asked.provider.to_string(),
@@ -167,7 +166,13 @@ impl Node {
             amount_fen: body.amount_fen.fen(),
             paid_s: body.paid_s,
         };
-        Ok(Write { operation: Operation::Own(Own::Settle(settle)), bucket, id })
+        // The same message again is the same operation; one that says something else about the same debit is another,
+        // and the debit's own id sees to it that it is booked once.
+        let operation = Operation::Own(Own::Settle(settle));
+        let said = body_digest(operation.code(), operation.version(), &operation.encode());
+        let key = format!("{} {:032x}", body.transaction, u128::from_be_bytes(said));
+        let id = OperationId::derive(bucket, "provider", asked.provider.as_str(), &key);
+        Ok(Write { operation, bucket, id })
     }
 
     fn origin(&self, asked: &Asked) -> Origin {
@@ -197,20 +202,22 @@ impl Node {
             return Ok(Answer { outcome: Outcome::Accepted(id), token: Token::at(position) });
         }
         let mut token = Token::at(position);
-        let row = self.parts.store.operation(id).await.map_err(unavailable)?.value;
-        let row = row.ok_or_else(|| Problem::new(Code::Internal, "An applied operation has no result."))?;
+        // From here on it is in its lane: whatever cannot be read now, it was accepted.
+        let Ok(Some(row)) = self.parts.store.operation(id).await.map(|seen| seen.value) else {
+            return Ok(Answer { outcome: Outcome::Accepted(id), token });
+        };
         if row.digest != digest {
             return Err(mismatch());
         }
         for child in &row.children {
-            let Some(child) = self.wait_operation(*child, deadline).await? else {
+            let Ok(Some(child)) = self.wait_operation(*child, deadline).await else {
                 return Ok(Answer { outcome: Outcome::Accepted(id), token });
             };
             token.raise(child.position);
         }
         match row.ended {
             Ended::Applied(reply) => {
-                Ok(Answer { outcome: Outcome::Done(self.with_tokens(reply).await?), token })
+                Ok(Answer { outcome: Outcome::Done(self.with_tokens(reply, row.accepted_ms).await?), token })
             }
             Ended::Rejected(problem) => Err(problem),
             Ended::Failed(_) => Err(failed()),
@@ -225,7 +232,7 @@ impl Node {
         if tail.saturating_sub(applied) >= self.parts.config.lane_backlog {
             return Err(Problem::new(
                 Code::Overloaded,
-                "Too many writes wait for the moment. Nothing was done.",
+                "Too many writes wait for the moment. Try again with the same Idempotency-Key.",
             ));
         }
         let generation = self.parts.generation(lane);
@@ -267,7 +274,18 @@ impl Node {
             result: result.map(Box::new),
             accepted_ms,
         };
-        if let Some(row) = self.parts.store.operation(id).await.map_err(unavailable)?.value {
+        let mut row = self.parts.store.operation(id).await.map_err(unavailable)?.value;
+        if row.is_none() {
+            if let Some(at) = self.parts.store.waiting_operation(id).await.map_err(unavailable)? {
+                let origin = at.message.origin;
+                let status =
+                    status(at.message.code, origin.accepted_ms, OperationState::Accepted, None, None);
+                return Ok(Some((status, origin.customer, None)));
+            }
+            // Each look is of its own moment: it may have been applied between them.
+            row = self.parts.store.operation(id).await.map_err(unavailable)?.value;
+        }
+        if let Some(row) = row {
             let now = Deadline::after(Duration::ZERO);
             let mut visible = self.wait_visible(row.position, Duration::ZERO).await;
             for child in &row.children {
@@ -286,12 +304,7 @@ impl Node {
                 position,
             )));
         }
-        let waiting = self.parts.store.waiting_operation(id).await.map_err(unavailable)?;
-        Ok(waiting.map(|at| {
-            let origin = at.message.origin;
-            let status = status(at.message.code, origin.accepted_ms, OperationState::Accepted, None, None);
-            (status, origin.customer, None)
-        }))
+        Ok(None)
     }
 }
 

@@ -82,9 +82,11 @@ impl Cache {
         }
         let entry = self.inner.entries.entry(entity).or_default().into_value();
         let mut views = entry.views.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if views.len() < MOST_VIEWS || views.contains_key(&view) {
-            views.insert(view, seen.value.clone());
+        // Views of days gone by are never asked for again; whatever else goes with them is loaded anew.
+        if views.len() >= MOST_VIEWS {
+            views.clear();
         }
+        views.insert(view, seen.value.clone());
     }
 
     /// Takes in what changed in a lane up to a position. A slave that is behind the cursor does not move it back; another

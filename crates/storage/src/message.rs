@@ -54,17 +54,24 @@ pub struct Decision {
     pub puts: Vec<crate::rows::Put>,
     /// The operations it causes on other lanes.
     pub children: Vec<Child>,
+    /// Whether a person must look at it: a rejection is then kept among the failed operations.
+    pub attention: bool,
 }
 
 impl Decision {
     /// Done, with these rows.
     pub fn done(reply: Reply, puts: Vec<crate::rows::Put>) -> Self {
-        Decision { result: Ok(reply), puts, children: Vec::new() }
+        Decision { result: Ok(reply), puts, children: Vec::new(), attention: false }
     }
 
     /// Rejected, without effect.
     pub fn rejected(problem: Problem) -> Self {
-        Decision { result: Err(problem), puts: Vec::new(), children: Vec::new() }
+        Decision { result: Err(problem), puts: Vec::new(), children: Vec::new(), attention: false }
+    }
+
+    /// Rejected, without effect; a person must look at it.
+    pub fn rejected_for_attention(problem: Problem) -> Self {
+        Decision { attention: true, ..Decision::rejected(problem) }
     }
 }
 

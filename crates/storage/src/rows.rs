@@ -81,6 +81,19 @@ pub struct BillDetail {
     pub tier_limits_wh: Vec<Wh>,
 }
 
+/// How often somebody tried to bind an account, whether or not there is such an account.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BindTries {
+    /// Which account.
+    pub account: AccountId,
+    /// Who tried.
+    pub customer: CustomerId,
+    /// How often since [`BindTries::window_ms`].
+    pub tries: u32,
+    /// When counting began, Unix ms.
+    pub window_ms: u64,
+}
+
 /// A verified way to recognise somebody.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
@@ -196,6 +209,8 @@ pub enum Put {
         /// Since when, Unix ms.
         since_ms: u64,
     },
+    /// Counts somebody's tries to bind an account.
+    BindTries(BindTries),
     /// Issues a bill.
     Bill(BillHead, BillDetail),
     /// Notes what has been paid of a bill.
@@ -296,7 +311,8 @@ impl Put {
             Put::Payment(payment) => {
                 [Some(Entity::Payment(payment.id)), Some(Entity::Account(payment.account))]
             }
-            Put::Identity(_)
+            Put::BindTries(_)
+            | Put::Identity(_)
             | Put::Challenge(_)
             | Put::ProviderTransaction { .. }
             | Put::Posting { .. }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use protocol::{AccountId, ChallengeId, CustomerId, PaymentId, SessionId};
 
-use crate::rows::{Account, BillHead, Challenge, Customer, Identity, Payment, Put, Session};
+use crate::rows::{Account, BillHead, BindTries, Challenge, Customer, Identity, Payment, Put, Session};
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +15,8 @@ pub enum Key {
     Account(AccountId),
     /// All bills of an account.
     Bills(AccountId),
+    /// Somebody's tries to bind an account.
+    BindTries(AccountId, CustomerId),
     /// An identity.
     Identity(String),
     /// A challenge.
@@ -72,6 +74,8 @@ tables! {
     accounts: AccountId => AccountState, account, fill_account, |k| Key::Account(*k);
     /// All bills of an account, oldest first.
     bills: AccountId => Vec<BillHead>, bills, fill_bills, |k| Key::Bills(*k);
+    /// Somebody's tries to bind an account.
+    bind_tries: (AccountId, CustomerId) => BindTries, bind_tries, fill_bind_tries, |k| Key::BindTries(k.0, k.1);
     /// An identity.
     identities: String => Identity, identity, fill_identity, |k| Key::Identity(k.clone());
     /// A challenge.
@@ -135,6 +139,7 @@ impl WorkingSet {
                         .for_each(|b| b.paid_fen = *paid_fen);
                 }
             }
+            Put::BindTries(row) => self.fill_bind_tries((row.account, row.customer), Some(*row)),
             Put::Identity(row) => self.fill_identity(row.identity.clone(), Some(row.clone())),
             Put::Challenge(row) => self.fill_challenge(row.id, Some(row.clone())),
             Put::Session(row) => self.fill_session(row.id, Some(row.clone())),

@@ -2,7 +2,7 @@
 //!
 //! An account that does not exist is answered like one whose proof is wrong, so that account numbers cannot be tried out.
 use protocol::{
-    ChallengeId, Code, Problem, Reply,
+    AccountId, ChallengeId, Code, CustomerId, Problem, Reply,
     catalogue::{
         replies,
         requests::{self, BindProof},
@@ -11,8 +11,8 @@ use protocol::{
 };
 use storage::{
     message::{Decision, NewMessage},
-    rows::{Account, Challenge, Put},
-    working_set::WorkingSet,
+    rows::{Account, BindTries, Challenge, Put},
+    working_set::{NotLoaded, WorkingSet},
 };
 
 use super::{
@@ -21,8 +21,11 @@ use super::{
 };
 use crate::operation::{CustomerAccountAdd, Own};
 
-/// The most proofs tried, and codes asked for, for one account in a day.
-const MOST_PROOFS: u32 = 8;
+/// The most proofs tried, and codes asked for, by one customer for one account in a day; the same whether or not there is
+/// such an account.
+const MOST_TRIES: u32 = 8;
+/// The most by all customers together for one account: a brake on many who try one.
+const MOST_PROOFS: u32 = 200;
 const WINDOW_MS: u64 = 24 * 3600 * 1000;
 
 pub(super) fn bind_start(
@@ -32,17 +35,18 @@ pub(super) fn bind_start(
     asked: &requests::AccountBindStart,
 ) -> Decided {
     let now_ms = message.origin.accepted_ms;
-    let challenge = ChallengeId::from_bits(message.operation.bits());
-    let reply = replies::AccountBindStart { challenge, phone: String::new(), expires_in_s: CODE_TTL_S };
-    let known =
-        rows.account(&asked.account)?.and_then(|state| Some((&state.account, state.account.phone.clone()?)));
-    let Some((account, phone)) = known else {
-        return Ok(Decision::done(Reply::AccountBindStart(reply), Vec::new()));
-    };
-    let account = match count_proof(account, now_ms) {
-        Ok(account) => account,
+    let Some(customer) = message.origin.customer else { return Ok(Decision::rejected(wrong())) };
+    let tries = match count_try(rows, asked.account, customer, now_ms)? {
+        Ok(tries) => Put::BindTries(tries),
         Err(problem) => return Ok(Decision::rejected(problem)),
     };
+    let challenge = ChallengeId::from_bits(message.operation.bits());
+    let reply = replies::AccountBindStart { challenge, phone: String::new(), expires_in_s: CODE_TTL_S };
+    let done = |puts| Ok(Decision::done(Reply::AccountBindStart(reply), puts));
+    let known = rows
+        .account(&asked.account)?
+        .and_then(|state| Some((brake(&state.account, now_ms)?, state.account.phone.clone()?)));
+    let Some((account, phone)) = known else { return done(vec![tries]) };
     let challenge = Challenge {
         id: challenge,
         phone,
@@ -53,10 +57,7 @@ pub(super) fn bind_start(
         used: false,
     };
     let push = send_code(rules, message, &challenge);
-    Ok(Decision::done(
-        Reply::AccountBindStart(reply),
-        vec![Put::Account(account), Put::Challenge(challenge), push],
-    ))
+    done(vec![tries, Put::Account(account), Put::Challenge(challenge), push])
 }
 
 pub(super) fn bind(
@@ -65,59 +66,97 @@ pub(super) fn bind(
     message: &NewMessage,
     asked: &requests::AccountBind,
 ) -> Decided {
-    let wrong = || Problem::new(Code::ProofWrong, "The proof does not fit this account. Nothing was bound.");
-    let done = || Reply::AccountBind(replies::AccountBind { account: asked.account });
+    let now_ms = message.origin.accepted_ms;
     let Some(customer) = message.origin.customer else { return Ok(Decision::rejected(wrong())) };
-    let challenge = match &asked.proof {
-        BindProof::Code { challenge, .. } => rows.challenge(challenge)?.cloned(),
-        BindProof::LatestBill { .. } => None,
-    };
-    let Some(state) = rows.account(&asked.account)? else { return Ok(Decision::rejected(wrong())) };
-    if state.holders.contains(&customer) {
+    let done = || Reply::AccountBind(replies::AccountBind { account: asked.account });
+    let state = rows.account(&asked.account)?;
+    if state.is_some_and(|state| state.holders.contains(&customer)) {
         return Ok(Decision::done(done(), Vec::new()));
     }
-    let now_ms = message.origin.accepted_ms;
-    let counted = match count_proof(&state.account, now_ms) {
-        Ok(account) => account,
+    let tries = match count_try(rows, asked.account, customer, now_ms)? {
+        Ok(tries) => Put::BindTries(tries),
         Err(problem) => return Ok(Decision::rejected(problem)),
     };
-    let mut puts = Vec::new();
-    match &asked.proof {
-        BindProof::Code { code, .. } => {
-            let challenge = challenge.filter(|c| c.account == Some(asked.account));
-            match check_code(rules, challenge.as_ref(), code, CodePurpose::BindAccount, now_ms) {
-                Ok(used) => puts.push(Put::Challenge(used)),
-                Err((problem, puts)) => return Ok(Decision { puts, ..Decision::rejected(problem) }),
-            }
-        }
-        BindProof::LatestBill { month, amount_fen } => {
-            let fits =
-                |bill: &storage::rows::BillHead| bill.id.month == *month && bill.amount_fen.0 == *amount_fen;
-            if !state.latest_bill.as_ref().is_some_and(fits) {
-                return Ok(Decision { puts: vec![Put::Account(counted)], ..Decision::rejected(wrong()) });
-            }
-        }
-    }
-    puts.push(Put::Account(Account { wrong_proofs: 0, ..counted }));
+    let Some(proven) = check_proof(rules, rows, asked, now_ms)? else {
+        let counted = state.and_then(|state| brake(&state.account, now_ms)).map(Put::Account);
+        let puts = [Some(tries), counted].into_iter().flatten().chain(wrong_code(rows, asked)?).collect();
+        return Ok(Decision { puts, ..Decision::rejected(wrong()) });
+    };
+    let mut puts = vec![tries];
+    puts.extend(proven);
     puts.push(Put::Holder { account: asked.account, customer, since_ms: now_ms });
     let add = CustomerAccountAdd { customer, account: asked.account, since_ms: now_ms };
     let children = vec![Own::CustomerAccountAdd(add).child(customer.bucket())];
-    Ok(Decision { result: Ok(done()), puts, children })
+    Ok(Decision { children, ..Decision::done(done(), puts) })
 }
 
-/// Counts one more proof tried, or says that there have been too many.
-fn count_proof(account: &Account, now_ms: u64) -> Result<Account, Problem> {
+/// The one answer to every proof that does not do, whatever is wrong with it.
+fn wrong() -> Problem {
+    Problem::new(Code::ProofWrong, "The proof does not fit this account, or is too old. Nothing was bound.")
+}
+
+/// What a proof that fits writes; `None` where it does not, or there is no such account, or too many have tried.
+fn check_proof(
+    rules: &Rules,
+    rows: &WorkingSet,
+    asked: &requests::AccountBind,
+    now_ms: u64,
+) -> Result<Option<Option<Put>>, NotLoaded> {
+    let challenge = match &asked.proof {
+        BindProof::Code { challenge, .. } => {
+            rows.challenge(challenge)?.filter(|c| c.account == Some(asked.account))
+        }
+        BindProof::LatestBill { .. } => None,
+    };
+    let Some(state) = rows.account(&asked.account)? else { return Ok(None) };
+    if brake(&state.account, now_ms).is_none() {
+        return Ok(None);
+    }
+    Ok(match &asked.proof {
+        BindProof::Code { code, .. } => check_code(rules, challenge, code, CodePurpose::BindAccount, now_ms)
+            .ok()
+            .map(|used| Some(Put::Challenge(used))),
+        BindProof::LatestBill { month, amount_fen } => state
+            .latest_bill
+            .as_ref()
+            .filter(|bill| bill.id.month == *month && bill.amount_fen.0 == *amount_fen)
+            .map(|_| None),
+    })
+}
+
+/// Counts a wrong code against its challenge.
+fn wrong_code(rows: &WorkingSet, asked: &requests::AccountBind) -> Result<Option<Put>, NotLoaded> {
+    let BindProof::Code { challenge, .. } = &asked.proof else { return Ok(None) };
+    let challenge = rows.challenge(challenge)?.filter(|c| c.account == Some(asked.account));
+    Ok(challenge.map(|c| Put::Challenge(Challenge { attempts: c.attempts.saturating_add(1), ..c.clone() })))
+}
+
+/// Counts one more try of a customer, or says that there have been too many.
+fn count_try(
+    rows: &WorkingSet,
+    account: AccountId,
+    customer: CustomerId,
+    now_ms: u64,
+) -> Result<Result<BindTries, Problem>, NotLoaded> {
+    let fresh = BindTries { account, customer, tries: 0, window_ms: now_ms };
+    let row = rows.bind_tries(&(account, customer))?.copied().unwrap_or(fresh);
+    let row = if now_ms.saturating_sub(row.window_ms) >= WINDOW_MS { fresh } else { row };
+    if row.tries >= MOST_TRIES {
+        let wait_s = ((row.window_ms + WINDOW_MS).saturating_sub(now_ms) / 1000) as u32 + 1;
+        let why = "You tried this account too often today. Try again tomorrow, or at a business hall.";
+        return Ok(Err(Problem::new(Code::TooManyAttempts, why).retry_after(wait_s)));
+    }
+    Ok(Ok(BindTries { tries: row.tries + 1, ..row }))
+}
+
+/// Counts one more try of anybody; `None` where there have been too many.
+fn brake(account: &Account, now_ms: u64) -> Option<Account> {
     let mut account = account.clone();
     if now_ms.saturating_sub(account.proof_window_ms) >= WINDOW_MS {
         (account.wrong_proofs, account.proof_window_ms) = (0, now_ms);
     }
-    if account.wrong_proofs >= MOST_PROOFS {
-        let wait_s = ((account.proof_window_ms + WINDOW_MS).saturating_sub(now_ms) / 1000) as u32 + 1;
-        let why = "This account was tried too often today. Try again tomorrow, or at a business hall.";
-        return Err(Problem::new(Code::TooManyAttempts, why).retry_after(wait_s));
-    }
     account.wrong_proofs += 1;
-    Ok(account)
+    (account.wrong_proofs <= MOST_PROOFS).then_some(account)
 }
 
 pub(super) fn list_add(rows: &WorkingSet, asked: &CustomerAccountAdd) -> Decided {

@@ -153,9 +153,11 @@ pub(super) fn finish(
     Ok(Decision::done(Reply::LoginFinish(reply), puts))
 }
 
-pub(super) fn go_on(rows: &WorkingSet, asked: &SessionContinue) -> Decided {
+pub(super) fn go_on(rows: &WorkingSet, message: &NewMessage, asked: &SessionContinue) -> Decided {
     let ended = || Problem::new(Code::Unauthenticated, "The session has ended. Log in again.");
-    let Some(mut session) = rows.session(&asked.session)?.filter(|s| !s.ended).cloned() else {
+    let now_ms = message.origin.accepted_ms;
+    let open = rows.session(&asked.session)?.filter(|s| !s.ended && now_ms < s.expires_ms);
+    let Some(mut session) = open.cloned() else {
         return Ok(Decision::rejected(ended()));
     };
     if session.generation != asked.generation {
@@ -164,6 +166,7 @@ pub(super) fn go_on(rows: &WorkingSet, asked: &SessionContinue) -> Decided {
         return Ok(Decision { puts: vec![Put::Session(session)], ..Decision::rejected(ended()) });
     }
     session.generation += 1;
+    session.expires_ms = now_ms + REFRESH_TTL_S * 1000;
     let reply = replies::SessionRefresh { session: session.id, generation: session.generation, tokens: None };
     Ok(Decision::done(Reply::SessionRefresh(reply), vec![Put::Session(session)]))
 }

@@ -43,6 +43,11 @@ pub(super) fn create(
     };
     let now_ms = message.origin.accepted_ms;
     let id = PaymentId::from_bits(message.operation.bits());
+    if rows.payment(&id)?.is_some() {
+        // Its result has been forgotten, the payment has not: it is not ordered anew over what became of it.
+        let why = "This Idempotency-Key ordered a payment before. Use a new key for a new payment.";
+        return Ok(Decision::rejected(Problem::new(Code::Conflict, why)));
+    }
     let payment = Payment {
         id,
         account: asked.account,
@@ -78,18 +83,22 @@ impl crate::config::Provider {
 
 pub(super) fn settle(rows: &WorkingSet, message: &NewMessage, asked: &Settle) -> Decided {
     let transaction = (asked.provider.clone(), asked.transaction.clone());
-    if let Some(payment) = rows.transaction(&transaction)? {
-        return Ok(taken(*payment, true, Vec::new()));
+    if let Some(booked) = rows.transaction(&transaction)? {
+        if *booked == asked.payment {
+            return Ok(taken(*booked, true, Vec::new()));
+        }
+        let why = "This transaction settled another payment. Nothing was booked; a person looks at it.";
+        return Ok(Decision::rejected_for_attention(Problem::new(Code::Conflict, why)));
     }
     let Some(payment) = rows.payment(&asked.payment)?.filter(|p| p.provider == asked.provider) else {
-        return Ok(Decision::rejected(Problem::not_found("payment")));
+        return Ok(Decision::rejected_for_attention(Problem::not_found("payment")));
     };
     if payment.amount_fen != asked.amount_fen {
         let why = format!(
             "{} fen were ordered, {} fen are said to be paid. Nothing was booked.",
             payment.amount_fen.0, asked.amount_fen.0
         );
-        return Ok(Decision::rejected(Problem::new(Code::AmountMismatch, why)));
+        return Ok(Decision::rejected_for_attention(Problem::new(Code::AmountMismatch, why)));
     }
     let Some(state) = rows.account(&payment.account)? else {
         return Ok(Decision::rejected(Problem::not_found("account")));
@@ -98,7 +107,7 @@ pub(super) fn settle(rows: &WorkingSet, message: &NewMessage, asked: &Settle) ->
         Ok(puts) => Ok(taken(payment.id, false, puts)),
         Err(error) => {
             let why = format!("The ledger refuses it: {error}.");
-            Ok(Decision::rejected(Problem::new(Code::OperationFailed, why)))
+            Ok(Decision::rejected_for_attention(Problem::new(Code::OperationFailed, why)))
         }
     }
 }
@@ -121,8 +130,10 @@ fn book(
     let provider: ProviderCode = asked.provider.parse()?;
     let source = LedgerAccount::ProviderClearing { provider };
     let posted = ledger::post_payment(source, payment.account.number(), asked.amount_fen, &open)?;
-    let mut settled =
-        payment.settled.clone().unwrap_or(Settled { paid_ms: asked.paid_s * 1000, ..Settled::default() });
+    let mut settled = payment
+        .settled
+        .clone()
+        .unwrap_or(Settled { paid_ms: asked.paid_s.saturating_mul(1000), ..Settled::default() });
     settled.paid_fen += asked.amount_fen;
     settled.credit_fen += posted.credit_fen;
     settled.bills.extend(

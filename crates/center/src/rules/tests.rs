@@ -260,7 +260,7 @@ async fn an_account_is_bound_only_with_its_own_proof() {
     let Reply::AccountBindStart(again) = again else { panic!("{again:?}") };
     let by_code = |challenge, of: &World| BindProof::Code { challenge, code: of.rules.codes.code(challenge) };
     let expired = requests::AccountBind { account, proof: by_code(started.challenge, &world) };
-    assert_eq!(world.ask(expired).await, Err(Code::CodeExpired));
+    assert_eq!(world.ask(expired).await, Err(Code::ProofWrong), "whatever is wrong with it");
     let right = requests::AccountBind { account, proof: by_code(again.challenge, &world) };
     assert!(world.ask(right).await.is_ok());
     let holders = world.store.holders(account).await.unwrap().value.unwrap();
@@ -274,7 +274,7 @@ async fn a_login_code_does_not_bind_and_a_binding_code_does_not_log_in() {
     world.customer = Some(world.log_in("19900000001").await.0);
     let login = world.challenge("19900000077").await.unwrap();
     let proof = BindProof::Code { challenge: login, code: world.rules.codes.code(login) };
-    assert_eq!(world.ask(requests::AccountBind { account, proof }).await, Err(Code::CodeExpired));
+    assert_eq!(world.ask(requests::AccountBind { account, proof }).await, Err(Code::ProofWrong));
     let started = world.ask(requests::AccountBindStart { account }).await.unwrap();
     let Reply::AccountBindStart(started) = started else { panic!("{started:?}") };
     assert_eq!(world.finish(started.challenge, true).await, Err(Code::CodeExpired));

@@ -17,6 +17,8 @@ use crate::{
 /// How far a signed time may be from now, in seconds, either way. Checked by who knows the time.
 pub const SIGNATURE_TOLERANCE_S: u64 = 5 * 60;
 
+/// No time after this is believed, in Unix seconds: the year 2200.
+const LATEST_S: u64 = 7_258_118_400;
 /// At most this many signatures are looked at.
 const MAX_SIGNATURES: usize = 8;
 
@@ -85,7 +87,8 @@ pub fn verify_callback(
     if !genuine || id.contains('.') {
         return Err(CallbackError::Signature);
     }
-    serde_json::from_slice(body).map_err(|_| CallbackError::Malformed)
+    let body: CallbackBody = serde_json::from_slice(body).map_err(|_| CallbackError::Malformed)?;
+    if body.paid_s > LATEST_S { Err(CallbackError::Malformed) } else { Ok(body) }
 }
 
 fn signed_parts<'a>(id: &'a str, timestamp: &'a str, body: &'a [u8]) -> [&'a [u8]; 5] {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::values::{bits, corrupt, date_from, id_from, month_from, parse, unpack};
 use crate::{
     StorageError,
-    rows::{Account, BillHead, Challenge, Customer, Identity, Payment, Session},
+    rows::{Account, BillHead, BindTries, Challenge, Customer, Identity, Payment, Session},
     working_set::{AccountState, Key, WorkingSet},
 };
 
@@ -19,6 +19,9 @@ pub(crate) fn load(c: &Connection, key: &Key, into: &mut WorkingSet) -> Result<(
             let mut bills = bills(c, *id, i64::MAX, u32::MAX)?;
             bills.reverse();
             into.fill_bills(*id, Some(bills));
+        }
+        Key::BindTries(account, customer) => {
+            into.fill_bind_tries((*account, *customer), bind_tries(c, *account, *customer)?);
         }
         Key::Identity(identity) => into.fill_identity(identity.clone(), self::identity(c, identity)?),
         Key::Challenge(id) => into.fill_challenge(*id, challenge(c, *id)?),
@@ -167,6 +170,19 @@ fn account_state(c: &Connection, id: AccountId) -> Result<Option<AccountState>> 
     let Some(account) = account(c, id)? else { return Ok(None) };
     let latest_bill = bills(c, id, i64::MAX, 1)?.pop();
     Ok(Some(AccountState { account, holders: holders(c, id)?, open_bills: open_bills(c, id)?, latest_bill }))
+}
+
+fn bind_tries(c: &Connection, account: AccountId, customer: CustomerId) -> Result<Option<BindTries>> {
+    one(
+        c,
+        "reading tries to bind",
+        "SELECT tries, window_ms FROM bind_tries WHERE account = ?1 AND customer = ?2",
+        params![account.number() as i64, bits(customer.bits())],
+        |row| {
+            let (tries, window): (u32, i64) = (row.get(0)?, row.get(1)?);
+            Ok(Ok(BindTries { account, customer, tries, window_ms: window as u64 }))
+        },
+    )
 }
 
 fn identity(c: &Connection, identity: &str) -> Result<Option<Identity>> {

@@ -52,9 +52,11 @@ pub(super) fn insert_operation(
     digest: &[u8; 16],
     ended: &Ended,
     children: &[OperationId],
+    attention: bool,
 ) -> Result<()> {
     let origin = &at.message.origin;
     let state = match ended {
+        _ if attention => "failed",
         Ended::Applied(_) => "applied",
         Ended::Rejected(_) => "rejected",
         Ended::Failed(_) => "failed",

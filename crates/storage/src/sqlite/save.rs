@@ -36,6 +36,10 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
             "INSERT OR IGNORE INTO customer_account VALUES (?1, ?2, ?3)",
             params![bits(customer.bits()), account.number() as i64, *since_ms as i64],
         ),
+        Put::BindTries(t) => run(
+            "INSERT OR REPLACE INTO bind_tries VALUES (?1, ?2, ?3, ?4)",
+            params![t.account.number() as i64, bits(t.customer.bits()), t.tries, t.window_ms as i64],
+        ),
         Put::Bill(head, detail) => run(
             "INSERT OR REPLACE INTO bill VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![

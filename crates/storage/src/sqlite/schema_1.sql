@@ -33,6 +33,7 @@ CREATE TABLE operation (
     children    BLOB    NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX operation_failed ON operation (accepted_ms) WHERE state = 'failed';
+CREATE INDEX operation_accepted ON operation (accepted_ms);
 
 -- What changed for readers, followed by every cache.
 CREATE TABLE change (
@@ -81,6 +82,14 @@ CREATE TABLE holder (
     account  INTEGER NOT NULL,
     customer BLOB    NOT NULL,
     since_ms INTEGER NOT NULL,
+    PRIMARY KEY (account, customer)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE bind_tries (
+    account   INTEGER NOT NULL,
+    customer  BLOB    NOT NULL,
+    tries     INTEGER NOT NULL,
+    window_ms INTEGER NOT NULL,
     PRIMARY KEY (account, customer)
 ) STRICT, WITHOUT ROWID;
 

@@ -312,11 +312,15 @@ fn apply_one(
                 decision.puts.iter().for_each(|put| rows.absorb(put));
                 applied.children |= !children.is_empty();
                 applied.pushes |= decision.puts.iter().any(|put| matches!(put, Put::Push { .. }));
+                let attention = decision.attention;
                 let ended = match decision.result {
                     Ok(reply) => Ended::Applied(reply),
                     Err(problem) => Ended::Rejected(problem),
                 };
-                return reads::insert_operation(c, at, batch, &digest, &ended, &children);
+                if attention {
+                    tracing::warn!(operation = %message.operation, code = message.code, ?ended, "a person must look at it");
+                }
+                return reads::insert_operation(c, at, batch, &digest, &ended, &children, attention);
             }
             Err(why) => {
                 // What earlier operations of the batch changed is in the database: it is read again from there.
@@ -328,7 +332,7 @@ fn apply_one(
     };
     applied.failed += 1;
     tracing::error!(operation = %message.operation, code = message.code, ?ended, "operation failed for good");
-    reads::insert_operation(c, at, batch, &digest, &ended, &[])
+    reads::insert_operation(c, at, batch, &digest, &ended, &[], true)
 }
 
 /// Asks the rules, loading what they ask for. The inner error is one that would repeat for ever.
@@ -418,26 +422,58 @@ fn queue_children(
     ids.map_err(StorageError::database("queueing what an operation causes"))
 }
 
-/// Forgets messages long applied, with their changes, and old results. A message that is not applied is never forgotten.
+/// Forgets messages long applied, with their changes, old results, and what has no use any more: codes, sessions and
+/// orders long expired, pushes that have ended, phones that never became a customer. A message that is not applied is never
+/// forgotten, nor an operation that a person must look at. Some thousand rows a call, found by an index or from the front
+/// of their table.
 fn prune(c: &Connection, messages_before_ms: u64, operations_before_ms: u64) -> rusqlite::Result<u64> {
     const MOST: i64 = 5_000;
-    let changes = c.execute(
-        "DELETE FROM change WHERE (lane, sequence) IN (
-            SELECT m.lane, m.sequence FROM lane_message m JOIN lane l ON l.id = m.lane
-            WHERE m.accepted_ms < ?1 AND m.sequence <= l.applied LIMIT ?2)",
-        params![messages_before_ms as i64, MOST],
-    )?;
-    let messages = c.execute(
-        "DELETE FROM lane_message WHERE (lane, sequence) IN (
-            SELECT m.lane, m.sequence FROM lane_message m JOIN lane l ON l.id = m.lane
-            WHERE m.accepted_ms < ?1 AND m.sequence <= l.applied LIMIT ?2)",
-        params![messages_before_ms as i64, MOST],
-    )?;
-    let operations = c.execute(
-        "DELETE FROM operation WHERE id IN (SELECT id FROM operation WHERE accepted_ms < ?1 AND state <> 'failed' LIMIT ?2)",
-        params![operations_before_ms as i64, MOST],
-    )?;
-    Ok((changes + messages + operations) as u64)
+    let (young, old) = (messages_before_ms as i64, operations_before_ms as i64);
+    let mut gone = 0;
+    let mut lanes = c.prepare_cached("SELECT id FROM lane")?;
+    let lanes: rusqlite::Result<Vec<i64>> = lanes.query_map([], |row| row.get(0))?.collect();
+    for lane in lanes? {
+        let upto: Option<i64> = c.query_row(
+            "SELECT max(sequence) FROM (SELECT m.sequence, m.accepted_ms FROM lane_message m JOIN lane l ON l.id = m.lane
+               WHERE m.lane = ?1 AND m.sequence <= l.applied ORDER BY m.sequence LIMIT ?2) WHERE accepted_ms < ?3",
+            params![lane, MOST, young],
+            |row| row.get(0),
+        )?;
+        if let Some(upto) = upto {
+            gone += c.execute("DELETE FROM change WHERE lane = ?1 AND sequence <= ?2", [lane, upto])?;
+            gone += c.execute("DELETE FROM lane_message WHERE lane = ?1 AND sequence <= ?2", [lane, upto])?;
+        }
+    }
+    for (sql, before) in [
+        (
+            "DELETE FROM operation WHERE id IN
+               (SELECT id FROM operation WHERE accepted_ms < ?1 AND state <> 'failed' LIMIT ?2)",
+            old,
+        ),
+        (
+            "DELETE FROM challenge WHERE id IN (SELECT id FROM challenge WHERE expires_ms < ?1 LIMIT ?2)",
+            young,
+        ),
+        ("DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_ms < ?1 LIMIT ?2)", young),
+        ("DELETE FROM push WHERE id IN (SELECT id FROM push WHERE created_ms < ?1 LIMIT ?2)", young),
+        (
+            "DELETE FROM payment WHERE id IN (SELECT id FROM payment WHERE settled IS NULL AND expires_ms < ?1 LIMIT ?2)",
+            old,
+        ),
+        (
+            "DELETE FROM identity WHERE identity IN
+               (SELECT identity FROM identity WHERE customer IS NULL AND code_window_ms < ?1 LIMIT ?2)",
+            young,
+        ),
+        (
+            "DELETE FROM bind_tries WHERE (account, customer) IN
+               (SELECT account, customer FROM bind_tries WHERE window_ms < ?1 LIMIT ?2)",
+            young,
+        ),
+    ] {
+        gone += c.execute(sql, params![before, MOST])?;
+    }
+    Ok(gone as u64)
 }
 
 #[cfg(test)]
