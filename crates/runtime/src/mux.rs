@@ -5,7 +5,8 @@
 //! packets waiting to be written by a channel. Writes are gathered: whatever waits goes out in one system call.
 use std::{
     collections::HashMap,
-    future::Future,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -63,7 +64,8 @@ pub trait Decode: Send + 'static {
     fn decode(&mut self, bytes: &[u8]) -> Result<Option<(Packet, usize)>, CodecError>;
 }
 
-/// Answers what the other side asks. `None` leaves it without an answer, and its deadline does the rest.
+/// Answers what the other side asks. `None` leaves it without an answer, and its deadline does the rest; so does a
+/// panic, which ends that one answer and nothing else.
 pub trait Service: Clone + Send + Sync + 'static {
     /// Answers a request.
     fn request(&self, payload: Vec<u8>) -> impl Future<Output = Option<Vec<u8>>> + Send;
@@ -89,9 +91,12 @@ impl Default for Limits {
 /// Why a call has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// As many calls are open as may be.
+    /// As many calls are open as may be: nothing was sent, so nothing was done.
     #[error("too many calls in flight")]
     Busy,
+    /// No stream stood: nothing was sent, so nothing was done.
+    #[error("not connected")]
+    Away,
     /// The stream is closed; whether the other side did what was asked is not known.
     #[error("connection closed")]
     Closed,
@@ -143,6 +148,20 @@ impl Drop for OpenCall<'_> {
     }
 }
 
+/// Lets nobody wait on a stream that nobody works on, however the work ended: also by a panic or an abort.
+struct Ending {
+    shared: Arc<Shared>,
+    writing: JoinHandle<Result<(), MuxError>>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.writing.abort();
+        self.shared.closed.cancel();
+        self.shared.open().clear();
+    }
+}
+
 impl Peer {
     /// Starts working on a stream. The task ends when the stream does, with the reason; [`Peer::close`] ends it.
     pub fn start<S>(
@@ -172,19 +191,14 @@ impl Peer {
             service,
         );
         let writing = write_packets(writer, encoder, outgoing);
-        let closed = shared.closed.clone();
-        let last = Arc::clone(&shared);
+        let mut ending = Ending { shared: Arc::clone(&shared), writing: tokio::spawn(writing) };
         let task = tokio::spawn(async move {
-            let mut writing = tokio::spawn(writing);
-            let ended = tokio::select! {
+            let closed = ending.shared.closed.clone();
+            tokio::select! {
                 ended = reading => ended,
-                ended = &mut writing => ended.unwrap_or(Ok(())),
+                ended = &mut ending.writing => ended.unwrap_or(Ok(())),
                 () = closed.cancelled() => Ok(()),
-            };
-            writing.abort();
-            closed.cancel();
-            last.open().clear();
-            ended
+            }
         });
         (Peer { shared }, task)
     }
@@ -284,7 +298,15 @@ async fn serve<S: Service>(packet: Packet, shared: &Arc<Shared>, served: &Arc<Se
         };
         Some(Packet { kind, id, payload })
     });
-    let first = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    // The first poll happens in the task that reads for everybody: a panic must not take that along.
+    let mut work = poll_fn(move |cx| {
+        catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))).unwrap_or_else(|_| {
+            metrics::counter!("mux_panics_total").increment(1);
+            tracing::error!(?kind, id, "panicked over a packet; it gets no answer");
+            Poll::Ready(None)
+        })
+    });
+    let first = Pin::new(&mut work).poll(&mut Context::from_waker(Waker::noop()));
     match first {
         Poll::Ready(Some(answer)) => {
             let _ = shared.out.send(answer).await;
@@ -392,9 +414,10 @@ mod tests {
 
     impl Service for Echo {
         async fn request(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
-            if payload == b"slow" {
+            if payload.starts_with(b"slow") {
                 tokio::task::yield_now().await;
             }
+            assert!(!payload.ends_with(b"panic"), "asked to");
             (payload != b"silent").then_some(payload)
         }
         async fn push(&self, mut payload: Vec<u8>) -> Option<Vec<u8>> {
@@ -448,6 +471,40 @@ mod tests {
         assert!(task.await.unwrap().is_ok());
         left.closed().await;
         assert_eq!(left.request(b"x".to_vec(), SECOND).await, Err(CallError::Closed));
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_one_answer_and_not_the_stream() {
+        let (left, right, _) = pair(Limits { calls: 8, served: 1 });
+        for panics in [b"panic".to_vec(), b"slow panic".to_vec()] {
+            let asked = left.request(panics, Duration::from_millis(50)).await;
+            assert_eq!(asked, Err(CallError::TimedOut));
+            assert_eq!(left.request(b"x".to_vec(), SECOND).await, Ok(b"x".to_vec()), "its place is free again");
+        }
+        assert!(!left.is_closed() && !right.is_closed());
+    }
+
+    #[derive(Clone, Copy)]
+    struct Breaks;
+
+    impl Decode for Breaks {
+        fn decode(&mut self, bytes: &[u8]) -> Result<Option<(Packet, usize)>, CodecError> {
+            assert!(bytes.is_empty(), "asked to");
+            Ok(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_whose_work_breaks_counts_as_closed() {
+        let (a, b) = tokio::io::duplex(4096);
+        let (ar, aw) = tokio::io::split(a);
+        let (br, bw) = tokio::io::split(b);
+        let (left, task) = Peer::start(ar, aw, (Breaks, PLAIN), Limits::default(), Echo);
+        let (_right, _) = Peer::start(br, bw, (PLAIN, PLAIN), Limits::default(), Echo);
+        assert_eq!(left.request(b"x".to_vec(), 60 * SECOND).await, Err(CallError::Closed));
+        assert!(task.await.unwrap_err().is_panic());
+        assert!(left.is_closed());
+        assert_eq!(left.in_flight(), 0);
     }
 
     #[tokio::test]

@@ -27,6 +27,25 @@ pub struct Peers {
     list: Arc<watch::Sender<Vec<Peer>>>,
 }
 
+/// What an answer means for the question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<T> {
+    /// It is the answer.
+    Taken(T),
+    /// Who was asked would rather not; another may.
+    Declined(T),
+}
+
+/// An answer, and what is to be known about the way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told<T> {
+    /// The answer.
+    pub what: T,
+    /// Whether an earlier try was sent on a stream that broke: it may have been done, whatever this answer says about
+    /// its own try.
+    pub lost: bool,
+}
+
 impl Default for Peers {
     fn default() -> Self {
         Peers { list: Arc::new(watch::Sender::new(Vec::new())) }
@@ -85,41 +104,76 @@ impl Peers {
     /// that are left.
     ///
     /// # Errors
-    /// [`CallError::Closed`] when no stream stood until the end, [`CallError::TimedOut`] when one did not answer,
-    /// [`CallError::Busy`] when all were full until the end.
+    /// See [`Peers::ask`].
     pub async fn request(
         &self,
         deadline: Deadline,
-        mut payload: impl FnMut(u64) -> Vec<u8>,
+        payload: impl FnMut(u64) -> Vec<u8>,
     ) -> Result<Vec<u8>, CallError> {
+        Ok(self.ask(deadline, payload, Verdict::Taken).await?.what)
+    }
+
+    /// Asks like [`Peers::request`]; an answer that `read` finds to decline is asked of the next stream, and stands
+    /// where there is no other.
+    ///
+    /// # Errors
+    /// [`CallError::Away`] when no stream stood until the end and [`CallError::Busy`] when all were full until the end:
+    /// nothing was sent. [`CallError::Closed`] when a stream broke with the request on it and no other answered,
+    /// [`CallError::TimedOut`] when one did not answer: whether it was done is not known.
+    pub async fn ask<T>(
+        &self,
+        deadline: Deadline,
+        mut payload: impl FnMut(u64) -> Vec<u8>,
+        mut read: impl FnMut(Vec<u8>) -> Verdict<T>,
+    ) -> Result<Told<T>, CallError> {
         let mut changes = self.list.subscribe();
-        let mut failed = CallError::Closed;
+        let mut failed = CallError::Away;
+        let mut lost = false;
+        let mut declined: Option<T> = None;
+        let mut decliners: Vec<Peer> = Vec::new();
         loop {
             let left = deadline.remaining();
             if left.is_zero() {
-                return Err(failed);
+                return match declined {
+                    Some(what) => Ok(Told { what, lost }),
+                    // What was sent once may have been done, whatever became of the later tries.
+                    None => Err(if lost { CallError::Closed } else { failed }),
+                };
             }
             let least = {
                 let list = changes.borrow_and_update();
-                list.iter().filter(|peer| !peer.is_closed()).min_by_key(|peer| peer.in_flight()).cloned()
+                let others = list
+                    .iter()
+                    .filter(|peer| !peer.is_closed() && !decliners.iter().any(|other| other.is_same(peer)));
+                others.min_by_key(|peer| peer.in_flight()).cloned()
             };
             let Some(peer) = least else {
-                failed = CallError::Closed;
+                if let Some(what) = declined {
+                    return Ok(Told { what, lost });
+                }
+                failed = CallError::Away;
                 // The sender lives in self: only the time can end this wait.
                 deadline.bound(changes.changed()).await;
                 continue;
             };
             match peer.request(payload(deadline.remaining_ms()), left).await {
-                Err(CallError::Closed) => {
+                Ok(bytes) => match read(bytes) {
+                    Verdict::Taken(what) => return Ok(Told { what, lost }),
+                    Verdict::Declined(what) => {
+                        declined = Some(what);
+                        decliners.push(peer);
+                    }
+                },
+                Err(CallError::Closed | CallError::Away) => {
                     // Its writer may be gone a moment before the stream counts as closed.
                     peer.close();
-                    failed = CallError::Closed;
+                    lost = true;
                 }
                 Err(CallError::Busy) => {
                     failed = CallError::Busy;
                     tokio::time::sleep(BUSY_PAUSE.min(left)).await;
                 }
-                answered => return answered,
+                Err(CallError::TimedOut) => return Err(CallError::TimedOut),
             }
         }
     }
@@ -251,6 +305,57 @@ mod tests {
     async fn without_a_stream_the_deadline_ends_it() {
         let peers = Peers::default();
         let answer = peers.request(Deadline::from_remaining_ms(5), |_| Vec::new()).await;
-        assert_eq!(answer, Err(CallError::Closed));
+        assert_eq!(answer, Err(CallError::Away));
+    }
+
+    /// A stream that breaks with a request on it.
+    fn breaks() -> Peer {
+        let (near, far) = duplex(1024);
+        drop(far);
+        start(near, Says(b""))
+    }
+
+    /// A stream on which no more than one call may be open, and one is.
+    async fn full(peers: &Peers) -> (Peer, Peer) {
+        let (near, far) = duplex(1024);
+        let silent = start(far, Says(b""));
+        let (reader, writer) = split(near);
+        let (peer, _) = Peer::start(reader, writer, (PLAIN, PLAIN), Limits { calls: 1, served: 1 }, Says(b""));
+        let asking = peer.clone();
+        tokio::spawn(async move { asking.request(Vec::new(), Duration::from_secs(60)).await });
+        while peer.in_flight() == 0 {
+            tokio::task::yield_now().await;
+        }
+        peers.add(peer.clone());
+        (peer, silent)
+    }
+
+    #[tokio::test]
+    async fn a_lost_try_is_not_forgotten_over_a_busy_one() {
+        let peers = Peers::default();
+        let _full = full(&peers).await;
+        let ask = || peers.request(Deadline::from_remaining_ms(30), |_| b"x".to_vec());
+        assert_eq!(ask().await, Err(CallError::Busy));
+        // With no call open, it comes first.
+        peers.add(breaks());
+        assert_eq!(ask().await, Err(CallError::Closed));
+    }
+
+    #[tokio::test]
+    async fn one_that_declines_is_passed_over_where_there_is_another() {
+        let read = |bytes: Vec<u8>| match &*bytes {
+            b"no" => Verdict::Declined("no"),
+            _ => Verdict::Taken("yes"),
+        };
+        let peers = Peers::default();
+        let ask = || peers.ask(Deadline::from_remaining_ms(60_000), |_| b"x".to_vec(), read);
+        let (near, far) = duplex(1024);
+        let _no = start(far, Says(b"no"));
+        peers.add(start(near, Says(b"")));
+        assert_eq!(ask().await, Ok(Told { what: "no", lost: false }));
+        let (near, far) = duplex(1024);
+        let _yes = start(far, Says(b"yes"));
+        peers.add(start(near, Says(b"")));
+        assert_eq!(ask().await, Ok(Told { what: "yes", lost: false }));
     }
 }

@@ -19,18 +19,41 @@ pub const PATH_LENGTH_MAX: usize = 107;
 /// # Errors
 /// [`BindError`], which names the path.
 pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
+    bind_for(path, &[])
+}
+
+/// Listens at `path` like [`bind`], also for processes of the users `uids`, who are not let in by the file's mode
+/// but by [`check_uid`](crate::peers::check_uid) on each connection: with any of them, everybody may connect to the
+/// socket (mode 0666), and a missing folder may be passed through by everybody (mode 0711); a folder that is there
+/// stays as it is. Without any, it is this user's only.
+///
+/// # Errors
+/// [`BindError`], which names the path.
+pub fn bind_shared(path: &Path, uids: &[u32]) -> Result<UnixListener, BindError> {
+    bind_for(path, uids)
+}
+
+fn bind_for(path: &Path, uids: &[u32]) -> Result<UnixListener, BindError> {
+    let (folder_mode, mode) = if uids.is_empty() { (0o700, 0o600) } else { (0o711, 0o666) };
     let length = path.as_os_str().as_bytes().len();
     if length > PATH_LENGTH_MAX {
         return Err(BindError::TooLong { path: path.into(), length });
     }
     let io = |source| BindError::Io { path: path.into(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder_of(path)).map_err(io)?;
+    let folder = folder_of(path);
+    if !folder.exists() {
+        fs::DirBuilder::new().recursive(true).mode(folder_mode).create(folder).map_err(io)?;
+        if !uids.is_empty() {
+            // What the process's umask took away.
+            fs::set_permissions(folder, fs::Permissions::from_mode(folder_mode)).map_err(io)?;
+        }
+    }
     remove_stale(path)?;
     let listener = UnixListener::bind(path).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { path: path.into() },
         _ => io(source),
     })?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(io)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io)?;
     Ok(listener)
 }
 
@@ -107,6 +130,20 @@ mod tests {
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
         tokio::net::UnixStream::connect(&path).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn is_open_to_others_only_where_others_are_named() {
+        let parent = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for (uids, socket_mode, folder_mode) in [(&[][..], 0o600, 0o700), (&[4711][..], 0o666, 0o711)] {
+            let path = parent.path().join(format!("run-{}/gate.sock", uids.len()));
+            let listener = bind_shared(&path, uids).unwrap();
+            assert_eq!((mode(&path), mode(path.parent().unwrap())), (socket_mode, folder_mode));
+            drop(listener);
+            bind(&path).unwrap();
+            assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, folder_mode));
+        }
     }
 
     #[tokio::test]
