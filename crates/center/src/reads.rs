@@ -84,6 +84,7 @@ fn brief(tariff: &Tariff) -> TariffBrief {
         tariff: tariff.id.clone(),
         name_en: tariff.name_en.clone(),
         name_zh: tariff.name_zh.clone(),
+        time_of_use: tariff.is_time_of_use(),
     }
 }
 

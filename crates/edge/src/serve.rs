@@ -5,7 +5,7 @@ use axum::{
     Json, Router,
     body::{Body, to_bytes},
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{any, get},
@@ -28,7 +28,7 @@ use crate::{
     api::{self, ApiProblem, BODY_MAX},
     config::{Config, Limits},
     inward::Inward,
-    portal,
+    portal::{self, Refusals},
 };
 
 /// No request's head is longer, in bytes.
@@ -39,6 +39,7 @@ pub(crate) fn router(inward: Inward, config: Arc<Config>) -> Router {
     let shed = Shed {
         permits: Arc::new(Semaphore::new(config.limits.in_flight)),
         body_within: config.limits.body_within.0,
+        pages: Refusals::new(inward.clone(), config.clone()),
     };
     Router::new()
         .nest("/v1", api::router(inward.clone()))
@@ -82,26 +83,37 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 struct Shed {
     permits: Arc<Semaphore>,
     body_within: Duration,
+    pages: Refusals,
+}
+
+impl Shed {
+    /// Says that a request is refused: with a page to a person, with a problem to a program.
+    async fn refuse(&self, parts: Parts, problem: Problem) -> Response {
+        if Refusals::is_for_page(&parts) {
+            return self.pages.page(parts, problem).await;
+        }
+        ApiProblem(problem).into_response()
+    }
 }
 
 /// Takes a request in: refuses it when too many are under way, and reads its body whole, within its limits.
 async fn take(State(shed): State<Shed>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
     let Ok(_permit) = shed.permits.try_acquire() else {
         metrics::counter!("edge_shed_total").increment(1);
-        return ApiProblem(Problem::new(Code::Overloaded, "Nothing was done. Try again in a moment."))
-            .into_response();
+        let full = Problem::new(Code::Overloaded, "Nothing was done. Try again in a moment.");
+        return shed.refuse(parts, full).await;
     };
-    let (parts, body) = request.into_parts();
     if announced(&parts.headers).is_some_and(|length| length > BODY_MAX as u64) {
-        return too_large();
+        return closing(shed.refuse(parts, too_large()).await);
     }
-    let bytes = match tokio::time::timeout(shed.body_within, to_bytes(body, BODY_MAX)).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) if is_limit(&error) => return too_large(),
-        Ok(Err(_)) => return closing(ApiProblem::invalid("The body broke off.")),
-        Err(_) => return closing(ApiProblem::invalid("The body did not come in time.")),
+    let refused = match tokio::time::timeout(shed.body_within, to_bytes(body, BODY_MAX)).await {
+        Ok(Ok(bytes)) => return next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(Err(error)) if is_limit(&error) => too_large(),
+        Ok(Err(_)) => Problem::new(Code::InvalidRequest, "The body broke off."),
+        Err(_) => Problem::new(Code::InvalidRequest, "The body did not come in time."),
     };
-    next.run(Request::from_parts(parts, Body::from(bytes))).await
+    closing(shed.refuse(parts, refused).await)
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {
@@ -112,13 +124,12 @@ fn is_limit(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }
 
-fn too_large() -> Response {
-    closing(ApiProblem(Problem::new(Code::TooLarge, format!("A body has at most {BODY_MAX} bytes."))))
+fn too_large() -> Problem {
+    Problem::new(Code::TooLarge, format!("A body has at most {BODY_MAX} bytes."))
 }
 
 /// The rest of such a body is not read: the connection ends with the response.
-fn closing(problem: ApiProblem) -> Response {
-    let mut response = problem.into_response();
+fn closing(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

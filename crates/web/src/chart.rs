@@ -270,6 +270,54 @@ pub fn meter(part: i64, whole: i64, label: &str, class: &str) -> String {
     )
 }
 
+/// Tiers beside each other from zero on, with the limit written under where each ends, and the present place marked.
+#[derive(Clone, Copy, Debug)]
+pub struct Track<'a> {
+    /// How far one is.
+    pub part: i64,
+    /// The upper limits of all tiers but the last, rising, and how each is written.
+    pub limits: &'a [(i64, String)],
+    /// The unit, written once, after the last limit.
+    pub unit: &'a str,
+    /// What it says, in words.
+    pub label: &'a str,
+    /// Names its colour in the sheet; may be empty.
+    pub class: &'a str,
+}
+
+impl Track<'_> {
+    /// Draws it. The last tier has no end: it gets a quarter of what lies before it, or more if one is further.
+    pub fn draw(&self) -> String {
+        let last = self.limits.last().map_or(0, |(limit, _)| *limit).max(1);
+        let end = (last as f64 * 1.25).max(self.part as f64 * 1.05);
+        let share = |value: i64| (value.max(0) as f64 / end * 100.0).clamp(0.0, 100.0);
+        let part = share(self.part);
+        let mut svg = String::with_capacity(1024);
+        out(
+            &mut svg,
+            format_args!(
+                r#"<svg class="track {}" width="100%" height="44" role="img" aria-label="{}"><rect class="m-ground" y="4" width="100%" height="12" rx="6"/><rect class="m-part" y="4" width="{part:.1}%" height="12" rx="6"/>"#,
+                escape(self.class),
+                escape(self.label),
+            ),
+        );
+        for (index, (limit, text)) in self.limits.iter().enumerate().take(8) {
+            let x = share(*limit);
+            let unit = if index + 1 == self.limits.len() { format!(" {}", self.unit) } else { String::new() };
+            out(
+                &mut svg,
+                format_args!(
+                    r#"<rect class="m-cut" x="{x:.1}%" y="0" width="3" height="20"/><text x="{x:.1}%" y="38">{}{}</text>"#,
+                    escape(text),
+                    escape(&unit),
+                ),
+            );
+        }
+        out(&mut svg, format_args!(r#"<circle class="m-here" cx="{part:.1}%" cy="10" r="8"/></svg>"#));
+        svg
+    }
+}
+
 /// The marks of an axis from zero that holds `highest`: three to five of them, at round numbers.
 fn ticks(highest: f64) -> Vec<f64> {
     let highest = if highest.is_finite() && highest > 0.0 { highest } else { 1.0 };
@@ -365,6 +413,18 @@ mod tests {
         assert!(meter(5, 0, "x", "y").contains(r#"width="1.5%""#));
         assert!(meter(500, 100, "x", "y").contains(r#"width="100.0%""#));
         assert!(meter(-5, 100, "x", "y").contains(r#"width="0.0%""#));
+    }
+
+    #[test]
+    fn a_track_has_every_limit_and_stays_within_its_bounds() {
+        let limits = [(2_760_000, "2,760".to_owned()), (4_800_000, "4,800".to_owned())];
+        for part in [i64::MIN, 0, 2_967_000, 4_800_000, 9_000_000, i64::MAX] {
+            let svg = Track { part, limits: &limits, unit: "kWh", label: "<x>", class: "" }.draw();
+            assert!(svg.contains(">2,760</text>") && svg.contains(">4,800 kWh</text>"), "{svg}");
+            assert!(svg.contains("&lt;x&gt;") && !svg.contains("NaN") && !svg.contains("-1"), "{svg}");
+        }
+        let svg = Track { part: 3_000_000, limits: &limits, unit: "kWh", label: "x", class: "" }.draw();
+        assert!(svg.contains(r#"cx="50.0%""#) && svg.contains(r#"x="80.0%""#), "{svg}");
     }
 
     proptest! {

@@ -56,11 +56,12 @@ impl Node {
             |bill: &&storage::rows::BillHead| bill.id.month.year() == month.year() && bill.id.month < month;
         let billed: Wh = row.bills.iter().filter(of_year).map(|bill| bill.energy_wh).sum();
         let version = tariff.version_named(today);
+        let terms = terms(&row.account);
         let used = match version.map(|v| v.tier_period) {
             Some(TierPeriod::Month) => this_month.energy_wh,
             _ => billed + this_month.energy_wh,
         };
-        let status = tier_status(tariff, month, used, &terms(&row.account)).map_err(|e| {
+        let status = tier_status(tariff, month, used, &terms).map_err(|e| {
             Problem::new(protocol::Code::Internal, format!("The tariff cannot be read: {e}."))
         })?;
         let dearest = status.prices.iter().max_by_key(|p| p.price_e4).copied();
@@ -77,6 +78,9 @@ impl Node {
                 tier: status.tier,
                 used_wh: status.used_in_period_wh,
                 left_wh: status.left_in_tier_wh,
+                limits_wh: version
+                    .map(|v| v.limits_wh(month, terms.household, terms.months_served(month)))
+                    .unwrap_or_default(),
                 price_e4: dearest.map(|p| p.price_e4).unwrap_or_default(),
                 next_price_e4: dearest.and_then(|p| p.next_price_e4),
                 resets_on: status.until.next().first_day(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use domain::{
     billing::{BillInput, bill},
     money::Wh,
+    tariff::{Tariff, TierPeriod},
     usage::UsageMonth,
 };
 use jiff::civil::Date;
@@ -86,11 +87,7 @@ impl Node {
             usage.as_ref().and_then(UsageMonth::by_hour).map(Vec::from).unwrap_or_default();
         Ok(replies::BillGet {
             bill: bill_brief(&row.head, today),
-            tariff: TariffSource {
-                brief: brief(tariff),
-                source: tariff.source.clone(),
-                valid_from: row.head.tariff_from,
-            },
+            tariff: source(tariff, row.head.tariff_from),
             lines: row.detail.lines.clone(),
             used_before_wh: row.detail.used_before_wh,
             tier_limits_wh: row.detail.tier_limits_wh.clone(),
@@ -109,5 +106,41 @@ impl Node {
         let draft =
             bill(&BillInput { tariff: other, usage, used_before_wh, terms: terms(&row.account) }).ok()?;
         Some(AlternativeBill { tariff: brief(other), lines: draft.lines, amount_fen: draft.amount_fen })
+    }
+}
+
+/// Where a tariff's figures come from, for a bill by the version that began on `valid_from`. A version that is no longer
+/// in the book is not vouched for.
+fn source(tariff: &Tariff, valid_from: Date) -> TariffSource {
+    let version = tariff.versions.iter().find(|version| version.valid_from == valid_from);
+    TariffSource {
+        brief: brief(tariff),
+        source: tariff.source.clone(),
+        source_date: tariff.source_date,
+        valid_from,
+        valid_from_confirmed: version.is_some_and(|version| version.valid_from_confirmed),
+        note_en: tariff.note_en.clone(),
+        note_zh: tariff.note_zh.clone(),
+        // All versions of a tariff count alike.
+        tier_period: tariff.versions.first().map_or(TierPeriod::Year, |version| version.tier_period),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::tariff::TariffBook;
+
+    use super::*;
+
+    #[test]
+    fn a_first_day_that_nobody_read_in_the_source_is_not_said_to_be_confirmed() {
+        for tariff in TariffBook::published().iter() {
+            for version in &tariff.versions {
+                let said = source(tariff, version.valid_from);
+                assert_eq!(said.valid_from_confirmed, version.valid_from_confirmed, "{}", tariff.id);
+                assert_eq!((said.tier_period, said.note_en), (version.tier_period, tariff.note_en.clone()));
+            }
+            assert!(!source(tariff, Date::MIN).valid_from_confirmed, "{}", tariff.id);
+        }
     }
 }

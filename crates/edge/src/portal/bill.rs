@@ -49,6 +49,7 @@ struct Bill {
     tariff: String,
     source: String,
     valid_from: String,
+    tariff_note: Option<String>,
     limits: String,
     number: String,
 }
@@ -130,8 +131,16 @@ async fn make(visit: &mut Visit, id: &str) -> Made {
         whatif: reply.alternative.as_ref().map(|other| what_if(visit, &reply, other)),
         hours: hours(visit, &reply.by_hour_wh),
         tariff: tariff_name(visit, &reply.tariff.brief),
-        source: reply.tariff.source.clone(),
-        valid_from: f.date(reply.tariff.valid_from),
+        source: match reply.tariff.source_date {
+            Some(date) => words::fill(w.basis_source_dated, &[&reply.tariff.source, &f.date(date)]),
+            None => reply.tariff.source.clone(),
+        },
+        valid_from: if reply.tariff.valid_from_confirmed {
+            f.date(reply.tariff.valid_from)
+        } else {
+            w.basis_from_unknown.to_owned()
+        },
+        tariff_note: if visit.is_zh() { reply.tariff.note_zh.clone() } else { reply.tariff.note_en.clone() },
         limits: reply.tier_limits_wh.iter().map(|limit| f.energy(*limit)).collect::<Vec<_>>().join(" / "),
         number: bill.to_string(),
     };

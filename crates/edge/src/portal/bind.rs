@@ -129,12 +129,7 @@ async fn begin(visit: &mut Visit, form: StartForm) -> Made {
 async fn send_code(visit: &mut Visit, form: StartForm, account: AccountId) -> Made {
     let asked = visit.write(&form.key, &[&account.to_string()], requests::AccountBindStart { account }).await;
     let started = match asked {
-        Ok(Written::Done(reply)) if !reply.phone.is_empty() => reply,
-        // The center does not say whether the account exists; neither do we.
-        Ok(Written::Done(_)) | Err(Stop::NotFound) => {
-            let all = Some(visit.w.bind_no_phone.to_owned());
-            return show(visit, form, Wrong { all, ..Wrong::default() }).await.map(Page::not_accepted);
-        }
+        Ok(Written::Done(reply)) => reply,
         Ok(Written::Accepted(_)) => return Err(Stop::Pending),
         Err(Stop::Problem(problem)) if problem.code.status() == 429 => {
             let all = Some(errors::too_often(visit, &problem));
@@ -177,6 +172,10 @@ async fn bind_by_code(visit: &mut Visit, form: CodeForm) -> Made {
     match bind(visit, &form.key, &said, step.account, proof).await {
         Err(Stop::Problem(problem)) => match errors::code_refused(visit, &problem) {
             Some(wrong) => show_code(visit, &step, Some(wrong)).map(Page::not_accepted),
+            None if matches!(problem.code, Code::ProofWrong | Code::Forbidden) => {
+                let wrong = visit.w.bind_proof_wrong.to_owned();
+                show_code(visit, &step, Some(wrong)).map(Page::not_accepted)
+            }
             None => Err(Stop::Problem(problem)),
         },
         Err(Stop::NotFound) => {
@@ -229,6 +228,12 @@ async fn show(visit: &mut Visit, typed: StartForm, wrong: Wrong) -> Result<Strin
 fn show_code(visit: &Visit, step: &Step, wrong: Option<String>) -> Result<String, Stop> {
     let nobody = Chosen { bound: Vec::new(), account: None };
     let shell = Shell::within(visit, visit.w.bind_title, Tab::Me, &nobody);
-    let lead = words::fill(visit.w.bind_code_lead, &[&visit.f.account(step.account), &step.phone]);
+    let account = visit.f.account(step.account);
+    // The center does not say whether the account exists or whose phone it has; neither do we.
+    let lead = if step.phone.is_empty() {
+        words::fill(visit.w.bind_code_lead_unnamed, &[&account])
+    } else {
+        words::fill(visit.w.bind_code_lead, &[&account, &step.phone])
+    };
     Ok(CodePage { shell, lead, wrong, demo_inbox: visit.portal.demo_inbox_url() }.render()?)
 }

@@ -64,9 +64,8 @@ struct Tier {
     name: String,
     price: String,
     sentence: String,
-    meter: String,
+    track: Option<String>,
     used: String,
-    limit: Option<String>,
     resets: String,
 }
 
@@ -95,7 +94,7 @@ async fn make(visit: &mut Visit, query: AccountQuery) -> Made {
         account_number: account.to_string(),
         due: due(visit, &summary),
         usage: usage(visit, &summary.this_month),
-        tier: tier(visit, &summary.tier, summary.tariff.tariff.as_str().ends_with("-tou")),
+        tier: tier(visit, &summary.tier, summary.tariff.time_of_use),
         holder: summary.holder,
         address: summary.address,
     };
@@ -165,20 +164,27 @@ fn tier(visit: &Visit, standing: &TierStanding, is_time_of_use: bool) -> Tier {
     if is_time_of_use {
         price.push_str(w.tier_price_tou);
     }
-    let limit = standing.left_wh.map(|left| Wh(standing.used_wh.0.saturating_add(left.0)));
     let sentence = match (standing.left_wh, standing.next_price_e4) {
         (Some(left), Some(next)) => words::fill(w.tier_left, &[&f.energy(left), &f.price_per_unit(next)]),
+        _ if standing.limits_wh.is_empty() => w.tier_none.to_owned(),
         _ => w.tier_last.to_owned(),
     };
-    let near = limit.is_some_and(|limit| standing.used_wh.0 >= limit.0 / 10 * 9);
-    let class = if near { "now warn" } else { "now" };
+    let limits: Vec<_> = standing.limits_wh.iter().map(|limit| (limit.0, f.energy_round(*limit))).collect();
+    // The last tenth before a dearer tier is worth a look.
+    let near = standing.left_wh.is_some_and(|left| left.0 <= standing.used_wh.0 / 9);
+    let track = chart::Track {
+        part: standing.used_wh.0,
+        limits: &limits,
+        unit: f.energy_unit(),
+        label: &sentence,
+        class: if near { "warn" } else { "" },
+    };
     Tier {
         name: tier_name(w, visit.is_zh(), standing.tier),
         price,
-        meter: chart::meter(standing.used_wh.0, limit.unwrap_or(standing.used_wh).0, &sentence, class),
+        track: (!limits.is_empty()).then(|| track.draw()),
         sentence,
         used: words::fill(w.tier_used, &[&f.energy(standing.used_wh)]),
-        limit: limit.map(|limit| words::fill(w.tier_limit, &[&f.energy(limit)])),
         resets: words::fill(w.tier_resets, &[&f.date(standing.resets_on)]),
     }
 }

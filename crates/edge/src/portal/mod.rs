@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Path},
-    http::{StatusCode, header},
+    extract::{DefaultBodyLimit, FromRequestParts, Path},
+    http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use protocol::Problem;
 use web::headers::FormTargets;
 
+use self::visit::{Stop, Visit};
 use crate::{
     config::{Config, Sms},
     inward::Inward,
@@ -86,6 +88,31 @@ pub fn router(inward: Inward, config: Arc<Config>) -> Router {
         .fallback(errors::not_found)
         .layer(DefaultBodyLimit::max(FORM_MAX))
         .with_state(Portal { inward, config })
+}
+
+/// Says with a page, to who asked for one, that a request is refused before it comes to any page.
+#[derive(Clone)]
+pub(crate) struct Refusals(Portal);
+
+impl Refusals {
+    pub(crate) fn new(inward: Inward, config: Arc<Config>) -> Self {
+        Refusals(Portal { inward, config })
+    }
+
+    /// Whether a page is what was asked for: an address outside of the API, by a program that shows pages.
+    pub(crate) fn is_for_page(parts: &Parts) -> bool {
+        let path = parts.uri.path();
+        let is_api = path == "/v1" || path.starts_with("/v1/");
+        let accepts =
+            parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        !is_api && !path.starts_with("/assets/") && accepts.contains("text/html")
+    }
+
+    /// The page that says it.
+    pub(crate) async fn page(&self, mut parts: Parts, problem: Problem) -> Response {
+        let Ok(visit) = Visit::from_request_parts(&mut parts, &self.0).await;
+        visit.finish(Err(Stop::Problem(problem)))
+    }
 }
 
 /// Style sheet, script and icon, under names that change with their content.

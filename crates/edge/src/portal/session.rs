@@ -1,5 +1,6 @@
 //! The session's tokens: kept in cookies that no script can read, renewed without the customer noticing.
 use protocol::{
+    Code, Token,
     bounds::{IdempotencyKey, Text},
     catalogue::{replies::SessionTokens, requests},
     session::REFRESH_TTL_S,
@@ -39,9 +40,15 @@ impl Visit {
         let refresh = self.cookies.get(name::REFRESH).ok_or(Stop::LogIn)?.to_owned();
         let refresh_token = Text::new(refresh.as_str()).map_err(|_| Stop::LogIn)?;
         let key = refresh_key(&refresh)?;
-        let call = self.base_call().with_key(key).with_wait_ms(WAIT_MS);
+        // It insists on nothing seen: what the cookie says may be of another system, as the session then is too.
+        let call = self.base_call().with_token(Token::default()).with_key(key).with_wait_ms(WAIT_MS);
         let asked = self.portal.inward.ask(&call, requests::SessionRefresh { refresh_token }).await;
-        let answer = asked.map_err(Stop::from)?;
+        let answer = asked.map_err(|problem| match problem.code.status() {
+            429 | 500.. => Stop::from(problem),
+            // Whatever is wrong with the session, only another one helps.
+            _ if problem.code != Code::NotYetVisible => Stop::LogIn,
+            _ => Stop::Pending,
+        })?;
         self.note_seen(&answer.token);
         match answer.outcome {
             Answered::Done(reply) => {

@@ -265,6 +265,8 @@ impl Visit {
         said: &[&str],
         operation: O,
     ) -> Result<Written<O::Reply>, Stop> {
+        // What was seen before is not of whoever logs in now, perhaps not even of this system.
+        self.forget_seen();
         let call = self.base.clone().with_key(write_key(key, said)?).with_wait_ms(WAIT_MS);
         let answer = self.portal.inward.ask(&call, operation).await?;
         self.note_seen(&answer.token);
@@ -297,6 +299,11 @@ impl Visit {
                     self.refresh_session().await?;
                     fresh = true;
                 }
+                // Nobody can see what this system has not done: the cookie is not ours, or from before it was renewed.
+                Err(problem) if problem.code == Code::TokenInvalid && !self.base.token.is_empty() => {
+                    tracing::info!(request_id = %self.base.request_id, "consistency token of another system dropped");
+                    self.forget_seen();
+                }
                 Err(problem) => return Err(problem.into()),
             }
         }
@@ -309,6 +316,14 @@ impl Visit {
         }
         self.base.token.merge(token);
         self.cookies.set(name::SEEN, self.base.token.to_string(), SEEN_S);
+    }
+
+    /// Forgets how far was seen.
+    fn forget_seen(&mut self) {
+        if !self.base.token.is_empty() || self.cookies.get(name::SEEN).is_some() {
+            self.base.token = Token::default();
+            self.cookies.remove(name::SEEN);
+        }
     }
 
     /// The call that all of this visit's calls are made from; it has no session.

@@ -5,6 +5,7 @@ use web::{
     domain::{
         calendar::Month,
         money::{Fen, PriceE4, Wh},
+        tariff::TierPeriod,
     },
     words,
 };
@@ -22,6 +23,7 @@ pub(super) fn sentences(w: &Words, f: Format, zh: bool, bill: &BillGet) -> Vec<S
     let mut said = vec![amount_sentence(w, f, amount, before)];
     said.extend(energy_sentence(w, f, bill.bill.energy_wh, before));
     said.extend(days_sentence(w, month));
+    said.extend(new_year_sentence(w, bill));
     said.extend(tier_sentence(w, f, zh, bill));
     said.extend(price_sentence(w, f, bill, before));
     said
@@ -51,6 +53,12 @@ fn energy_sentence(w: &Words, f: Format, energy: Wh, before: &MonthAmount) -> Op
 fn days_sentence(w: &Words, month: Month) -> Option<String> {
     let (days, before) = (month.days(), month.prev().days());
     (days != before).then(|| words::fill(w.why_days, &[&days, &before]))
+}
+
+/// In January tiers that count over the year begin anew, which is why it may cost less than December did.
+fn new_year_sentence(w: &Words, bill: &BillGet) -> Option<String> {
+    let begins = bill.tariff.tier_period == TierPeriod::Year && bill.bill.month.month() == 1;
+    (begins && !bill.tier_limits_wh.is_empty()).then(|| w.why_new_year.to_owned())
 }
 
 /// Which tier the month's use began and ended in.

@@ -68,10 +68,10 @@ words! {
         tier_n: "Tier {0}", "第{0}档";
         tier_left: "{0} left before the price rises to {1}.", "距下一档还有 {0}，之后电价升至 {1}。";
         tier_last: "You are in the highest tier; it has no limit.", "当前为最高档，不再设上限。";
-        tier_used: "{0} used", "已用 {0}";
-        tier_limit: "limit {0}", "本档上限 {0}";
+        tier_used: "{0} used so far.", "累计已用 {0}。";
+        tier_none: "Every kWh costs the same; your tariff has no tiers.", "您的电价不分档，每度电价格相同。";
         tier_resets: "Counting starts again on {0}.", "{0}起重新计算。";
-        tier_price_now: "Now {0}", "当前 {0}";
+        tier_price_now: "Now {0}", "当前电价 {0}";
         tier_price_tou: " (peak price)", "（峰段电价）";
         by_day: "See it day by day", "查看每日用电";
 
@@ -84,7 +84,7 @@ words! {
         bind_by_code: "Code to the registered phone", "登记手机验证码";
         bind_by_bill: "Month and amount of the latest bill", "最近一期账单的月份和金额";
         bind_code_lead: "A code is on its way to the phone registered with account {0}: {1}.", "验证码已发送至户号 {0} 的登记手机 {1}。";
-        bind_no_phone: "No code can be sent for this account. Use its latest bill instead.", "该户号无法接收验证码，请改用最近一期账单验证。";
+        bind_code_lead_unnamed: "If a phone is registered with account {0}, a code is on its way to it. If none comes, use the latest bill instead.", "如户号 {0} 已登记手机，验证码将发送至该手机。如未收到，请改用最近一期账单验证。";
         bind_month: "Month of the latest bill", "最近一期账单月份";
         bind_month_hint: "As 2026-08.", "例如 2026-08。";
         bind_month_wrong: "Write the month as 2026-08.", "请按 2026-08 的格式填写月份。";
@@ -117,6 +117,7 @@ words! {
         why_days: "The month has {0} days, the one before had {1}.", "本期 {0} 天，上期 {1} 天。";
         why_crossed: "Your use passed the limit of {0}, so {1} of it cost the higher price of {2}.", "累计用电超过 {0}，其中 {1} 按{2}电价计费。";
         why_all_in: "All of this month's use falls in {0}.", "本期用电全部按{0}电价计费。";
+        why_new_year: "Yearly tiers count anew from January, so the lowest price applies again.", "年度阶梯自 1 月起重新计算，电价回到第一档。";
         why_price: "One kWh cost {0} on average, before {1}.", "平均每度 {0}，上期 {1}。";
         lines_title: "How the amount comes about", "费用明细";
         lines_tiers: "Energy by tier", "分档电费";
@@ -154,6 +155,9 @@ words! {
         basis_tariff: "Tariff", "执行电价";
         basis_source: "Published in", "公布来源";
         basis_from: "In force since", "执行日期";
+        basis_from_unknown: "The date is not confirmed", "日期未经核实";
+        basis_source_dated: "{0}, dated {1}", "{0}（{1}）";
+        basis_note: "Please note", "说明";
         basis_limits: "Tier limits", "阶梯上限";
         basis_number: "Bill number", "账单编号";
 

@@ -31,6 +31,14 @@ async fn over_the_limit_is_refused_at_once_and_health_is_not() {
     until(|| world.gate.asked() == 1).await;
     problem(world.get("/v1/accounts").send().await.unwrap(), Code::Overloaded).await;
     assert_eq!(world.get("/healthz").send().await.unwrap().status(), 200);
+    let person = world.get("/bills").header("accept", "text/html,*/*;q=0.8").header("accept-language", "en");
+    let page = person.send().await.unwrap();
+    assert_eq!(
+        (page.status().as_u16(), &page.headers()["content-type"]),
+        (503, &"text/html; charset=utf-8".parse().unwrap())
+    );
+    assert!(page.headers().contains_key("request-id"));
+    assert!(page.text().await.unwrap().contains("Not available for the moment"));
     world.gate.may.add_permits(1);
     assert_eq!(asking.await.unwrap().unwrap().status(), 200);
 }

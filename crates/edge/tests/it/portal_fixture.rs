@@ -49,6 +49,9 @@ pub(crate) fn accounts() -> [AccountId; 3] {
         .map(|(province, serial)| AccountId::mint(province, serial).unwrap())
 }
 
+/// Everything is written in one lane here.
+const LANE: protocol::LaneId = protocol::LaneId(1);
+
 /// What the inside is in.
 #[derive(Clone)]
 pub(crate) struct Inside {
@@ -132,6 +135,11 @@ impl Inside {
         let key =
             envelope.head.idempotency_key.as_ref().map(|key| key.as_str().to_owned()).unwrap_or_default();
         let session = envelope.head.session.as_deref();
+        if session.is_none_or(|session| session == state.access)
+            && envelope.head.token.positions().any(|p| p.lane != LANE || p.sequence > state.sequence)
+        {
+            return Outcome::Problem(Problem::new(Code::TokenInvalid, "Not of this system."));
+        }
         let open = matches!(
             envelope.request,
             Request::LoginStart(_) | Request::LoginFinish(_) | Request::SessionRefresh(_)
@@ -151,7 +159,7 @@ impl Service for Inside {
         let envelope = RequestEnvelope::decode(&payload).ok()?;
         let outcome = self.answer(&envelope);
         let sequence = self.state.lock().unwrap().sequence;
-        let position = Position { lane: protocol::LaneId(1), generation: 1, sequence };
+        let position = Position { lane: LANE, generation: 1, sequence };
         let token = if sequence > 0 { Token::at(position) } else { Token::default() };
         Some(wire::encode(&ReplyEnvelope { request_id: envelope.head.request_id, outcome, token }))
     }
@@ -211,11 +219,11 @@ impl State {
                 Reply::AccountSummary(summary(r.account, self.is_settled(r.account)))
             }
             Request::AccountBindStart(r) => {
-                let phone = if r.account == accounts()[2] { "199****0001" } else { "" };
-                let phone = phone.to_owned();
+                // Whether there is such an account, and whose phone it has, is not said.
+                let _ = r.account;
                 Reply::AccountBindStart(replies::AccountBindStart {
                     challenge: challenge(),
-                    phone,
+                    phone: String::new(),
                     expires_in_s: 300,
                 })
             }
@@ -392,6 +400,7 @@ fn tariff_brief(id: &str) -> TariffBrief {
         tariff: tariff.id.clone(),
         name_en: tariff.name_en.clone(),
         name_zh: tariff.name_zh.clone(),
+        time_of_use: tariff.is_time_of_use(),
     }
 }
 
@@ -415,7 +424,12 @@ fn bill_get(bill: BillId, settled: bool) -> Result<BillGet, Problem> {
         tariff: TariffSource {
             brief: tariff_brief(own),
             source: tariff.source.clone(),
+            source_date: tariff.source_date,
             valid_from: version.valid_from,
+            valid_from_confirmed: version.valid_from_confirmed,
+            note_en: tariff.note_en.clone(),
+            note_zh: tariff.note_zh.clone(),
+            tier_period: version.tier_period,
         },
         lines: draft.lines.clone(),
         used_before_wh: all.iter().filter(same_year).map(|b| b.energy_wh).sum(),
@@ -472,6 +486,7 @@ fn summary(account: AccountId, settled: bool) -> AccountSummary {
             tier: tier as u8 + 1,
             used_wh,
             left_wh: limits.get(tier).map(|(limit, _)| Wh(limit - used_wh.0)),
+            limits_wh: limits.iter().map(|(limit, _)| Wh(*limit)).collect(),
             price_e4: PriceE4([5680, 6180, 8680][tier]),
             next_price_e4: [Some(PriceE4(6180)), Some(PriceE4(8680)), None][tier],
             resets_on: date(2027, 1, 1),

@@ -191,7 +191,8 @@ async fn a_bill_can_be_recomputed_from_its_page() {
         "Check it yourself",
         "Thirteen months",
         "single rate",
-        "In force since",
+        "The date is not confirmed",
+        "the hours are those commonly stated",
     ] {
         assert!(html.contains(words), "{words}");
     }
@@ -210,6 +211,49 @@ async fn a_bill_can_be_recomputed_from_its_page() {
         total += amount;
     }
     assert!(html.contains(&format!("<span>¥{total:.2}</span>")), "{total:.2} is not the total");
+}
+
+#[tokio::test]
+async fn in_january_a_bill_says_that_tiers_count_anew() {
+    let browser = Browser::logged_in("en").await;
+    let [first, second, _] = accounts();
+    let says = async |bill: String| {
+        browser.page(&format!("/bills/{bill}")).await.contains("count anew from January")
+    };
+    assert!(says(format!("{first}-2026-01")).await);
+    assert!(!says(format!("{first}-2026-02")).await);
+    assert!(!says(format!("{second}-2026-01")).await, "its tiers count by the month");
+}
+
+#[tokio::test]
+async fn cookies_of_another_system_are_dropped_and_lead_to_the_log_in() {
+    let browser = Browser::logged_in("en").await;
+    let far = protocol::Position { lane: protocol::LaneId(3), generation: 9, sequence: 4_000 };
+    let seen = protocol::Token::at(far).to_string();
+    let with = |cookies: String| {
+        let client = Client::builder().redirect(Policy::none()).build().unwrap();
+        let url = format!("{}/bills", browser.portal.url);
+        async move { client.get(url).header(header::COOKIE, cookies).send().await.unwrap() }
+    };
+    let dropped = |answer: &Response, name: &str| {
+        let removal = format!("{name}=; Path=/; Max-Age=0");
+        answer
+            .headers()
+            .get_all(header::SET_COOKIE)
+            .iter()
+            .any(|set| set.to_str().unwrap().starts_with(&removal))
+    };
+    let answer = with(format!("gd_access=foreign; gd_refresh=foreign; gd_seen={seen}")).await;
+    assert_eq!(place(&answer), "/login?next=/bills&over=1");
+    for name in ["gd_access", "gd_refresh", "gd_seen"] {
+        assert!(dropped(&answer, name), "{name} stays");
+    }
+    let answer = with(format!("gd_access=foreign; gd_refresh=refresh-0; gd_seen={seen}")).await;
+    assert_eq!(answer.status(), StatusCode::OK, "the session is renewed");
+    assert!(dropped(&answer, "gd_seen"));
+    let answer = with(format!("gd_access=access-1; gd_seen={seen}")).await;
+    assert_eq!(answer.status(), StatusCode::OK, "the session is good");
+    assert!(dropped(&answer, "gd_seen"));
 }
 
 #[tokio::test]
@@ -301,7 +345,8 @@ async fn an_account_is_bound_by_code_or_by_bill() {
     assert!(wrong.text().await.unwrap().contains("does not fit the account"));
     let sent = browser.submit(bind, bind, &[("account", &third), ("how", "code")]).await;
     assert_eq!(place(&sent), "/accounts/bind/code");
-    assert!(browser.page("/accounts/bind/code").await.contains("199****0001"));
+    let html = browser.page("/accounts/bind/code").await;
+    assert!(html.contains("If a phone is registered with account 3109"), "{html}");
     let bound = browser.submit("/accounts/bind/code", "/accounts/bind/code", &[("code", CODE)]).await;
     assert_eq!(place(&bound), "/");
     assert!(browser.page("/").await.contains("王*明"), "the new account is shown");

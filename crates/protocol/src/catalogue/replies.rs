@@ -5,7 +5,7 @@ use domain::{
     billing::BillLine,
     calendar::Month,
     money::{Fen, PriceE4, Wh},
-    tariff::TariffId,
+    tariff::{TariffId, TierPeriod},
 };
 use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -208,6 +208,8 @@ replies! {
         name_en: String,
         /// 简体中文
         name_zh: String,
+        /// Whether it prices by the hour of the day.
+        time_of_use: bool,
     }
     /// A tariff with its source.
     TariffSource {
@@ -215,8 +217,18 @@ replies! {
         brief: TariffBrief,
         /// Where its figures are published.
         source: String,
+        /// The day that source carries, where it is known.
+        source_date: Option<Date>,
         /// Since when they are in force.
         valid_from: Date,
+        /// Whether the source says so; otherwise the day is only early enough for the bill, and not to be shown as fact.
+        valid_from_confirmed: bool,
+        /// What is not confirmed about the tariff, in English.
+        note_en: Option<String>,
+        /// The same, 简体中文.
+        note_zh: Option<String>,
+        /// Over what its tiers count.
+        tier_period: TierPeriod,
     }
     /// Money owed and owing.
     Balance {
@@ -269,6 +281,8 @@ replies! {
         used_wh: Wh,
         /// What is left in this tier; absent in the last.
         left_wh: Option<Wh>,
+        /// The upper limits of all tiers but the last, rising, for the tier period under way.
+        limits_wh: Vec<Wh>,
         /// This tier's price (of its dearest period under time-of-use).
         price_e4: PriceE4,
         /// The next tier's.
