@@ -6,11 +6,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::civil::Date;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A calendar month of the years 1 to 9999; ordered by time; written `2011-01`, in serde too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+/// A calendar month of the years 1 to 9999; ordered by time; written `2011-01`, and in binary encodings as the number
+/// 201101.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Month {
     year: i16,
     month: i8,
@@ -20,6 +20,26 @@ pub struct Month {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a calendar month: expected YYYY-MM")]
 pub struct MonthError;
+
+impl Serialize for Month {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() {
+            return s.collect_str(self);
+        }
+        s.serialize_u32(u32::from(self.year.unsigned_abs()) * 100 + u32::from(self.month.unsigned_abs()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Month {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        if d.is_human_readable() {
+            return String::deserialize(d)?.parse().map_err(D::Error::custom);
+        }
+        let number = u32::deserialize(d)?;
+        let year = i16::try_from(number / 100).map_err(|_| D::Error::custom(MonthError))?;
+        Month::new(year, (number % 100) as i8).map_err(D::Error::custom)
+    }
+}
 
 impl Month {
     /// The month `month` (1 to 12) of `year` (1 to 9999).

@@ -1,7 +1,10 @@
 //! Values that know their own limits: what does not fit is refused while it is decoded, before anything is done.
 use std::{fmt, ops::Deref, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error as _, Visitor},
+};
 
 /// Why a value was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,8 +129,7 @@ checked_text!(
 );
 
 /// Raw bytes, at most `MAX`, that nobody on the way looks into.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Opaque<const MAX: usize>(Vec<u8>);
 
 impl<const MAX: usize> Opaque<MAX> {
@@ -151,9 +153,26 @@ impl<const MAX: usize> fmt::Debug for Opaque<MAX> {
     }
 }
 
+impl<const MAX: usize> Serialize for Opaque<MAX> {
+    /// As bytes, in one piece.
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(&self.0)
+    }
+}
+
 impl<'de, const MAX: usize> Deserialize<'de> for Opaque<MAX> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Opaque::new(Vec::<u8>::deserialize(d)?).map_err(D::Error::custom)
+        struct Bytes<const MAX: usize>;
+        impl<const MAX: usize> Visitor<'_> for Bytes<MAX> {
+            type Value = Opaque<MAX>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX} bytes")
+            }
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Opaque<MAX>, E> {
+                Opaque::new(bytes).map_err(E::custom)
+            }
+        }
+        d.deserialize_bytes(Bytes)
     }
 }
 

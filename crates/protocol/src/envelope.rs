@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     OperationId, Problem, Reply, Request, Token,
-    bounds::{IdempotencyKey, ShortName, Text},
+    bounds::{IdempotencyKey, Opaque, ShortName, Text},
     wire::{self, WireError},
 };
 
@@ -118,7 +118,7 @@ struct RawRequest {
     head: RequestHead,
     operation: u16,
     version: u8,
-    body: Vec<u8>,
+    body: Opaque<MAX_REQUEST_LEN>,
 }
 
 /// Why a message may not pass.
@@ -174,14 +174,13 @@ impl From<WireError> for Refusal {
 
 impl RequestEnvelope {
     /// Encodes it in its one canonical form.
+    ///
+    /// Every operation of the catalogue fits: its values are bounded, and together they are far below the maximum.
     pub fn encode(&self) -> Vec<u8> {
         let spec = self.request.spec();
-        wire::encode(&RawRequest {
-            head: self.head.clone(),
-            operation: spec.code,
-            version: spec.version,
-            body: self.request.encode(),
-        })
+        let (operation, version) = (spec.code, spec.version);
+        let Ok(body) = Opaque::new(self.request.encode()) else { return Vec::new() };
+        wire::encode(&RawRequest { head: self.head.clone(), operation, version, body })
     }
 
     /// Decodes and checks everything: length, head, that the operation is in the catalogue, its body, its bounds, the

@@ -180,12 +180,16 @@ impl FromStr for BillId {
 
 impl Serialize for BillId {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        if s.is_human_readable() { s.collect_str(self) } else { (self.account, self.month).serialize(s) }
     }
 }
 
 impl<'de> Deserialize<'de> for BillId {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        if !d.is_human_readable() {
+            let (account, month) = Deserialize::deserialize(d)?;
+            return Ok(BillId { account, month });
+        }
         <std::borrow::Cow<'de, str>>::deserialize(d)?.parse().map_err(D::Error::custom)
     }
 }
