@@ -1,8 +1,8 @@
 //! What both halves count, bound and refuse in the same way.
 use std::sync::Arc;
 
-use protocol::{Code, Problem, ReplyEnvelope, envelope::Refusal, wire};
-use runtime::{shutdown::Shutdown, telemetry::RequestId};
+use protocol::{Code, Kind, Outcome, Problem, ReplyEnvelope, Spec, envelope::Refusal, wire};
+use runtime::{mux::CallError, peers::Told, shutdown::Shutdown, telemetry::RequestId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The requests that are open in this half. Cheap to clone.
@@ -85,17 +85,100 @@ pub(crate) fn time_here_ms(deadline_ms: u32) -> u64 {
     u64::from(deadline_ms - (deadline_ms / 20).min(50))
 }
 
-/// Decodes and checks a reply to `asked`, and encodes it anew.
-pub(crate) fn check_reply(bytes: &[u8], request_id: [u8; 16], asked: &protocol::Spec) -> Option<Vec<u8>> {
+/// Decodes and checks a reply to `asked`. `None`: it does not belong, or is none.
+pub(crate) fn check_reply(bytes: &[u8], request_id: [u8; 16], asked: &Spec) -> Option<ReplyEnvelope> {
     let refusal = match ReplyEnvelope::decode_for(bytes, asked) {
-        Ok(reply) if reply.request_id == request_id => {
-            passed("outward");
-            return Some(wire::encode(&reply));
-        }
+        Ok(reply) if reply.request_id == request_id => return Some(reply),
         Ok(_) => Refusal::WrongReply(asked.name),
         Err(refusal) => refusal,
     };
     refused(refusal.reason());
     tracing::error!(request_id = %name(request_id), operation = asked.name, %refusal, "reply refused");
     None
+}
+
+/// The encoded answer to who asked, from how asking ended here. `away` is said where nobody could be asked.
+pub(crate) fn answer(
+    asked: Result<Told<Option<ReplyEnvelope>>, CallError>,
+    request_id: [u8; 16],
+    spec: &Spec,
+    away: Problem,
+) -> Vec<u8> {
+    let error = match asked {
+        Ok(Told { what: Some(mut reply), lost }) => {
+            passed("outward");
+            if let (Outcome::Problem(problem), true) = (&mut reply.outcome, lost)
+                && only_of_its_own_try(problem.code)
+            {
+                not_known(spec).clone_into(&mut problem.detail);
+            }
+            return wire::encode(&reply);
+        }
+        Ok(Told { what: None, .. }) => {
+            let detail = "The answer was refused at the gate. Ask again; a write is not done twice.";
+            return answer_problem(request_id, Problem::new(Code::GateUnavailable, detail));
+        }
+        Err(error) => error,
+    };
+    refused("no_answer");
+    tracing::warn!(request_id = %name(request_id), operation = spec.name, %error, "no answer");
+    let problem = match error {
+        CallError::Away => away,
+        CallError::Closed => Problem::new(away.code, not_known(spec)),
+        CallError::Busy => Problem::new(Code::Overloaded, "Too much at once. Nothing was done."),
+        CallError::TimedOut => Problem::new(Code::DeadlineExceeded, not_known(spec)),
+    };
+    answer_problem(request_id, problem)
+}
+
+/// What to say when a request was sent inside and no answer came.
+fn not_known(spec: &Spec) -> &'static str {
+    match spec.kind {
+        Kind::Write => {
+            "Whether it was done is not known. Ask again with the same Idempotency-Key: it is not done twice."
+        }
+        _ => "No answer came from inside. Ask again.",
+    }
+}
+
+/// Codes that speak of one try and say nothing about a try before it.
+fn only_of_its_own_try(code: Code) -> bool {
+    matches!(
+        code,
+        Code::GateUnavailable
+            | Code::Overloaded
+            | Code::Unavailable
+            | Code::TooManyRequests
+            | Code::DeadlineExceeded
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::{Request, catalogue::requests};
+
+    #[test]
+    fn a_lost_try_is_told_to_who_writes() {
+        let request_id = [7; 16];
+        let spec = Request::from(requests::SessionEnd {}).spec();
+        let detail = |asked| {
+            let bytes = answer(asked, request_id, spec, Problem::new(Code::Unavailable, "Away."));
+            match ReplyEnvelope::decode_for(&bytes, spec).unwrap().outcome {
+                Outcome::Problem(problem) => (problem.code, problem.detail.contains("is not known")),
+                other => panic!("{other:?}"),
+            }
+        };
+        let says = |code, lost| {
+            let reply = ReplyEnvelope::problem(request_id, Problem::new(code, "Nothing was done."));
+            Ok(Told { what: Some(reply), lost })
+        };
+        assert_eq!(detail(says(Code::Overloaded, false)), (Code::Overloaded, false));
+        assert_eq!(detail(says(Code::Overloaded, true)), (Code::Overloaded, true));
+        assert_eq!(detail(says(Code::Conflict, true)), (Code::Conflict, false));
+        assert_eq!(detail(Err(CallError::Away)), (Code::Unavailable, false));
+        assert_eq!(detail(Err(CallError::Closed)), (Code::Unavailable, true));
+        assert_eq!(detail(Err(CallError::Busy)), (Code::Overloaded, false));
+        assert_eq!(detail(Err(CallError::TimedOut)), (Code::DeadlineExceeded, true));
+    }
 }

@@ -9,8 +9,8 @@ use protocol::{
 use runtime::{
     clock::Deadline,
     health::Readiness,
-    mux::{CallError, Limits, Plain, Service},
-    peers::{Peers, keep},
+    mux::{Limits, Plain, Service},
+    peers::{Peers, Verdict, keep},
     secret::load_or_create_key,
     shutdown::Shutdown,
     telemetry::TraceContext,
@@ -164,31 +164,16 @@ impl Inner {
         let deadline = Deadline::from_remaining_ms(time_here_ms(asked.head.deadline_ms));
         let mut new = RequestEnvelope { head: asked.head, request };
         new.head.span_id = TraceContext::random().span_id.to_be_bytes();
-        let answered = self.0.centers.request(deadline, |left_ms| {
-            new.head.deadline_ms = u32::try_from(left_ms).unwrap_or(u32::MAX).min(new.head.deadline_ms);
-            new.encode()
-        });
-        match answered.await {
-            Ok(bytes) => check_reply(&bytes, request_id, spec).unwrap_or_else(|| {
-                problem(
-                    Code::GateUnavailable,
-                    "The answer was refused at the gate. Ask again; a write is not done twice.",
-                )
-            }),
-            Err(error) => {
-                counted::refused("no_answer");
-                tracing::warn!(request_id = %counted::name(request_id), operation = spec.name, %error, "no answer");
-                match error {
-                    CallError::Closed => {
-                        problem(Code::Unavailable, "The service center is away for the moment.")
-                    }
-                    CallError::Busy => problem(Code::Overloaded, "The service center is fully busy."),
-                    CallError::TimedOut => {
-                        problem(Code::DeadlineExceeded, "No answer from the service center in time.")
-                    }
-                }
-            }
-        }
+        let asked = self.0.centers.ask(
+            deadline,
+            |left_ms| {
+                new.head.deadline_ms = u32::try_from(left_ms).unwrap_or(u32::MAX).min(new.head.deadline_ms);
+                new.encode()
+            },
+            |bytes| Verdict::Taken(check_reply(&bytes, request_id, spec)),
+        );
+        let away = "The service center is away for the moment. Nothing was done.";
+        counted::answer(asked.await, request_id, spec, Problem::new(Code::Unavailable, away))
     }
 }
 

@@ -11,11 +11,11 @@ use protocol::{
 use runtime::{
     clock::Deadline,
     health::Readiness,
-    mux::{CallError, Limits, Peer, Plain, Service},
-    peers::{Peers, check_uid},
+    mux::{Limits, Peer, Plain, Service},
+    peers::{Peers, Verdict, check_uid},
     secret::load_or_create_key,
     shutdown::Shutdown,
-    unix::bind,
+    unix::bind_shared,
 };
 use serde::Deserialize;
 use tokio::net::UnixListener;
@@ -69,8 +69,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), GateError> {
     }));
     let limits = Limits { calls: config.in_flight.max(1) as usize, served: config.in_flight.max(1) as usize };
     let side = Side { half: Half::Outer, secret: load_or_create_key(&config.secret_file)?, limits };
-    let link = bind(&config.link)?;
-    let edges = bind(&config.edge_socket)?;
+    let link = bind_shared(&config.link, &config.allowed_uids)?;
+    let edges = bind_shared(&config.edge_socket, &config.allowed_uids)?;
     inside::serve(config.inside.as_deref(), readiness(&outer), &shutdown)?;
     if config.confine {
         confine::forbid_ip_sockets()?;
@@ -184,28 +184,17 @@ impl Outer {
         tracing::debug!(request_id = %counted::name(request_id), operation = spec.name, "crossing");
         counted::passed("inward");
         let deadline = Deadline::from_remaining_ms(time_here_ms(envelope.head.deadline_ms));
-        let answered = self.0.link.request(deadline, |left_ms| {
-            envelope.head.deadline_ms =
-                u32::try_from(left_ms).unwrap_or(u32::MAX).min(envelope.head.deadline_ms);
-            envelope.encode()
-        });
-        match answered.await {
-            Ok(bytes) => check_reply(&bytes, request_id, spec).unwrap_or_else(|| {
-                problem(
-                    Code::GateUnavailable,
-                    "The answer was refused at the gate. Ask again; a write is not done twice.",
-                )
-            }),
-            Err(error) => {
-                counted::refused("no_answer");
-                tracing::warn!(request_id = %counted::name(request_id), operation = spec.name, %error, "no answer");
-                match error {
-                    CallError::Closed => problem(Code::GateUnavailable, "The gate is closed for the moment."),
-                    CallError::Busy => problem(Code::Overloaded, "Too much passes the gate at once."),
-                    CallError::TimedOut => problem(Code::DeadlineExceeded, "No answer from inside in time."),
-                }
-            }
-        }
+        let asked = self.0.link.ask(
+            deadline,
+            |left_ms| {
+                envelope.head.deadline_ms =
+                    u32::try_from(left_ms).unwrap_or(u32::MAX).min(envelope.head.deadline_ms);
+                envelope.encode()
+            },
+            |bytes| Verdict::Taken(check_reply(&bytes, request_id, spec)),
+        );
+        let away = "The gate is closed for the moment. Nothing was done.";
+        counted::answer(asked.await, request_id, spec, Problem::new(Code::GateUnavailable, away))
     }
 
     /// Gives a push to an edge that takes it; the others are tried where the first does not.

@@ -479,7 +479,11 @@ mod tests {
         for panics in [b"panic".to_vec(), b"slow panic".to_vec()] {
             let asked = left.request(panics, Duration::from_millis(50)).await;
             assert_eq!(asked, Err(CallError::TimedOut));
-            assert_eq!(left.request(b"x".to_vec(), SECOND).await, Ok(b"x".to_vec()), "its place is free again");
+            assert_eq!(
+                left.request(b"x".to_vec(), SECOND).await,
+                Ok(b"x".to_vec()),
+                "its place is free again"
+            );
         }
         assert!(!left.is_closed() && !right.is_closed());
     }

@@ -320,7 +320,8 @@ mod tests {
         let (near, far) = duplex(1024);
         let silent = start(far, Says(b""));
         let (reader, writer) = split(near);
-        let (peer, _) = Peer::start(reader, writer, (PLAIN, PLAIN), Limits { calls: 1, served: 1 }, Says(b""));
+        let (peer, _) =
+            Peer::start(reader, writer, (PLAIN, PLAIN), Limits { calls: 1, served: 1 }, Says(b""));
         let asking = peer.clone();
         tokio::spawn(async move { asking.request(Vec::new(), Duration::from_secs(60)).await });
         while peer.in_flight() == 0 {
