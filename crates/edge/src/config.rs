@@ -53,10 +53,21 @@ pub struct Limits {
     pub in_flight: usize,
     /// Connections open at once; more wait to be accepted.
     pub connections: usize,
+    /// Connections open at once from one source (an IPv4 address or an IPv6 /64); more are closed at once. 0: as many
+    /// as there are. Behind a balancer all come from the balancer: set this and the next two to 0 there.
+    pub connections_per_source: usize,
+    /// Requests of one source in a second, on average and at once; more are answered `429 too_many_requests`. 0: no
+    /// limit.
+    pub requests_per_second: u32,
+    /// Requests of one source in a minute that have a one-time code sent (to log in, to bind an account), on average
+    /// and at once; more are answered `429 too_many_requests`. 0: no limit.
+    pub login_starts_per_minute: u32,
     /// How long a client may take to send a request's head, and stay idle between requests.
     pub head_within: TimeSpan,
     /// How long a client may take to send a request's body.
     pub body_within: TimeSpan,
+    /// How long a client may read nothing of what is written to it.
+    pub write_within: TimeSpan,
     /// How long open requests may take to end after the shutdown began.
     pub drain_within: TimeSpan,
     /// Pushes kept at once that are not delivered yet; more are not taken, and the center tries again later.
@@ -68,8 +79,12 @@ impl Default for Limits {
         Limits {
             in_flight: 2048,
             connections: 8192,
+            connections_per_source: 1024,
+            requests_per_second: 5000,
+            login_starts_per_minute: 120,
             head_within: TimeSpan(Duration::from_secs(10)),
             body_within: TimeSpan(Duration::from_secs(10)),
+            write_within: TimeSpan(Duration::from_secs(10)),
             drain_within: TimeSpan(Duration::from_secs(5)),
             pushes: 100_000,
         }

@@ -7,7 +7,7 @@ use std::{
 use ed25519_dalek::VerifyingKey;
 use moka::sync::Cache;
 use protocol::{
-    Channel, Code, Kind, OperationId, Outcome, Problem, ReplyEnvelope, Request, RequestEnvelope, Token,
+    Channel, Code, Kind, OperationId, Outcome, Problem, ReplyEnvelope, Request, RequestEnvelope, Spec, Token,
     bounds::{IdempotencyKey, ShortName, Text},
     catalogue::Operation,
     envelope::{Language, MAX_DEADLINE_MS, MAX_REPLY_LEN, RequestHead},
@@ -17,7 +17,7 @@ use protocol::{
 use runtime::{
     clock::{Clock, Deadline},
     mux::{CallError, Limits, Plain, Service},
-    peers::Peers,
+    peers::{Peers, Told, Verdict},
     shutdown::Shutdown,
     telemetry::{RequestId, TraceContext},
 };
@@ -53,8 +53,10 @@ pub struct Call {
     pub client: ShortName,
     /// In which language to speak to the person.
     pub language: Language,
-    /// The customer's access token.
+    /// The customer's access token. It goes along only where the operation looks at it.
     pub session: Option<Text<MAX_TOKEN_LEN>>,
+    /// What was sent in place of an access token cannot be one: the answer to whatever needs one.
+    pub session_refused: Option<Problem>,
     /// What makes a write the same write when it is sent again.
     pub idempotency_key: Option<IdempotencyKey>,
     /// How long a write waits for its result, in ms.
@@ -77,6 +79,7 @@ impl Call {
             client: client_of(channel),
             language: Language::default(),
             session: None,
+            session_refused: None,
             idempotency_key: None,
             wait_ms: 0,
             token: Token::default(),
@@ -242,26 +245,41 @@ impl Inward {
                 "Send a key of your own with every write.",
             ));
         }
-        if let (Some(token), true) = (&call.session, session_matters(&envelope.request)) {
+        if !session_matters(&envelope.request) {
+            envelope.head.session = None;
+        } else if let Some(refused) = &call.session_refused {
+            return Err(refused.clone());
+        } else if let Some(token) = &call.session {
             self.check_session(token)?;
         }
         let deadline = Deadline::from_remaining_ms(envelope.head.deadline_ms.into());
         let started = std::time::Instant::now();
-        let answered = self
-            .state
-            .peers
-            .request(deadline, |left_ms| {
+        let mut declined = 0;
+        let answered = self.state.peers.ask(
+            deadline,
+            |left_ms| {
                 envelope.head.deadline_ms = u32::try_from(left_ms).unwrap_or(MAX_DEADLINE_MS);
                 envelope.encode()
-            })
-            .await;
+            },
+            |bytes| match ReplyEnvelope::decode_for(&bytes, spec) {
+                // This gate is stopping, say: another may be open.
+                Ok(reply) if is_gate_closed(&reply) => {
+                    declined += 1;
+                    Verdict::Declined(Ok(reply))
+                }
+                decoded => Verdict::Taken(decoded),
+            },
+        );
+        let answered = answered.await;
         metrics::histogram!("edge_ask_ms", "operation" => spec.name)
             .record(started.elapsed().as_secs_f64() * 1e3);
-        let bytes = answered.map_err(|error| no_answer(error, call.request_id, spec.name))?;
-        let reply = ReplyEnvelope::decode_for(&bytes, spec).map_err(|refusal| {
+        let Told { what: reply, lost } = answered.map_err(|error| no_answer(error, call.request_id, spec))?;
+        let reply = reply.map_err(|refusal| {
             tracing::error!(request_id = %call.request_id, operation = spec.name, %refusal, "reply refused");
             Problem::new(Code::GateUnavailable, "The answer was lost. Ask again; a write is not done twice.")
         })?;
+        // A gate that declined may also have lost the answer: only the last one's words are about what it did itself.
+        let lost = lost || declined > usize::from(is_gate_closed(&reply));
         if reply.request_id != envelope.head.request_id {
             tracing::error!(request_id = %call.request_id, operation = spec.name, "reply belongs to another request");
             return Err(Problem::new(Code::Internal, "The answer was not for this request."));
@@ -273,6 +291,9 @@ impl Inward {
             ),
             Outcome::Accepted(operation) => Answered::Accepted(operation),
             Outcome::Pending(operations) => Answered::Pending(operations),
+            Outcome::Problem(problem) if lost && only_of_its_own_try(problem.code) => {
+                return Err(Problem { detail: not_known(spec).to_owned(), ..problem });
+            }
             Outcome::Problem(problem) => return Err(problem),
         };
         Ok(Answer { outcome, token: reply.token })
@@ -327,20 +348,42 @@ fn session_matters(request: &Request) -> bool {
     )
 }
 
-fn no_answer(error: CallError, request_id: RequestId, operation: &'static str) -> Problem {
+fn is_gate_closed(reply: &ReplyEnvelope) -> bool {
+    matches!(&reply.outcome, Outcome::Problem(problem) if problem.code == Code::GateUnavailable)
+}
+
+fn no_answer(error: CallError, request_id: RequestId, spec: &Spec) -> Problem {
+    let operation = spec.name;
     tracing::warn!(%request_id, operation, %error, "no answer from inside");
     metrics::counter!("edge_unanswered_total", "operation" => operation).increment(1);
     match error {
-        CallError::Closed => Problem::new(
-            Code::GateUnavailable,
-            "Try again in a moment; the same key makes it the same write.",
-        ),
+        CallError::Away => Problem::new(Code::GateUnavailable, "Nothing was done. Try again in a moment."),
+        CallError::Closed => Problem::new(Code::GateUnavailable, not_known(spec)),
         CallError::Busy => Problem::new(Code::Overloaded, "Nothing was done. Try again in a moment."),
-        CallError::TimedOut => Problem::new(
-            Code::DeadlineExceeded,
-            "Whether it was done is not known. Ask again with the same key: it is not done twice.",
-        ),
+        CallError::TimedOut => Problem::new(Code::DeadlineExceeded, not_known(spec)),
     }
+}
+
+/// What to say when a request was sent inside and no answer came.
+fn not_known(spec: &Spec) -> &'static str {
+    match spec.kind {
+        Kind::Write => {
+            "Whether it was done is not known. Ask again with the same Idempotency-Key: it is not done twice."
+        }
+        _ => "No answer came from inside. Ask again.",
+    }
+}
+
+/// Codes that speak of one try and say nothing about a try before it.
+fn only_of_its_own_try(code: Code) -> bool {
+    matches!(
+        code,
+        Code::GateUnavailable
+            | Code::Overloaded
+            | Code::Unavailable
+            | Code::TooManyRequests
+            | Code::DeadlineExceeded
+    )
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@
 //! only what the center would refuse as well.
 mod api;
 pub mod config;
+mod impatient;
 pub mod inbox;
 pub mod inward;
 pub mod portal;
 mod push;
 mod serve;
+mod sources;
 
 use std::{net::SocketAddr, sync::Arc};
 

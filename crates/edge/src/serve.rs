@@ -4,8 +4,8 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
-    extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{any, get},
@@ -27,12 +27,18 @@ use tokio::{
 use crate::{
     api::{self, ApiProblem, BODY_MAX},
     config::{Config, Limits},
+    impatient::Impatient,
     inward::Inward,
     portal::{self, Refusals},
+    sources::{Source, Sources},
 };
 
 /// No request's head is longer, in bytes.
 const HEAD_MAX: usize = 16 * 1024;
+
+/// What has a one-time code sent when it is posted to, by API and by portal.
+const LOGIN_STARTS: [&str; 4] =
+    ["/v1/login/start", "/v1/accounts/{account}/bind/start", "/login", "/accounts/bind"];
 
 /// Everything the outside can reach.
 pub(crate) fn router(inward: Inward, config: Arc<Config>) -> Router {
@@ -89,31 +95,57 @@ struct Shed {
 impl Shed {
     /// Says that a request is refused: with a page to a person, with a problem to a program.
     async fn refuse(&self, parts: Parts, problem: Problem) -> Response {
-        if Refusals::is_for_page(&parts) {
-            return self.pages.page(parts, problem).await;
+        if !Refusals::is_for_page(&parts) {
+            return ApiProblem(problem).into_response();
         }
-        ApiProblem(problem).into_response()
+        let retry_after_s = problem.retry_after_s;
+        let mut page = self.pages.page(parts, problem).await;
+        if let Some(seconds) = retry_after_s {
+            page.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        page
     }
 }
 
-/// Takes a request in: refuses it when too many are under way, and reads its body whole, within its limits.
+/// Takes a request in: refuses it when its source asks too often or too many are under way, and reads its body whole,
+/// within its limits.
 async fn take(State(shed): State<Shed>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(_permit) = shed.permits.try_acquire() else {
-        metrics::counter!("edge_shed_total").increment(1);
-        let full = Problem::new(Code::Overloaded, "Nothing was done. Try again in a moment.");
-        return shed.refuse(parts, full).await;
-    };
+    if let Err(seconds) = may_ask(&parts) {
+        metrics::counter!("edge_too_often_total").increment(1);
+        let often =
+            Problem::new(Code::TooManyRequests, "Too many requests from your network. Nothing was done.");
+        return shed.refuse(parts, often.retry_after(seconds)).await;
+    }
     if announced(&parts.headers).is_some_and(|length| length > BODY_MAX as u64) {
         return closing(shed.refuse(parts, too_large()).await);
     }
     let refused = match tokio::time::timeout(shed.body_within, to_bytes(body, BODY_MAX)).await {
-        Ok(Ok(bytes)) => return next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(Ok(bytes)) => {
+            // Not before the body is there: who sends half a request must not take a place from who sent a whole one.
+            let Ok(_permit) = shed.permits.try_acquire() else {
+                metrics::counter!("edge_shed_total").increment(1);
+                let full = Problem::new(Code::Overloaded, "Nothing was done. Try again in a moment.");
+                return shed.refuse(parts, full).await;
+            };
+            return next.run(Request::from_parts(parts, Body::from(bytes))).await;
+        }
         Ok(Err(error)) if is_limit(&error) => too_large(),
         Ok(Err(_)) => Problem::new(Code::InvalidRequest, "The body broke off."),
         Err(_) => Problem::new(Code::InvalidRequest, "The body did not come in time."),
     };
     closing(shed.refuse(parts, refused).await)
+}
+
+/// Counts a request for its source. The error is when to come again, in seconds.
+fn may_ask(parts: &Parts) -> Result<(), u32> {
+    let Some(source) = parts.extensions.get::<Arc<Source>>() else { return Ok(()) };
+    source.request()?;
+    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    if parts.method == Method::POST && LOGIN_STARTS.contains(&path) {
+        source.login_start()?;
+    }
+    Ok(())
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {
@@ -137,6 +169,7 @@ fn closing(mut response: Response) -> Response {
 /// Accepts connections until shutdown; open ones end their request first.
 pub(crate) async fn serve(listener: TcpListener, router: Router, limits: &Limits, shutdown: &Shutdown) {
     let places = Arc::new(Semaphore::new(limits.connections));
+    let sources = Sources::new(limits);
     let stop = shutdown.token();
     let accepting = async {
         loop {
@@ -144,8 +177,13 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: &Limits
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, from)) => {
+                    let Some(source) = sources.connect(from.ip()) else {
+                        metrics::counter!("edge_connections_refused_total").increment(1);
+                        tracing::debug!(%from, "too many connections from there");
+                        continue;
+                    };
                     let connection =
-                        connection(stream, router.clone(), limits.head_within.0, shutdown.clone());
+                        connection(stream, source, router.clone(), limits.clone(), shutdown.clone());
                     shutdown.spawn(async move {
                         if let Err(error) = connection.await {
                             tracing::debug!(%from, %error, "connection ended");
@@ -166,16 +204,17 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: &Limits
 
 async fn connection(
     stream: TcpStream,
+    source: Source,
     router: Router,
-    head_within: Duration,
+    limits: Limits,
     shutdown: Shutdown,
 ) -> Result<(), hyper::Error> {
     stream.set_nodelay(true).ok();
-    let from = stream.peer_addr().ok();
+    let source = Arc::new(source);
     let service = tower::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         // Not a layer: that would make every route anew for each request.
         let router = router.clone();
-        request.extensions_mut().insert(from.map(axum::extract::ConnectInfo));
+        request.extensions_mut().insert(Arc::clone(&source));
         async move {
             let answered = tower::ServiceExt::oneshot(router, request.map(Body::new)).await;
             answered.map_err(|never: Infallible| never)
@@ -183,9 +222,12 @@ async fn connection(
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(head_within)
+        .header_read_timeout(limits.head_within.0)
         .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(
+            TokioIo::new(Impatient::new(stream, limits.write_within.0)),
+            TowerToHyperService::new(service),
+        );
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,

@@ -67,7 +67,11 @@ impl FromRequestParts<Inward> for Caller {
         call.request_id = parts.extensions.get::<RequestId>().copied().unwrap_or(call.request_id);
         call.trace = parts.extensions.get::<TraceContext>().copied().unwrap_or(call.trace);
         call.language = language(headers);
-        call.session = session(headers)?;
+        match text(headers, "authorization")?.map(access_token).transpose() {
+            Ok(session) => call.session = session,
+            // Logging in with anything in hand must work.
+            Err(problem) => call.session_refused = Some(problem),
+        }
         if let Some(text) = text(headers, "idempotency-key")? {
             let key: IdempotencyKey =
                 text.parse().map_err(|error| ApiProblem::invalid(format!("Idempotency-Key: {error}.")))?;
@@ -121,15 +125,14 @@ fn channel(headers: &HeaderMap) -> Result<Channel, ApiProblem> {
     })
 }
 
-fn session(headers: &HeaderMap) -> Result<Option<Text<{ protocol::session::MAX_TOKEN_LEN }>>, ApiProblem> {
-    let Some(value) = text(headers, "authorization")? else { return Ok(None) };
+fn access_token(value: &str) -> Result<Text<{ protocol::session::MAX_TOKEN_LEN }>, Problem> {
     let unauthenticated =
         || Problem::new(Code::Unauthenticated, "Authorization is not `Bearer` and an access token.");
     let (scheme, token) = value.split_once(' ').ok_or_else(unauthenticated)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(unauthenticated().into());
+        return Err(unauthenticated());
     }
-    Ok(Some(Text::new(token.trim()).map_err(|_| unauthenticated())?))
+    Text::new(token.trim()).map_err(|_| unauthenticated())
 }
 
 fn preferences(headers: &HeaderMap) -> Vec<String> {

@@ -80,3 +80,30 @@ async fn nobody_answers_within_the_deadline() {
     world.gate.may.forget_permits(usize::MAX);
     problem(world.get("/v1/accounts").send().await.unwrap(), Code::DeadlineExceeded).await;
 }
+
+#[tokio::test]
+async fn half_a_request_takes_no_place_from_a_whole_one() {
+    let world = World::start_with(Limits { in_flight: 1, ..Limits::default() }, "http://127.0.0.1:9").await;
+    let mut halves = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        let half = b"POST /v1/login/start HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
+                     content-length: 100\r\n\r\n";
+        stream.write_all(half).await.unwrap();
+        let mut go_on = [0; 21];
+        stream.read_exact(&mut go_on).await.unwrap();
+        assert_eq!(&go_on, b"HTTP/1.1 100 Continue");
+        halves.push(stream);
+    }
+    assert_eq!(world.get("/v1/accounts").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn who_does_not_read_the_answers_is_not_written_to_for_ever() {
+    let limits = Limits { write_within: SHORT, requests_per_second: 0, ..Limits::default() };
+    let world = World::start_with(limits, "http://127.0.0.1:9").await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let many = b"GET /v1/nothing HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+    let asking = async { while stream.write_all(&many).await.is_ok() {} };
+    tokio::time::timeout(LONG, asking).await.expect("the connection stays open");
+}

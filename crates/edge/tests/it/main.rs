@@ -1,9 +1,11 @@
 //! A whole edge in front of a gate that the tests play.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod gates;
 mod hostile;
 mod http;
 mod limits;
-mod pushes;
-mod world;
 mod portal_fixture;
 mod portal_pages;
+mod pushes;
+mod sources;
+mod world;
