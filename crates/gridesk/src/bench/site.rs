@@ -107,11 +107,15 @@ impl Site {
 
     /// An edge on `port` before the gate at `edge.sock`.
     pub(super) fn edge(&self, port: u16) -> Result<Child> {
+        // All the load comes from one address.
+        let off = ["connections_per_source", "requests_per_second", "login_starts_per_minute"];
+        let limits = table(off.map(|limit| (limit, Value::from(0))));
         let settings = [
             ("listen", format!("127.0.0.1:{port}").into()),
             ("public_url", format!("http://127.0.0.1:{port}").into()),
             ("data", self.text("edge")),
             ("gates", vec![self.text("edge.sock")].into()),
+            ("limits", Value::Table(limits)),
             ("sms", Value::Table(table([("kind", "sim".into()), ("url", "http://127.0.0.1:9".into())]))),
         ];
         self.role(Role::Edge, "edge", table(settings))
