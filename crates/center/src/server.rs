@@ -113,7 +113,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
         filling.ready();
     }
     start_tasks(&node, &readiness, &shutdown);
-    let gates = unix::bind(&config.socket)?;
+    let gates = unix::bind_shared(&config.socket, &config.allow_uids)?;
     tracing::info!(socket = %config.socket.display(), shards = map.shards(), lanes = map.lanes().count(), "serving");
     accept(&node, gates, &shutdown).await;
 
