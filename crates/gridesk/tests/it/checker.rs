@@ -15,7 +15,7 @@ pub(crate) type At = Duration;
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A payment was ordered, under a key of its own.
-    Asked { key: String, account: String },
+    Asked { at: At, key: String, account: String },
     /// The order was answered: accepted, or (`payment` known) done and visible to everybody.
     Acknowledged { at: At, key: String, payment: Option<String>, seen: Token },
     /// A customer is about to pay at the provider, once.
@@ -88,9 +88,18 @@ pub(crate) fn check(history: &[Event], end: &End) -> Verdict {
 #[derive(Default)]
 struct Order {
     account: String,
+    /// When it was first asked for.
+    asked: At,
     payment: Option<String>,
     /// Each answer: when, what it promised, and whether everybody must see it from then on.
     answers: Vec<(At, Token, bool)>,
+}
+
+impl Order {
+    /// Whether it was surely taken before another: a full list must not show it without that other.
+    fn before(&self, other: &Order) -> bool {
+        self.answers.first().is_some_and(|(at, ..)| *at + Duration::from_millis(2) < other.asked)
+    }
 }
 
 /// Every key that was answered is one payment, and there is no payment without a key.
@@ -98,8 +107,9 @@ fn check_orders(history: &[Event], end: &End, verdict: &mut Verdict) -> HashMap<
     let mut orders: HashMap<String, Order> = HashMap::new();
     for event in history {
         match event {
-            Event::Asked { key, account } => {
-                orders.entry(key.clone()).or_default().account.clone_from(account)
+            Event::Asked { at, key, account } => {
+                let first = || Order { account: account.clone(), asked: *at, ..Order::default() };
+                orders.entry(key.clone()).or_insert_with(first);
             }
             Event::Acknowledged { at, key, payment, seen } => {
                 let order = orders.entry(key.clone()).or_default();
@@ -247,13 +257,15 @@ fn includes(seen: &Token, promised: &Token) -> bool {
 fn check_reads(history: &[Event], end: &End, orders: &HashMap<String, Order>, verdict: &mut Verdict) {
     let mut owed_before: HashMap<(usize, &str), i64> = HashMap::new();
     let mut debits_before: HashMap<(usize, &str), usize> = HashMap::new();
+    let by_payment: HashMap<&str, &Order> =
+        orders.values().filter_map(|order| Some((order.payment.as_deref()?, order))).collect();
     let must_show = |order: &Order, begun: At, asked: &Token| {
         order.answers.iter().any(|(at, seen, done)| (*done && *at < begun) || includes(asked, seen))
     };
     for event in history {
         match event {
             Event::Payment { begun, reader, asked, payment, shown, .. } => {
-                let order = orders.values().find(|order| order.payment.as_ref() == Some(payment));
+                let order = by_payment.get(payment.as_str());
                 let Some(shown) = shown else {
                     if order.is_some_and(|order| must_show(order, *begun, asked)) {
                         verdict.stale.push(format!("{payment} was promised and is not shown: {event:?}"));
@@ -274,13 +286,18 @@ fn check_reads(history: &[Event], end: &End, orders: &HashMap<String, Order>, ve
                     verdict.stale.push(format!("fewer debits than the same reader saw before: {event:?}"));
                 }
             }
-            Event::Payments { begun, asked, account, shown, .. } if shown.len() < LIST_MOST => {
+            Event::Payments { begun, asked, account, shown, .. } => {
+                let full = shown.len() >= LIST_MOST;
                 for order in orders.values().filter(|o| o.account == *account && must_show(o, *begun, asked))
                 {
-                    if order.payment.as_ref().is_some_and(|payment| !shown.contains(payment)) {
-                        verdict
-                            .stale
-                            .push(format!("{:?} was promised and is not listed: {event:?}", order.payment));
+                    let Some(payment) = order.payment.as_ref().filter(|payment| !shown.contains(payment))
+                    else {
+                        continue;
+                    };
+                    if !full
+                        || shown.iter().any(|id| by_payment.get(id.as_str()).is_some_and(|o| o.before(order)))
+                    {
+                        verdict.stale.push(format!("{payment} was promised and is not listed: {event:?}"));
                     }
                 }
             }
@@ -349,10 +366,10 @@ mod tests {
     /// One payment, ordered and retried, paid, read; another that is open.
     fn good() -> (Vec<Event>, End) {
         let history = vec![
-            Event::Asked { key: own("k1"), account: own("a") },
+            Event::Asked { at: ms(0), key: own("k1"), account: own("a") },
             Event::Acknowledged { at: ms(1), key: own("k1"), payment: None, seen: token(5) },
             Event::Acknowledged { at: ms(2), key: own("k1"), payment: Some(own("p1")), seen: token(5) },
-            Event::Asked { key: own("k2"), account: own("a") },
+            Event::Asked { at: ms(2), key: own("k2"), account: own("a") },
             Event::Acknowledged { at: ms(3), key: own("k2"), payment: Some(own("p2")), seen: token(6) },
             Event::Paying { at: ms(4), account: own("a"), amount_fen: 100 },
             Event::Paid {
@@ -409,7 +426,7 @@ mod tests {
     fn a_lost_write_is_seen() {
         assert_eq!(judged(|_, end| _ = end.payments.pop()), [1, 0, 0, 0]);
         let accepted = |history: &mut Vec<Event>, _: &mut End| {
-            history.push(Event::Asked { key: own("k3"), account: own("a") });
+            history.push(Event::Asked { at: ms(15), key: own("k3"), account: own("a") });
             history.push(Event::Acknowledged { at: ms(20), key: own("k3"), payment: None, seen: token(9) });
         };
         assert_eq!(judged(accepted), [1, 0, 0, 0]);
@@ -458,6 +475,30 @@ mod tests {
             shown: Some(shown(&[])),
         };
         assert_eq!(judged(|h, _| h.push(older)), [0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn a_full_list_may_leave_out_only_the_oldest() {
+        let order = |history: &mut Vec<Event>, n: u64| {
+            let (key, payment) = (format!("m{n}"), Some(format!("q{n}")));
+            history.push(Event::Asked { at: ms(100 + 10 * n), key: key.clone(), account: own("b") });
+            history.push(Event::Acknowledged { at: ms(105 + 10 * n), key, payment, seen: token(100 + n) });
+        };
+        let listed = |left_out: u64| {
+            move |history: &mut Vec<Event>, end: &mut End| {
+                (0..51).for_each(|n| order(history, n));
+                end.payments.extend((0..51).map(|n| (format!("q{n}"), own("b"), shown(&[]))));
+                history.push(Event::Payments {
+                    begun: ms(1_000),
+                    asked: token(200),
+                    seen: token(200),
+                    account: own("b"),
+                    shown: (0..51).filter(|n| *n != left_out).map(|n| format!("q{n}")).collect(),
+                });
+            }
+        };
+        assert_eq!(judged(listed(0)), [0, 0, 0, 0]);
+        assert_eq!(judged(listed(30)), [0, 0, 1, 0]);
     }
 
     #[test]

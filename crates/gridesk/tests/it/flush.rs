@@ -20,7 +20,8 @@ struct Trace {
     names: HashMap<String, String>,
 }
 
-/// One system call: when it began and ended, in seconds, and how it is written, with all text in hexadecimal.
+/// One system call: when it began and ended, in seconds, and how it is written, with all text in hexadecimal. One that
+/// ended before any other thread did anything has one time: strace writes it as one line, in its place.
 #[derive(Debug)]
 struct SystemCall {
     begun_s: f64,
@@ -155,12 +156,11 @@ fn flushed_between(
     let flush = flush.ok_or("the log was not flushed before the reply")?;
     let after_us = |s: f64| ((s - arrival.ended_s) * 1e6).round();
     Ok(format!(
-        "{} written {} µs after the request came, {} from {} to {} µs, answered at {} µs",
+        "{} written {} µs after the request came, {} at {} µs, answered at {} µs",
         names[written.descriptor()].rsplit('/').next().unwrap_or_default(),
         after_us(written.begun_s),
         flush.name,
         after_us(flush.begun_s),
-        after_us(flush.ended_s),
         after_us(reply.begun_s),
     ))
 }

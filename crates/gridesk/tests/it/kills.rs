@@ -91,7 +91,8 @@ impl Task {
     async fn order(&mut self, key: &str, amount_fen: i64, wait_s: u32) -> Option<(String, String)> {
         let path = format!("/v1/accounts/{}/payments", self.account);
         let body = json!({ "amount_fen": amount_fen, "provider": "sim-pay" });
-        self.history.note(Event::Asked { key: key.to_owned(), account: self.account.clone() });
+        let (at, account) = (self.history.at(), self.account.clone());
+        self.history.note(Event::Asked { at, key: key.to_owned(), account });
         let begun = Instant::now();
         let mut wait_s = wait_s;
         while begun.elapsed() < ANSWER_WITHIN {
