@@ -1,6 +1,7 @@
 //! Tests of the simulated outside world, of the command line, and of the whole system.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod api;
+mod browser;
 mod checker;
 mod cli;
 mod flush;
@@ -8,4 +9,5 @@ mod import;
 mod kills;
 mod sim;
 mod system;
+mod webdriver;
 mod world;
