@@ -247,7 +247,8 @@ impl Browser {
         let mut driver = TcpStream::connect(host)?;
         driver.set_read_timeout(Some(PATIENCE))?;
         write!(driver, "DELETE /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")?;
-        driver.read_to_end(&mut Vec::new()).map(|_| ())
+        // It answers when Chromium has ended, and keeps the connection.
+        driver.read(&mut [0; 512]).map(|_| ())
     }
 
     async fn log(&self, kind: &str) -> Vec<Value> {
