@@ -58,7 +58,8 @@ impl Browser {
         let mut said = BufReader::new(driver.stdout.take().unwrap());
         let lines = said.by_ref().lines().map_while(Result::ok);
         let port = lines.filter_map(|line| {
-            line.rsplit_once("started successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned())
+            line.rsplit_once("started successfully on port ")
+                .map(|(_, port)| port.trim_end_matches('.').to_owned())
         });
         let port: u16 = port.filter_map(|port| port.parse().ok()).next().expect("chromedriver says its port");
         let mut arguments: Vec<String> = [
