@@ -113,7 +113,7 @@ fn show(world: &World, order: PayOrder, pairs: Pairs, paid: bool) -> Response {
     let page = Page {
         merchant: world.merchant.clone(),
         amount: order.amount_fen.fen(),
-        account: format!("{} {} {} {}", &number[..4], &number[4..8], &number[8..12], &number[12..]),
+        account: format!("{} {} {}", &number[..4], &number[4..8], &number[8..]),
         order: order.order.to_string(),
         until,
         pairs,

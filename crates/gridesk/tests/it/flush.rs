@@ -74,7 +74,17 @@ impl Trace {
         Some(Trace { strace, file, names: links.filter_map(name).collect() })
     }
 
-    fn end(mut self) -> (Vec<SystemCall>, HashMap<String, String>) {
+    /// Ends once a write that holds `answered` has been seen, or after ten seconds: what the answer causes elsewhere may
+    /// be noticed before the system call that sent it is in the trace.
+    async fn end_after(mut self, answered: &[u8]) -> (Vec<SystemCall>, HashMap<String, String>) {
+        let begun = Instant::now();
+        let is_answer = |call: &SystemCall| {
+            let to_log = self.names.get(call.descriptor()).is_some_and(|name| name.starts_with('/'));
+            call.is_write() && !to_log && call.holds(answered)
+        };
+        while !read_calls(&self.file).iter().any(is_answer) && begun.elapsed() < Duration::from_secs(10) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let pid = Pid::from_raw(i32::try_from(self.strace.id()).unwrap()).unwrap();
         kill_process(pid, Signal::INT).unwrap();
         self.strace.wait().unwrap();
@@ -181,8 +191,8 @@ async fn system_flush_before_answer() {
     let request = request.header("idempotency-key", &order_key).header("request-id", request_id.to_string());
     let said = send(request.json(&body)).await;
     assert_eq!((said.status, said.header("request-id")), (202, Some(&*request_id.to_string())), "{said:?}");
-    let traced = trace.end();
     let id = request_id.to_u128().to_be_bytes();
+    let traced = trace.end_after(&id).await;
     match flushed_between(&traced, order_key.as_bytes(), &id, "-wal") {
         Ok(seen) => println!("center: {seen}"),
         Err(why) => panic!("center: {why}; {} calls in the trace", traced.0.len()),
@@ -195,11 +205,11 @@ async fn system_flush_before_answer() {
     let said = client.post("/v1/login/start", &key("flush"), 10, &json!({ "phone": phone })).await;
     assert_eq!(said.status, 200, "{said:?}");
     client.code(phone, 0).await;
-    let traced = trace.end();
     // A push and its challenge come from one operation: their ids have the same bits.
     let challenge: protocol::ChallengeId = said.json["challenge"].as_str().unwrap().parse().unwrap();
     let push = protocol::PushId::from_bits(challenge.bits());
     let asked = protocol::wire::encode(&push);
+    let traced = trace.end_after(&asked).await;
     match flushed_between(&traced, &asked, &asked, "inbox.sqlite-wal") {
         Ok(seen) => println!("edge: {seen}"),
         Err(why) => panic!("edge: {why}; {} calls in the trace", traced.0.len()),
