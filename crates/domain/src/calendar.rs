@@ -147,6 +147,62 @@ impl FromStr for Month {
     }
 }
 
+/// How a date is written: `2026-11-25`, and in binary encodings as the number 20261125. For `#[serde(with = …)]`, since the
+/// type is not ours.
+pub mod day {
+    use jiff::civil::Date;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    fn number(date: Date) -> u32 {
+        let (year, month, day) = (date.year(), date.month(), date.day());
+        u32::from(year.unsigned_abs()) * 10_000
+            + u32::from(month.unsigned_abs()) * 100
+            + u32::from(day.unsigned_abs())
+    }
+
+    fn date<E: serde::de::Error>(number: u32) -> Result<Date, E> {
+        let year = i16::try_from(number / 10_000).map_err(|_| E::custom("not a date"))?;
+        Date::new(year, (number / 100 % 100) as i8, (number % 100) as i8).map_err(|_| E::custom("not a date"))
+    }
+
+    /// Writes a date of the years 1 to 9999.
+    pub fn serialize<S: Serializer>(date: &Date, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() {
+            return date.serialize(s);
+        }
+        s.serialize_u32(number(*date))
+    }
+
+    /// Reads a date.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Date, D::Error> {
+        if d.is_human_readable() {
+            return Date::deserialize(d);
+        }
+        date(u32::deserialize(d)?)
+    }
+
+    /// The same for a date that may be absent.
+    pub mod option {
+        use super::*;
+
+        /// Writes a date, or that there is none.
+        pub fn serialize<S: Serializer>(date: &Option<Date>, s: S) -> Result<S::Ok, S::Error> {
+            if s.is_human_readable() {
+                return date.serialize(s);
+            }
+            date.map(number).serialize(s)
+        }
+
+        /// Reads a date, or that there is none.
+        pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Date>, D::Error> {
+            if d.is_human_readable() {
+                return Option::deserialize(d);
+            }
+            Option::<u32>::deserialize(d)?.map(date).transpose()
+        }
+    }
+}
+
 impl TryFrom<String> for Month {
     type Error = MonthError;
 
@@ -181,6 +237,29 @@ mod tests {
             (feb.january().to_string(), feb.december().to_string()),
             ("2012-01".into(), "2012-12".into())
         );
+    }
+
+    #[test]
+    fn days_are_numbers_in_binary_and_texts_for_people() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Due {
+            #[serde(with = "day")]
+            on: Date,
+            #[serde(with = "day::option")]
+            paid: Option<Date>,
+        }
+        let due = Due { on: date(2026, 11, 25), paid: None };
+        assert_eq!(serde_json::to_string(&due).unwrap(), r#"{"on":"2026-11-25","paid":null}"#);
+        for due in [due, Due { on: date(1, 1, 1), paid: Some(date(9999, 12, 31)) }] {
+            let bytes = postcard::to_stdvec(&due).unwrap();
+            assert_eq!(postcard::from_bytes::<Due>(&bytes).unwrap(), due);
+            let text = serde_json::to_string(&due).unwrap();
+            assert_eq!(serde_json::from_str::<Due>(&text).unwrap(), due);
+        }
+        for wrong in [0u32, 20_261_131, 20_261_301, 100_000_101, u32::MAX] {
+            let bytes = postcard::to_stdvec(&(wrong, None::<u32>)).unwrap();
+            assert!(postcard::from_bytes::<Due>(&bytes).is_err(), "{wrong}");
+        }
     }
 
     #[test]

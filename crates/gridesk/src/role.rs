@@ -42,6 +42,18 @@ impl Role {
         }
     }
 
+    /// How many threads its asynchronous work gets where all roles share a machine of `cores`, by the variable that the
+    /// asynchronous runtime itself reads. A thread too many costs more in waking each other than it brings: a half of a
+    /// gate does little for each message, and more gates, not more threads, carry more.
+    pub fn worker_threads(self, cores: usize) -> (&'static str, String) {
+        let threads = match self {
+            Role::Outer | Role::Inner | Role::Sim => 1,
+            Role::Edge => cores / 2,
+            Role::Center => cores,
+        };
+        ("TOKIO_WORKER_THREADS", threads.max(1).to_string())
+    }
+
     fn service(self) -> &'static str {
         match self {
             Role::Outer => "gate-outer",

@@ -262,9 +262,12 @@ impl System {
 
 /// A role as a child of this process.
 fn child(program: &std::path::Path, role: Role, places: &Places, ports: Ports) -> ChildSpec {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (threads, count) = role.worker_threads(cores);
     let spec = ChildSpec::new(role.name(), program)
         .args(["role", role.name(), "--config"])
-        .args([places.config(role)]);
+        .args([places.config(role)])
+        .env(threads, count);
     if role == Role::Sim {
         let url = format!("{}/readyz", ports.sim_url());
         let client = reqwest::Client::builder().no_proxy().timeout(PROBE_WITHIN).build();

@@ -17,3 +17,7 @@ pub mod shutdown;
 pub mod supervise;
 pub mod telemetry;
 pub mod unix;
+
+/// Requests are many small allocations made on one thread and freed on another, which this allocator is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

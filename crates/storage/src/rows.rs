@@ -237,6 +237,15 @@ pub enum Put {
     Session(Session),
     /// Inserts or replaces a payment.
     Payment(Payment),
+    /// Notes what was paid under a payment.
+    PaymentSettled {
+        /// Which payment.
+        payment: PaymentId,
+        /// Its account.
+        account: AccountId,
+        /// In all so far.
+        settled: Settled,
+    },
     /// Notes a provider's transaction id; unique for ever.
     ProviderTransaction {
         /// Which provider.
@@ -310,6 +319,9 @@ impl Put {
             // Itself, and the list of its account.
             Put::Payment(payment) => {
                 [Some(Entity::Payment(payment.id)), Some(Entity::Account(payment.account))]
+            }
+            Put::PaymentSettled { payment, account, .. } => {
+                [Some(Entity::Payment(*payment)), Some(Entity::Account(*account))]
             }
             Put::BindTries(_)
             | Put::Identity(_)

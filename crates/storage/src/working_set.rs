@@ -144,6 +144,10 @@ impl WorkingSet {
             Put::Challenge(row) => self.fill_challenge(row.id, Some(row.clone())),
             Put::Session(row) => self.fill_session(row.id, Some(row.clone())),
             Put::Payment(row) => self.fill_payment(row.id, Some(row.clone())),
+            Put::PaymentSettled { payment, settled, .. } => match self.payments.get_mut(payment) {
+                Some(Some(row)) => row.settled = Some(settled.clone()),
+                _ => drop(self.payments.remove(payment)),
+            },
             Put::ProviderTransaction { provider, transaction, payment } => {
                 self.fill_transaction((provider.clone(), transaction.clone()), Some(*payment));
             }

@@ -153,7 +153,7 @@ fn book(
             text: format!("payment {} {}", payment.id, asked.transaction),
             posting: posted.posting,
         },
-        Put::Payment(Payment { settled: Some(settled), ..payment.clone() }),
+        Put::PaymentSettled { payment: payment.id, account: payment.account, settled },
     ];
     for (bill, part) in &posted.allocations {
         if let Some(head) = state.open_bills.iter().find(|b| b.id == *bill) {

@@ -125,13 +125,15 @@ impl Site {
         let config = self.path(&format!("{name}.toml"));
         fs::write(&config, settings.to_string()).during(format!("settings of {name}"))?;
         let config = config.to_string_lossy().into_owned();
-        self.start(name, &["role", role.name(), "--config", &config], Stdio::null())
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let env = Some(role.worker_threads(cores));
+        self.start(name, &["role", role.name(), "--config", &config], env, Stdio::null())
     }
 
     /// A bare program to measure beside, and where it says that it listens.
     pub(super) fn peer(&self, kind: &str) -> Result<(Child, String)> {
         let socket = self.path(&format!("{kind}.sock")).to_string_lossy().into_owned();
-        let mut child = self.start(kind, &["bench-peer", kind, "--socket", &socket], Stdio::piped())?;
+        let mut child = self.start(kind, &["bench-peer", kind, "--socket", &socket], None, Stdio::piped())?;
         let mut line = String::new();
         if let Some(said) = child.process.stdout.take() {
             BufReader::new(said).read_line(&mut line).during(format!("starting {kind}"))?;
@@ -142,12 +144,13 @@ impl Site {
         Ok((child, line.trim().to_owned()))
     }
 
-    fn start(&self, name: &str, args: &[&str], stdout: Stdio) -> Result<Child> {
+    fn start(&self, name: &str, args: &[&str], env: Option<(&str, String)>, stdout: Stdio) -> Result<Child> {
         let doing = || format!("starting {name}");
         let log = self.path(&format!("{name}.log"));
         let process = Command::new(std::env::current_exe().during(doing())?)
             .args(args)
             .env(PARENT_PIPE, "1")
+            .envs(env)
             .stdin(Stdio::piped())
             .stdout(stdout)
             .stderr(File::create(&log).during(doing())?)

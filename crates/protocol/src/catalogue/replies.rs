@@ -218,8 +218,10 @@ replies! {
         /// Where its figures are published.
         source: String,
         /// The day that source carries, where it is known.
+        #[serde(with = "domain::calendar::day::option")]
         source_date: Option<Date>,
         /// Since when they are in force.
+        #[serde(with = "domain::calendar::day")]
         valid_from: Date,
         /// Whether the source says so; otherwise the day is only early enough for the bill, and not to be shown as fact.
         valid_from_confirmed: bool,
@@ -237,6 +239,7 @@ replies! {
         /// Of that, past its date.
         overdue_fen: Fen,
         /// The earliest date by which something is due.
+        #[serde(with = "domain::calendar::day::option")]
         due_on: Option<Date>,
         /// To the customer's credit.
         credit_fen: Fen,
@@ -256,8 +259,10 @@ replies! {
         /// How it stands.
         state: BillState,
         /// When it was issued.
+        #[serde(with = "domain::calendar::day")]
         issued_on: Date,
         /// Until when it is to be paid.
+        #[serde(with = "domain::calendar::day")]
         due_on: Date,
     }
     /// The month under way, beside the same days of others.
@@ -265,6 +270,7 @@ replies! {
         /// Which month.
         month: Month,
         /// The last day with readings.
+        #[serde(with = "domain::calendar::day::option")]
         through: Option<Date>,
         /// Use in it up to then.
         energy_wh: Wh,
@@ -288,6 +294,7 @@ replies! {
         /// The next tier's.
         next_price_e4: Option<PriceE4>,
         /// When counting begins anew.
+        #[serde(with = "domain::calendar::day")]
         resets_on: Date,
     }
     /// What the same use would cost otherwise.
@@ -311,6 +318,7 @@ replies! {
     /// A day's use.
     DayUsage {
         /// Which day.
+        #[serde(with = "domain::calendar::day")]
         date: Date,
         /// In all.
         energy_wh: Wh,

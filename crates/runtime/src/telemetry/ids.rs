@@ -1,5 +1,6 @@
 //! Request ids and W3C trace contexts: what a request is called on its way.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 
@@ -141,12 +142,28 @@ fn random_span() -> u64 {
     u64::from_le_bytes(random_bytes()).max(1)
 }
 
+/// Random bytes from the kernel, fetched for many ids at once: a system call for each would cost more than the id.
+///
 /// The kernel's random source cannot fail on a running Linux (getrandom(2)); were it away, no key or id would be
 /// safe and the process must not go on.
 fn random_bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
-    bytes
+    const POOL: usize = 1024;
+    thread_local! {
+        static LEFT: RefCell<([u8; POOL], usize)> = const { RefCell::new(([0; POOL], 0)) };
+    }
+    LEFT.with_borrow_mut(|(pool, left)| {
+        if *left < N {
+            getrandom::fill(pool).expect("the kernel gives random bytes");
+            *left = POOL;
+        }
+        let taken = &mut pool[*left - N..*left];
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(taken);
+        // What was given out is not kept.
+        taken.fill(0);
+        *left -= N;
+        bytes
+    })
 }
 
 #[cfg(test)]

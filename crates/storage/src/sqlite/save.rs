@@ -102,6 +102,9 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
                 p.settled.as_ref().map(pack)
             ],
         ),
+        Put::PaymentSettled { payment, settled, .. } => {
+            run("UPDATE payment SET settled = ?2 WHERE id = ?1", params![bits(payment.bits()), pack(settled)])
+        }
         // No OR REPLACE: should two rules ever race for one transaction id, the database refuses the second.
         Put::ProviderTransaction { provider, transaction, payment } => run(
             "INSERT INTO provider_transaction VALUES (?1, ?2, ?3)",

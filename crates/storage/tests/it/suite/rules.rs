@@ -338,7 +338,7 @@ fn settle(
     let mut account = state.account.clone();
     account.credit_fen += rest;
     puts.push(Put::Account(account));
-    puts.push(Put::Payment(Payment { settled: Some(settled), ..row.clone() }));
+    puts.push(Put::PaymentSettled { payment: row.id, account: row.account, settled });
     puts.push(Put::ProviderTransaction { provider: key.0, transaction: key.1, payment: row.id });
     let serial = row.account.number() / 10 % 10_000_000_000;
     puts.extend(posting(message, PostingKind::Payment, serial, -row.amount_fen.0));
