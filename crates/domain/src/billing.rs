@@ -20,9 +20,11 @@ use crate::tariff::{Household, PeriodName, Tariff, TariffId};
 use crate::usage::{UsageError, UsageMonth};
 
 mod charge;
+mod explain;
 mod year;
 
 pub use charge::{bill, tier_status};
+pub use explain::{Billed, Cause, Explanation, Part, PriceChange, explain};
 pub use year::{Comparison, MonthComparison, compare, year_bills};
 
 /// What a bill of one month is made from.

@@ -90,6 +90,11 @@ impl Month {
         }
     }
 
+    /// The same month of the year before; in the year 1 it stays itself.
+    pub fn last_year(self) -> Month {
+        Month { year: (self.year - 1).max(1), month: self.month }
+    }
+
     /// Its first day.
     pub fn first_day(self) -> Date {
         Date::constant(self.year, self.month, 1)

@@ -113,6 +113,10 @@ pub struct BillView {
     pub holders: Vec<CustomerId>,
     /// This and the bills before, newest first; at most 13.
     pub history: Vec<BillHead>,
+    /// The bill before, whole.
+    pub previous: Option<(BillHead, BillDetail)>,
+    /// The bill of the same month of the year before, whole.
+    pub last_year: Option<(BillHead, BillDetail)>,
     /// The month's readings.
     pub days: Vec<DayReadings>,
 }

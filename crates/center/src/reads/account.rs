@@ -39,7 +39,7 @@ impl Node {
         }
         let month = Month::of(today);
         let whole = |month: Month| (month.first_day(), month.last_day());
-        let ranges = vec![whole(year_before(month)), whole(month.prev()), whole(month)];
+        let ranges = vec![whole(month.last_year()), whole(month.prev()), whole(month)];
         let seen = self.parts.store.account(account, ranges).await.map_err(unavailable)?;
         let Some(row) = seen.value else { return Err(Problem::not_found("account")) };
         let reply = std::sync::Arc::new(Reply::AccountSummary(self.summary(&row, today)?));
@@ -115,10 +115,6 @@ fn so_far(row: &AccountView, month: Month) -> UsageSoFar {
         through,
         energy_wh: sum(month),
         last_month_wh: sum(month.prev()),
-        last_year_wh: sum(year_before(month)),
+        last_year_wh: sum(month.last_year()),
     }
-}
-
-fn year_before(month: Month) -> Month {
-    Month::new(month.year() - 1, month.month()).unwrap_or(month)
 }

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use domain::{
-    billing::{BillInput, bill},
+    billing::{BillInput, Billed, Explanation, bill, explain},
     money::Wh,
     tariff::{Tariff, TierPeriod},
     usage::UsageMonth,
@@ -16,7 +16,7 @@ use protocol::{
     },
 };
 use storage::{
-    rows::Entity,
+    rows::{BillDetail, BillHead, Entity},
     store::{BillView, Seen},
 };
 
@@ -94,6 +94,8 @@ impl Node {
             by_hour_wh,
             alternative: usage.and_then(|usage| self.alternative(row, &usage)),
             history: history.collect(),
+            against_previous: row.previous.as_ref().map(|before| against(before, row)),
+            against_last_year: row.last_year.as_ref().map(|before| against(before, row)),
         })
     }
 
@@ -106,6 +108,22 @@ impl Node {
         let draft =
             bill(&BillInput { tariff: other, usage, used_before_wh, terms: terms(&row.account) }).ok()?;
         Some(AlternativeBill { tariff: brief(other), lines: draft.lines, amount_fen: draft.amount_fen })
+    }
+}
+
+/// Why a bill differs from an earlier one.
+fn against((head, detail): &(BillHead, BillDetail), row: &BillView) -> Explanation {
+    explain(&billed(head, detail), &billed(&row.head, &row.detail))
+}
+
+fn billed<'a>(head: &'a BillHead, detail: &'a BillDetail) -> Billed<'a> {
+    Billed {
+        month: head.id.month,
+        tariff: &head.tariff,
+        version: head.tariff_from,
+        energy_wh: head.energy_wh,
+        amount_fen: head.amount_fen,
+        lines: &detail.lines,
     }
 }
 

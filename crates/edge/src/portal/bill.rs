@@ -13,7 +13,6 @@ use web::{
     domain::{
         billing::{BillLine, LineKind, LineNote},
         money::{Fen, PriceE4, Wh},
-        tariff::PeriodName,
     },
     words,
 };
@@ -22,7 +21,7 @@ use super::{
     bills::StateTag,
     shell::{Shell, Tab, figure},
     visit::{Made, Page, Stop, Visit},
-    why,
+    why::{self, Voice, Why, period_name},
     words::tier_name,
 };
 
@@ -39,7 +38,7 @@ struct Bill {
     issued: String,
     standing: String,
     pay_href: Option<String>,
-    why: Vec<String>,
+    why: Option<Why>,
     receipt: Receipt,
     formulas: Vec<String>,
     tiers_used: Option<String>,
@@ -121,7 +120,7 @@ async fn make(visit: &mut Visit, id: &str) -> Made {
         issued: words::fill(w.bill_issued, &[&f.date(head.issued_on)]),
         standing,
         pay_href: is_open.then(|| format!("/pay?account={}", bill.account)),
-        why: why::sentences(w, f, visit.is_zh(), &reply),
+        why: why::why(Voice { w, f, zh: visit.is_zh() }, &reply),
         receipt: receipt(visit, &reply.lines, head.amount_fen, &reply.tier_limits_wh),
         formulas: reply.lines.iter().map(formula).collect(),
         tiers_used: has_tiers.then(|| {
@@ -202,20 +201,11 @@ fn line_name(visit: &Visit, kind: LineKind, limits: &[Wh]) -> String {
                 (None, None) => named(tier),
             }
         }
-        LineKind::Period(period) => period_name(visit, period).to_owned(),
+        LineKind::Period(period) => period_name(w, period).to_owned(),
         LineKind::Surcharge { tier, period: None } => words::fill(w.surcharge_of, &[&named(tier)]),
         LineKind::Surcharge { tier, period: Some(period) } => {
-            words::fill(w.surcharge_of_period, &[&named(tier), &period_name(visit, period)])
+            words::fill(w.surcharge_of_period, &[&named(tier), &period_name(w, period)])
         }
-    }
-}
-
-fn period_name(visit: &Visit, period: PeriodName) -> &'static str {
-    match period {
-        PeriodName::Sharp => visit.w.period_sharp,
-        PeriodName::Peak => visit.w.period_peak,
-        PeriodName::Flat => visit.w.period_flat,
-        PeriodName::Valley => visit.w.period_valley,
     }
 }
 

@@ -1,106 +1,272 @@
-//! Why a bill differs from the one before: sentences that follow from the bill itself, and say nothing else.
-use protocol::catalogue::replies::{BillGet, MonthAmount};
+//! Why a bill differs from the one before and from last year's: the center's decomposition in words and as a table.
+//!
+//! Nothing is worked out here: each number is one of the decomposition's, whose parts sum to the difference.
+use protocol::catalogue::replies::BillGet;
 use web::{
     Format,
     domain::{
-        calendar::Month,
-        money::{Fen, PriceE4, Wh},
-        tariff::TierPeriod,
+        billing::{Cause, Explanation, LineKind, Part, PriceChange},
+        money::{Fen, Wh},
+        tariff::{PeriodName, TierPeriod},
     },
     words,
 };
 
 use super::words::{Words, tier_name};
 
-/// Differences of the average price below this are rounding, not news, in 1e-4 yuan per kWh.
-const PRICE_NEWS_E4: i64 = 20;
-
-/// The sentences, the most telling first; none where there is no bill of the month before.
-pub(super) fn sentences(w: &Words, f: Format, zh: bool, bill: &BillGet) -> Vec<String> {
-    let month = bill.bill.month;
-    let Some(before) = bill.history.iter().find(|m| m.month == month.prev()) else { return Vec::new() };
-    let amount = bill.bill.amount_fen;
-    let mut said = vec![amount_sentence(w, f, amount, before)];
-    said.extend(energy_sentence(w, f, bill.bill.energy_wh, before));
-    said.extend(days_sentence(w, month));
-    said.extend(new_year_sentence(w, bill));
-    said.extend(tier_sentence(w, f, zh, bill));
-    said.extend(price_sentence(w, f, bill, before));
-    said
+/// What the page says about it.
+pub(super) struct Why {
+    /// Against the bill before, then against last year's: each a paragraph of sentences.
+    pub(super) paragraphs: Vec<Vec<String>>,
+    pub(super) table: Table,
 }
 
-fn amount_sentence(w: &Words, f: Format, amount: Fen, before: &MonthAmount) -> String {
-    let month = f.month(before.month);
-    match amount.0.cmp(&before.amount_fen.0) {
-        std::cmp::Ordering::Greater => {
-            words::fill(w.why_more, &[&f.money(amount - before.amount_fen), &month])
-        }
-        std::cmp::Ordering::Less => words::fill(w.why_less, &[&f.money(before.amount_fen - amount), &month]),
-        std::cmp::Ordering::Equal => words::fill(w.why_same, &[&month]),
-    }
+/// The parts as numbers: a column for each bill compared with.
+pub(super) struct Table {
+    pub(super) head: Vec<String>,
+    pub(super) rows: Vec<(String, Vec<String>)>,
+    pub(super) total: Vec<String>,
 }
 
-fn energy_sentence(w: &Words, f: Format, energy: Wh, before: &MonthAmount) -> Option<String> {
-    let change = f.percent_change(energy.0, before.energy_wh.0)?;
-    let difference = energy - before.energy_wh;
-    match difference.0 {
-        0 => None,
-        1.. => Some(words::fill(w.why_used_more, &[&f.energy(difference), &format_args!("+{change}%")])),
-        _ => Some(words::fill(w.why_used_less, &[&f.energy(-difference), &format_args!("−{}%", -change)])),
-    }
+/// How one language says it.
+#[derive(Clone, Copy)]
+pub(super) struct Voice {
+    pub(super) w: &'static Words,
+    pub(super) f: Format,
+    pub(super) zh: bool,
 }
 
-fn days_sentence(w: &Words, month: Month) -> Option<String> {
-    let (days, before) = (month.days(), month.prev().days());
-    (days != before).then(|| words::fill(w.why_days, &[&days, &before]))
-}
-
-/// In January tiers that count over the year begin anew, which is why it may cost less than December did.
-fn new_year_sentence(w: &Words, bill: &BillGet) -> Option<String> {
-    let begins = bill.tariff.tier_period == TierPeriod::Year && bill.bill.month.month() == 1;
-    (begins && !bill.tier_limits_wh.is_empty()).then(|| w.why_new_year.to_owned())
-}
-
-/// Which tier the month's use began and ended in.
-fn tier_sentence(w: &Words, f: Format, zh: bool, bill: &BillGet) -> Option<String> {
-    let limits = &bill.tier_limits_wh;
-    let start = bill.used_before_wh;
-    let end = Wh(start.0.saturating_add(bill.bill.energy_wh.0));
-    // Energy up to and including a limit is in its tier.
-    let crossed = limits.iter().enumerate().rev().find(|(_, limit)| start < **limit && end > **limit);
-    if let Some((index, limit)) = crossed {
-        let tier = tier_name(w, zh, u8::try_from(index + 2).ok()?);
-        return Some(words::fill(w.why_crossed, &[&f.energy(*limit), &f.energy(end - *limit), &tier]));
-    }
-    let below = limits.iter().filter(|limit| start >= **limit).count();
-    (below > 0)
-        .then(|| words::fill(w.why_all_in, &[&tier_name(w, zh, u8::try_from(below + 1).unwrap_or(u8::MAX))]))
-}
-
-fn price_sentence(w: &Words, f: Format, bill: &BillGet, before: &MonthAmount) -> Option<String> {
-    let now = average_price(bill.bill.amount_fen, bill.bill.energy_wh)?;
-    let then = average_price(before.amount_fen, before.energy_wh)?;
-    let is_news = (now.0 - then.0).abs() >= PRICE_NEWS_E4;
-    is_news.then(|| words::fill(w.why_price, &[&f.price(now), &f.price(then)]))
-}
-
-/// Yuan per kWh, rounded half up; `None` where nothing was used.
-fn average_price(amount: Fen, energy: Wh) -> Option<PriceE4> {
-    if energy.0 <= 0 || amount.0 < 0 {
+/// `None` where there is no earlier bill to compare with.
+pub(super) fn why(voice: Voice, bill: &BillGet) -> Option<Why> {
+    let last_year = bill.against_last_year.as_ref();
+    let previous = bill.against_previous.as_ref();
+    let other_year = last_year.filter(|year| previous.is_none_or(|previous| previous.month != year.month));
+    let compared: Vec<&Explanation> = previous.into_iter().chain(other_year).collect();
+    if compared.is_empty() {
         return None;
     }
-    // price_e4 = fen × 100 000 / Wh
-    let exact = (i128::from(amount.0) * 100_000 + i128::from(energy.0) / 2) / i128::from(energy.0);
-    i64::try_from(exact).ok().map(PriceE4)
+    let paragraph = |explained: &&Explanation| {
+        let is_previous = previous.is_some_and(|previous| previous.month == explained.month);
+        voice.paragraph(bill, explained, is_previous)
+    };
+    Some(Why { paragraphs: compared.iter().map(paragraph).collect(), table: voice.table(&compared) })
+}
+
+impl Voice {
+    fn paragraph(self, bill: &BillGet, explained: &Explanation, is_previous: bool) -> Vec<String> {
+        let mut said = vec![self.amount(explained)];
+        said.extend(self.energy(bill.bill.energy_wh, explained));
+        if is_previous {
+            said.extend(self.new_year(bill));
+            said.extend(self.crossed(bill));
+        }
+        said.extend(explained.parts.iter().map(|part| self.part(part)));
+        said
+    }
+
+    fn amount(self, explained: &Explanation) -> String {
+        let (w, f) = (self.w, self.f);
+        let (difference, month) = (explained.difference_fen, f.month(explained.month));
+        match difference.0 {
+            0 => words::fill(w.why_same, &[&month]),
+            1.. => words::fill(w.why_more, &[&f.money(difference), &month]),
+            _ => words::fill(w.why_less, &[&f.money(-difference), &month]),
+        }
+    }
+
+    fn energy(self, energy: Wh, explained: &Explanation) -> Option<String> {
+        let (w, f) = (self.w, self.f);
+        let difference = energy - explained.energy_wh;
+        let change = f.percent_change(energy.0, explained.energy_wh.0)?;
+        match difference.0 {
+            0 => None,
+            1.. => {
+                let change = format_args!("+{change}%").to_string();
+                Some(words::fill(w.why_used_more, &[&f.energy_full(difference), &change]))
+            }
+            _ => {
+                let change = format_args!("−{}%", -change).to_string();
+                Some(words::fill(w.why_used_less, &[&f.energy_full(-difference), &change]))
+            }
+        }
+    }
+
+    /// In January tiers that count over the year begin anew, which is why it may cost less than December did.
+    fn new_year(self, bill: &BillGet) -> Option<String> {
+        let begins = bill.tariff.tier_period == TierPeriod::Year && bill.bill.month.month() == 1;
+        (begins && !bill.tier_limits_wh.is_empty()).then(|| self.w.why_new_year.to_owned())
+    }
+
+    /// Which limit the month's use passed: energy up to and including a limit is in its tier.
+    fn crossed(self, bill: &BillGet) -> Option<String> {
+        let start = bill.used_before_wh;
+        let end = Wh(start.0.saturating_add(bill.bill.energy_wh.0));
+        let limit = bill.tier_limits_wh.iter().rev().find(|limit| start < **limit && end > **limit)?;
+        Some(words::fill(self.w.why_crossed, &[&self.f.energy(*limit)]))
+    }
+
+    /// What a part does to the bill: `adds ¥3.80`.
+    fn effect(self, amount: Fen) -> String {
+        let (w, f) = (self.w, self.f);
+        if amount.0 < 0 {
+            words::fill(w.why_saves, &[&f.money(-amount)])
+        } else {
+            words::fill(w.why_adds, &[&f.money(amount)])
+        }
+    }
+
+    fn part(self, part: &Part) -> String {
+        let (w, f) = (self.w, self.f);
+        let effect = self.effect(part.amount_fen);
+        match &part.cause {
+            Cause::Days { before, now, .. } => words::fill(w.why_days, &[now, before, &effect]),
+            Cause::DailyUse { before_wh, now_wh, .. } => {
+                words::fill(w.why_daily, &[&f.energy(*now_wh), &f.energy(*before_wh), &effect])
+            }
+            Cause::Tier { tier, before_wh, now_wh, price_e4 } => {
+                let tier = tier_name(w, self.zh, *tier);
+                let at = price_e4.map(|price| words::fill(w.why_at_more, &[&f.price(price)]));
+                let at = at.unwrap_or_default();
+                let (before, now) = (f.energy_full(*before_wh), f.energy_full(*now_wh));
+                match (before_wh.0, now_wh.0) {
+                    (0, _) => words::fill(w.why_tier_new, &[&now, &tier, &at, &effect]),
+                    (_, 0) => words::fill(w.why_tier_none, &[&tier, &before, &at, &effect]),
+                    _ => words::fill(w.why_tier, &[&now, &tier, &before, &at, &effect]),
+                }
+            }
+            Cause::PeriodMix { period, before_per_mille, now_per_mille } => {
+                let share = |per_mille: u16| format!("{}.{}%", per_mille / 10, per_mille % 10);
+                let period = self.period_within(*period);
+                words::fill(w.why_mix, &[&share(*now_per_mille), &period, &share(*before_per_mille), &effect])
+            }
+            Cause::Price { changes } => {
+                let change = |change: &PriceChange| {
+                    let PriceChange { kind, before_e4, now_e4 } = change;
+                    format!("{} {} → {}", self.kind(*kind), f.price(*before_e4), f.price(*now_e4))
+                };
+                let changes: Vec<String> = changes.iter().map(change).collect();
+                words::fill(w.why_price, &[&changes.join(if self.zh { "，" } else { ", " }), &effect])
+            }
+            Cause::Tariff { before_e4, now_e4 } => {
+                words::fill(w.why_tariff, &[&f.price(*now_e4), &f.price(*before_e4), &effect])
+            }
+            Cause::Rounding => words::fill(w.why_rounding, &[&self.signed(part.amount_fen)]),
+        }
+    }
+
+    /// A period's name within a sentence.
+    fn period_within(self, period: PeriodName) -> String {
+        period_name(self.w, period).to_lowercase()
+    }
+
+    fn kind(self, kind: LineKind) -> String {
+        let (w, named) = (self.w, |tier| tier_name(self.w, self.zh, tier));
+        match kind {
+            LineKind::Tier(tier) => named(tier),
+            LineKind::Period(period) => period_name(w, period).to_owned(),
+            LineKind::Surcharge { tier, period: None } => words::fill(w.surcharge_of, &[&named(tier)]),
+            LineKind::Surcharge { tier, period: Some(period) } => {
+                words::fill(w.surcharge_of_period, &[&named(tier), &period_name(w, period)])
+            }
+        }
+    }
+
+    fn table(self, compared: &[&Explanation]) -> Table {
+        let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+        for (column, explained) in compared.iter().enumerate() {
+            for part in &explained.parts {
+                let label = self.label(&part.cause);
+                let at = rows.iter().position(|(known, _)| *known == label).unwrap_or_else(|| {
+                    rows.push((label, vec!["0".to_owned(); compared.len()]));
+                    rows.len() - 1
+                });
+                rows[at].1[column] = self.signed(part.amount_fen);
+            }
+        }
+        // Rounding is what is left over, whichever bill has it.
+        let rounding = self.label(&Cause::Rounding);
+        rows.sort_by_key(|(label, _)| *label == rounding);
+        let against =
+            |explained: &&Explanation| words::fill(self.w.why_against, &[&self.f.month(explained.month)]);
+        Table {
+            head: compared.iter().map(against).collect(),
+            rows,
+            total: compared.iter().map(|explained| self.signed(explained.difference_fen)).collect(),
+        }
+    }
+
+    fn label(self, cause: &Cause) -> String {
+        let w = self.w;
+        match cause {
+            Cause::Days { .. } => w.part_days.to_owned(),
+            Cause::DailyUse { .. } => w.part_daily.to_owned(),
+            Cause::Tier { tier, .. } => tier_name(w, self.zh, *tier),
+            Cause::PeriodMix { .. } => w.part_mix.to_owned(),
+            Cause::Price { .. } => w.part_price.to_owned(),
+            Cause::Tariff { .. } => w.part_tariff.to_owned(),
+            Cause::Rounding => w.part_rounding.to_owned(),
+        }
+    }
+
+    fn signed(self, amount: Fen) -> String {
+        let plus = if amount.0 > 0 { "+" } else { "" };
+        format!("{plus}{}", self.f.money(amount))
+    }
+}
+
+/// A period of the day, as a line of a bill names it.
+pub(super) fn period_name(w: &Words, period: PeriodName) -> &'static str {
+    match period {
+        PeriodName::Sharp => w.period_sharp,
+        PeriodName::Peak => w.period_peak,
+        PeriodName::Flat => w.period_flat,
+        PeriodName::Valley => w.period_valley,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use web::{Language, domain::money::PriceE4};
+
     use super::*;
 
+    fn voice(language: Language) -> Voice {
+        Voice { w: Words::of(language), f: Format::of(language), zh: language == Language::Zh }
+    }
+
+    fn said(cause: Cause, amount: i64) -> (String, String) {
+        let part = Part { cause, amount_fen: Fen(amount) };
+        (voice(Language::En).part(&part), voice(Language::Zh).part(&part))
+    }
+
     #[test]
-    fn the_average_price_is_that_of_a_single_rate() {
-        assert_eq!(average_price(Fen(23_067), Wh(428_756)), Some(PriceE4(5380)));
-        assert_eq!(average_price(Fen(0), Wh(0)), None);
+    fn each_reason_is_said_in_plain_words() {
+        let tier = |before, now| Cause::Tier {
+            tier: 2,
+            before_wh: Wh(before),
+            now_wh: Wh(now),
+            price_e4: Some(PriceE4(500)),
+        };
+        let (en, zh) = said(tier(0, 76_000), 380);
+        assert_eq!(en, "76 kWh of it fell into Tier 2, at ¥0.0500 more per kWh, which adds ¥3.80.");
+        assert_eq!(zh, "其中 76 度进入第二档，每度加价 0.0500 元，电费增加 3.80 元。");
+        let (en, zh) = said(tier(300_000, 0), -1500);
+        assert_eq!(
+            en,
+            "Nothing fell into Tier 2 (before: 300 kWh), at ¥0.0500 more per kWh, which saves ¥15.00."
+        );
+        assert_eq!(zh, "没有电量进入第二档（对比期 300 度），每度加价 0.0500 元，电费减少 15.00 元。");
+        let (en, zh) = said(Cause::Days { before: 30, now: 31, energy_wh: Wh(12_300) }, 661);
+        assert_eq!(en, "It covers 31 days instead of 30, which adds ¥6.61.");
+        assert_eq!(zh, "计费天数为 31 天（对比期 30 天），电费增加 6.61 元。");
+        let mix = Cause::PeriodMix { period: PeriodName::Peak, before_per_mille: 580, now_per_mille: 624 };
+        let (en, zh) = said(mix, 210);
+        assert_eq!(en, "62.4% of it was used in peak hours instead of 58.0%, which adds ¥2.10.");
+        assert_eq!(zh, "峰段用电占 62.4%（对比期 58.0%），电费增加 2.10 元。");
+        let change = PriceChange { kind: LineKind::Tier(1), before_e4: PriceE4(5380), now_e4: PriceE4(5480) };
+        let (en, _) = said(Cause::Price { changes: vec![change] }, 100);
+        assert_eq!(en, "Prices changed (Tier 1 ¥0.5380 → ¥0.5480), which adds ¥1.00.");
+        let (en, zh) = said(Cause::Rounding, -1);
+        assert_eq!((en.as_str(), zh.as_str()), ("Rounding to the fen: -¥0.01.", "四舍五入差额 -0.01 元。"));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use domain::{
-    billing::{BillDraft, BillTerms, VersionChoice, year_bills},
+    billing::{BillDraft, BillTerms, Billed, VersionChoice, explain, year_bills},
     calendar::Month,
     money::{Fen, PriceE4, Wh},
     tariff::{Tariff, TariffBook},
@@ -437,7 +437,20 @@ fn bill_get(bill: BillId, settled: bool) -> Result<BillGet, Problem> {
         by_hour_wh: usage_of(bill.account, bill.month).by_hour().unwrap().to_vec(),
         alternative,
         history: all[index.saturating_sub(12)..=index].iter().map(month).collect(),
+        against_previous: index.checked_sub(1).map(|before| explain(&billed(&all[before]), &billed(draft))),
+        against_last_year: index.checked_sub(12).map(|before| explain(&billed(&all[before]), &billed(draft))),
     })
+}
+
+fn billed(draft: &BillDraft) -> Billed<'_> {
+    Billed {
+        month: draft.period,
+        tariff: &draft.tariff,
+        version: draft.version,
+        energy_wh: draft.energy_wh,
+        amount_fen: draft.amount_fen,
+        lines: &draft.lines,
+    }
 }
 
 fn usage_month(account: AccountId, month: Month) -> replies::UsageMonth {

@@ -214,6 +214,37 @@ async fn a_bill_can_be_recomputed_from_its_page() {
 }
 
 #[tokio::test]
+async fn a_bill_says_why_it_differs_and_the_parts_sum_up() {
+    let browser = Browser::logged_in("en").await;
+    let [first, second, _] = accounts();
+    for bill in [format!("{first}-2026-07"), format!("{first}-2026-01"), format!("{second}-2026-07")] {
+        let html = browser.page(&format!("/bills/{bill}")).await;
+        let (_, why) = html.split_once(r#"<div class="why">"#).unwrap();
+        let (words, rest) = why.split_once("<details").unwrap();
+        let words = text_of(words);
+        assert!(words.contains("than the bill for") && words.contains(", which "), "{words}");
+        let (_, table) = rest.split_once("<tbody>").unwrap();
+        let (table, _) = table.split_once("</tbody>").unwrap();
+        let cell = |text: &str| -> i64 {
+            let number: String = text.chars().filter(|c| c.is_ascii_digit() || *c == '-').collect();
+            number.parse().unwrap()
+        };
+        let row = |row: &str| -> Vec<i64> {
+            row.split("<td>").skip(1).map(|text| cell(text.split('<').next().unwrap())).collect()
+        };
+        let rows: Vec<Vec<i64>> = table.split("</tr>").filter(|text| text.contains("<td>")).map(row).collect();
+        let (total, parts) = rows.split_last().unwrap();
+        assert!(parts.len() >= 2 && total.len() == 2, "{table}");
+        for column in 0..2 {
+            assert_eq!(parts.iter().map(|part| part[column]).sum::<i64>(), total[column], "{bill}: {table}");
+        }
+    }
+    // The first bill of all has none to compare with; one of the first year has none of last year.
+    assert!(!browser.page(&format!("/bills/{first}-2025-01")).await.contains(r#"class="why""#));
+    assert_eq!(browser.page(&format!("/bills/{first}-2025-03")).await.matches("Against ").count(), 1);
+}
+
+#[tokio::test]
 async fn in_january_a_bill_says_that_tiers_count_anew() {
     let browser = Browser::logged_in("en").await;
     let [first, second, _] = accounts();

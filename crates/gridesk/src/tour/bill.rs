@@ -1,9 +1,9 @@
 //! Journey 1: opens a bill, finds the line that crossed a tier, recomputes everything, compares with time-of-use.
 use domain::{
-    billing::{BillLine, LineKind},
+    billing::{BillLine, Explanation, LineKind},
     money::Fen,
 };
-use protocol::catalogue::replies;
+use protocol::{BillId, catalogue::replies};
 
 use super::{Failed, client::Client, ensure};
 
@@ -18,10 +18,11 @@ pub(super) async fn journey(client: &Client) -> Result<String, Failed> {
         .as_ref()
         .ok_or_else(|| Failed(format!("bill {} has no other tariff to compare with", bill.bill.bill)))?;
     recompute(&alternative.lines, alternative.amount_fen)?;
+    let before = explained(client, &bill).await?;
     let crossed = bill.lines.iter().rfind(|line| tier_of(line.kind) > 1);
     let crossed = crossed.ok_or_else(|| Failed("the bill crosses no tier".into()))?;
     Ok(format!(
-        "{}: {} kWh, ¥{}; {} kWh of it in tier {} cost ¥{}; all {} lines recomputed; {} would have cost ¥{}",
+        "{}: {} kWh, ¥{}; {} kWh of it in tier {} cost ¥{}; all {} lines recomputed; {} would have cost ¥{}; the difference of ¥{} from {} has {} parts",
         bill.bill.month,
         bill.bill.energy_wh,
         bill.bill.amount_fen,
@@ -31,6 +32,9 @@ pub(super) async fn journey(client: &Client) -> Result<String, Failed> {
         bill.lines.len(),
         alternative.tariff.name_en,
         alternative.amount_fen,
+        before.difference_fen,
+        before.month,
+        before.parts.len(),
     ))
 }
 
@@ -55,6 +59,24 @@ async fn find_bill(client: &Client) -> Result<replies::BillGet, Failed> {
         }
     }
     crossed.ok_or_else(|| Failed(format!("none of {looked_at} bills crosses a tier")))
+}
+
+/// The difference from the bill before is what the two bills say, and the sum of its parts.
+async fn explained(client: &Client, bill: &replies::BillGet) -> Result<Explanation, Failed> {
+    let number = bill.bill.bill;
+    let explained = bill.against_previous.clone();
+    let explained = explained.ok_or_else(|| Failed(format!("bill {number} is not explained")))?;
+    let before = BillId { account: number.account, month: explained.month };
+    let before: replies::BillGet = client.read(&format!("/v1/bills/{before}")).await?;
+    let difference = bill.bill.amount_fen.0 - before.bill.amount_fen.0;
+    let sum: i64 = explained.parts.iter().map(|part| part.amount_fen.0).sum();
+    ensure!(
+        (sum, explained.difference_fen.0) == (difference, difference),
+        "{difference} fen more than {}, {} said, the parts sum to {sum}",
+        explained.month,
+        explained.difference_fen.0
+    );
+    Ok(explained)
 }
 
 /// Every line is energy × price, rounded half up to the fen; the amount is the lines' sum.

@@ -2,7 +2,7 @@
 use std::cell::Cell;
 
 use domain::{
-    billing::BillLine,
+    billing::{BillLine, Explanation},
     calendar::Month,
     money::{Fen, PriceE4, Wh},
     tariff::{TariffId, TierPeriod},
@@ -122,6 +122,10 @@ replies! {
         alternative: Option<AlternativeBill>,
         /// This and the twelve bills before, oldest first.
         history: Vec<MonthAmount>,
+        /// Why it differs from the bill before, where there is one: parts that sum to the difference.
+        against_previous: Option<Explanation>,
+        /// Why it differs from the bill of the same month last year.
+        against_last_year: Option<Explanation>,
     }
     /// A month's use.
     UsageMonth {

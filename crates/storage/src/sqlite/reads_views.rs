@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     StorageError,
-    rows::BillHead,
+    rows::{BillDetail, BillHead},
     store::{AccountView, BillView},
 };
 
@@ -45,12 +45,22 @@ pub(crate) fn bills(
 pub(crate) fn bill(c: &Connection, id: BillId) -> Result<Option<BillView>> {
     let Some((head, detail)) = load::bill_with_detail(c, id)? else { return Ok(None) };
     let account = load::account(c, id.account)?.ok_or_else(|| corrupt("bill", "its account is missing"))?;
+    let history = load::bills(c, id.account, month_number(id.month) + 1, 13)?;
+    let whole = |head: &BillHead| -> Result<Option<(BillHead, BillDetail)>> {
+        let found = load::bill_with_detail(c, head.id)?;
+        found.map(|(head, detail)| Ok((head, unpack("bill", &detail)?))).transpose()
+    };
+    let is_last_year = |head: &&BillHead| head.id.month == id.month.last_year();
+    let previous = history.get(1).map(whole).transpose()?.flatten();
+    let last_year = history.iter().skip(1).find(is_last_year).map(whole).transpose()?.flatten();
     Ok(Some(BillView {
         head,
         detail: unpack("bill", &detail)?,
         account,
         holders: load::holders(c, id.account)?,
-        history: load::bills(c, id.account, month_number(id.month) + 1, 13)?,
+        history,
+        previous,
+        last_year,
         days: readings(c, id.account, id.month.first_day(), id.month.last_day())?,
     }))
 }

@@ -288,6 +288,7 @@ pub(crate) async fn every_row_reads_back_as_it_was_written<B: Backend>() {
     let ops = [
         Op::Open { account: 2, credit_fen: 1 },
         Op::Bill { account: 2, month: 3, amount_fen: 300, paid_fen: 0 },
+        Op::Bill { account: 2, month: -9, amount_fen: 70, paid_fen: 70 },
         Op::Bill { account: 2, month: 1, amount_fen: 100, paid_fen: 100 },
         Op::Bill { account: 2, month: 2, amount_fen: 200, paid_fen: 50 },
         Op::Bind { account: 2, customer: 4, since_ms: 10 },
@@ -310,12 +311,19 @@ pub(crate) async fn every_row_reads_back_as_it_was_written<B: Backend>() {
     let (january, february) = (bill_row(2, 1, 100, 100), bill_row(2, 2, 200, 200));
     let march = bill_row(2, 3, 300, 250);
     assert_eq!(view.open_bills, std::slice::from_ref(&march.0));
-    assert_eq!(view.bills, [march.0.clone(), february.0.clone(), january.0.clone()]);
+    let last_march = bill_row(2, -9, 70, 70);
+    let heads = [&march, &february, &january, &last_march].map(|bill| bill.0.clone());
+    assert_eq!(view.bills, heads);
     let page = store.bills(account(2), Some(bill(2, 3).month), 1).await.unwrap().value;
     assert_eq!(page, std::slice::from_ref(&february.0));
     let one = store.bill(bill(2, 2)).await.unwrap().value.unwrap();
     assert_eq!((&one.head, &one.detail, &one.account), (&february.0, &february.1, &view.account));
-    assert_eq!(one.history, [february.0, january.0]);
+    assert_eq!(one.history, heads[1..]);
+    assert_eq!((one.previous, one.last_year), (Some(january), None));
+    let newest = store.bill(bill(2, 3)).await.unwrap().value.unwrap();
+    assert_eq!((newest.previous, newest.last_year), (Some(february.clone()), Some(last_march)));
+    let oldest = store.bill(bill(2, -9)).await.unwrap().value.unwrap();
+    assert_eq!((oldest.previous, oldest.last_year), (None, None));
     assert_eq!(store.bill(bill(2, 9)).await.unwrap().value, None);
     assert_eq!(store.holders(account(2)).await.unwrap().value.unwrap().len(), 2);
     assert_eq!(store.holders(account(3)).await.unwrap().value, None);

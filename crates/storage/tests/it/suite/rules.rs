@@ -98,9 +98,10 @@ pub(crate) fn push(n: u64) -> PushId {
     PushId::mint(bucket(n), u128::from(n) << 13)
 }
 
-/// The bill of an account in a month of 2026.
+/// The bill of an account in a month of 2026; 0 is December of 2025, -9 its March.
 pub(crate) fn bill(account_n: u64, month: i8) -> BillId {
-    BillId { account: account(account_n), month: Month::new(2026, month).unwrap() }
+    let (year, month) = if month > 0 { (2026, month) } else { (2025, month + 12) };
+    BillId { account: account(account_n), month: Month::new(year, month).unwrap() }
 }
 
 /// An account as `Op::Open` makes it.
