@@ -5,6 +5,7 @@
 pub mod billing;
 pub mod calendar;
 pub mod demo;
+pub mod forms;
 pub mod green_button;
 pub mod ledger;
 pub mod money;
