@@ -1,5 +1,7 @@
 //! The intranet's administration socket: imports, lists for operators. HTTP over a Unix socket that only our own user can
 //! open.
+mod service;
+
 use axum::{
     Json, Router,
     body::Body,
@@ -27,6 +29,11 @@ pub fn router(node: Node) -> Router {
         .route("/admin/failed", get(failed))
         .route("/admin/ledger", get(ledger))
         .route("/admin/lanes", get(lanes))
+        .route("/admin/requests", get(service::requests))
+        .route("/admin/requests/{request}/steps", post(service::step))
+        .route("/admin/outages", post(service::publish))
+        .route("/admin/divisions/{division}/outages", get(service::outages))
+        .route("/admin/outages/{outage}/restore", post(service::restore))
         .route("/admin/import/green-button", post(import_green_button).layer(DefaultBodyLimit::disable()))
         .with_state(node)
 }

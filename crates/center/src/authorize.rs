@@ -21,6 +21,10 @@ pub enum Relation {
     Own,
     /// They have bound the account.
     Holder,
+    /// They have bound the account, where one is named.
+    HolderIfNamed,
+    /// They made the request; a fault report may be seen by all who have bound its account.
+    RequestParty,
     /// They have bound the payment's account.
     PaymentHolder,
     /// It is an operation they asked for.
@@ -61,6 +65,16 @@ pub const TABLE: &[Rule] = &[
     rule("payment_get", Role::Customer, Relation::PaymentHolder),
     rule("payment_list", Role::Customer, Relation::Holder),
     rule("payment_callback", Role::Anyone, Relation::Signed),
+    rule("form_list", Role::Anyone, Relation::None),
+    rule("request_create", Role::Customer, Relation::HolderIfNamed),
+    rule("fault_report", Role::Customer, Relation::Holder),
+    rule("request_list", Role::Customer, Relation::HolderIfNamed),
+    rule("request_get", Role::Customer, Relation::RequestParty),
+    rule("request_note", Role::Customer, Relation::RequestParty),
+    rule("request_cancel", Role::Customer, Relation::RequestParty),
+    rule("outage_list", Role::Customer, Relation::Holder),
+    rule("notice_list", Role::Customer, Relation::Own),
+    rule("notice_read", Role::Customer, Relation::Own),
     rule("operation_get", Role::Customer, Relation::Asker),
     rule("push_result", Role::System, Relation::None),
 ];
@@ -92,7 +106,7 @@ pub fn check_role(
     }
 }
 
-/// The account a request is about, where its relation is [`Relation::Holder`].
+/// The account a request is about, where its relation is [`Relation::Holder`] or [`Relation::HolderIfNamed`].
 pub fn account_of(request: &Request) -> Option<AccountId> {
     match request {
         Request::AccountSummary(r) => Some(r.account),
@@ -101,6 +115,10 @@ pub fn account_of(request: &Request) -> Option<AccountId> {
         Request::UsageMonth(r) => Some(r.account),
         Request::PaymentCreate(r) => Some(r.account),
         Request::PaymentList(r) => Some(r.account),
+        Request::RequestCreate(r) => r.account,
+        Request::FaultReport(r) => Some(r.account),
+        Request::RequestList(r) => r.account,
+        Request::OutageList(r) => Some(r.account),
         _ => None,
     }
 }

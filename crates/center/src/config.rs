@@ -38,6 +38,9 @@ pub struct Config {
     /// The payment providers.
     #[serde(default)]
     pub providers: Vec<ProviderConfig>,
+    /// A file of forms that customers can send in, in place of those that come with the program.
+    #[serde(default)]
+    pub forms: Option<PathBuf>,
     /// Fills an empty store with demonstration customers.
     #[serde(default)]
     pub demo: Option<DemoConfig>,

@@ -139,7 +139,8 @@ impl Node {
             let outcome = Outcome::Pending(self.under_way(&asked, bucket).await);
             return Ok(Answer { outcome, token: asked.head.token });
         }
-        if relation == Relation::Holder {
+        let names_account = || authorize::account_of(&request).is_some();
+        if relation == Relation::Holder || relation == Relation::HolderIfNamed && names_account() {
             self.check_holder(&asked, &request).await?;
         }
         match request.spec().kind {

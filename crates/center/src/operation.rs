@@ -1,10 +1,14 @@
 //! What travels in lanes: operations of the catalogue, and the center's own, which never cross a zone.
 use domain::{billing::BillTerms, money::Fen, readings::DayReadings, tariff::TariffId};
 use protocol::{
-    AccountId, CustomerId, PaymentId, Request, SessionId, bounds::Phone, envelope::Refusal, wire,
+    AccountId, CustomerId, OutageId, PaymentId, Request, ServiceRequestId, SessionId,
+    bounds::Phone,
+    catalogue::replies::{NoticeBody, StepBy, StepKind},
+    envelope::Refusal,
+    wire,
 };
 use serde::{Deserialize, Serialize};
-use storage::message::Child;
+use storage::{message::Child, rows::OutageRow};
 
 /// An operation of a lane.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +32,69 @@ pub enum Own {
     SessionClose(SessionClose),
     /// Takes in readings and issues their bills.
     Import(Import),
+    /// Moves a request on.
+    RequestAdvance(RequestAdvance),
+    /// Publishes an outage, changes it, or says that power is back.
+    OutagePut(OutagePut),
+    /// Tells the rest of an outage's reports that power is back.
+    OutageClose(OutageClose),
+    /// Enters a fault report into its district.
+    DivisionReport(DivisionReportAdd),
+    /// Tells a customer something.
+    NoticeAdd(NoticeAdd),
+}
+
+/// See [`Own::RequestAdvance`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestAdvance {
+    /// Which request.
+    pub request: ServiceRequestId,
+    /// Who moves it.
+    pub by: StepBy,
+    /// How.
+    pub kind: StepKind,
+    /// What is said; may be empty.
+    pub text: String,
+    /// The outage it is found to belong to.
+    pub outage: Option<OutageId>,
+}
+
+/// See [`Own::OutagePut`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutagePut {
+    /// The outage as it is from now on.
+    pub outage: OutageRow,
+}
+
+/// See [`Own::OutageClose`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutageClose {
+    /// Which outage.
+    pub outage: OutageId,
+    /// Reports up to this one have been told.
+    pub after: ServiceRequestId,
+}
+
+/// See [`Own::DivisionReport`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DivisionReportAdd {
+    /// GB/T 2260 code of the district.
+    pub division: String,
+    /// The report.
+    pub request: ServiceRequestId,
+    /// When it was made, Unix ms.
+    pub at_ms: u64,
+}
+
+/// See [`Own::NoticeAdd`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoticeAdd {
+    /// Whom.
+    pub customer: CustomerId,
+    /// When, Unix ms.
+    pub at_ms: u64,
+    /// What.
+    pub body: NoticeBody,
 }
 
 /// See [`Own::Settle`].
@@ -133,6 +200,11 @@ own! {
     SessionContinue = 0x8003 v 1 "session_refresh";
     SessionClose = 0x8004 v 1 "session_end";
     Import = 0x8005 v 1 "readings_import";
+    RequestAdvance = 0x8030 v 1 "request_advance";
+    OutagePut = 0x8031 v 1 "outage_put";
+    OutageClose = 0x8032 v 1 "outage_close";
+    DivisionReport = 0x8033 v 1 "division_report_add";
+    NoticeAdd = 0x8034 v 1 "notice_add";
 }
 
 impl Operation {

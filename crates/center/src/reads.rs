@@ -2,7 +2,10 @@
 mod account;
 mod bill;
 mod payment;
+mod request;
 mod usage;
+
+pub(crate) use request::{brief as request_brief, shown_outage};
 
 use std::sync::Arc;
 
@@ -40,6 +43,11 @@ impl Node {
             Request::UsageMonth(r) => self.usage_month(r).await,
             Request::PaymentGet(r) => self.payment_get(customer(asked)?, r.payment).await,
             Request::PaymentList(r) => self.payment_list(r.account).await,
+            Request::FormList(_) => Ok(self.form_list()),
+            Request::RequestList(r) => self.request_list(customer(asked)?, r).await,
+            Request::RequestGet(r) => self.request_get(customer(asked)?, r.request).await,
+            Request::OutageList(r) => self.outage_list(asked, r.account).await,
+            Request::NoticeList(r) => self.notice_list(customer(asked)?, r).await,
             Request::OperationGet(r) => self.operation_get(customer(asked)?, r.operation).await,
             other => {
                 let why = format!("{} is not a read.", other.spec().name);

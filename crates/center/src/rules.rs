@@ -6,13 +6,17 @@
 mod account;
 mod import;
 mod login;
+mod outage;
 mod payment;
+mod request;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use outage::outage_id;
+
 use std::sync::Arc;
 
-use domain::tariff::TariffBook;
+use domain::{forms::FormBook, tariff::TariffBook};
 use protocol::{Code, Problem, Reply, Request, catalogue::replies};
 use storage::{
     message::{Decision, NewMessage},
@@ -35,6 +39,8 @@ pub struct Rules {
     pub codes: CodeKey,
     /// The tariffs.
     pub tariffs: Arc<TariffBook>,
+    /// The forms a customer can send in.
+    pub forms: FormBook,
     /// The payment providers.
     pub providers: Vec<Provider>,
     /// The portal's address, to which a payer returns.
@@ -62,6 +68,11 @@ impl Rules {
             Request::AccountBindStart(r) => account::bind_start(self, rows, message, r),
             Request::AccountBind(r) => account::bind(self, rows, message, r),
             Request::PaymentCreate(r) => payment::create(self, rows, message, r),
+            Request::RequestCreate(r) => request::create(self, rows, message, r),
+            Request::FaultReport(r) => request::fault(rows, message, r),
+            Request::RequestNote(r) => request::note(rows, message, r),
+            Request::RequestCancel(r) => request::cancel(rows, message, r),
+            Request::NoticeRead(r) => Ok(request::notice_read(message, r)),
             Request::PushResult(r) => Ok(Decision::done(
                 Reply::PushResult(replies::PushResult {}),
                 vec![Put::PushDone { id: r.push, delivered: r.delivered }],
@@ -81,6 +92,11 @@ impl Rules {
             Own::SessionContinue(go_on) => login::go_on(rows, message, go_on),
             Own::SessionClose(close) => login::close(rows, close),
             Own::Import(import) => import::import(self, rows, message, import),
+            Own::RequestAdvance(advance) => request::advance(rows, message, advance),
+            Own::OutagePut(put) => outage::put(rows, message, put),
+            Own::OutageClose(close) => outage::close(rows, close),
+            Own::DivisionReport(add) => outage::report(rows, add),
+            Own::NoticeAdd(add) => Ok(request::notice_add(add)),
         }
     }
 }

@@ -16,6 +16,20 @@ pub(crate) const HOLDERS: View = kind(3);
 pub(crate) const PAYMENT: View = kind(4);
 pub(crate) const PAYMENTS: View = kind(5);
 
+pub(crate) const REQUEST: View = kind(40);
+pub(crate) const DIVISION: View = kind(41);
+pub(crate) const OUTAGES: View = kind(42);
+
+/// The first page of requests, of a length.
+pub(crate) fn requests(limit: u32) -> View {
+    View { kind: 43, parameter: u64::from(limit) }
+}
+
+/// The first page of notices, of a length.
+pub(crate) fn notices(limit: u32) -> View {
+    View { kind: 44, parameter: u64::from(limit) }
+}
+
 /// An account's summary on a day (as yyyymmdd): what is overdue depends on it.
 pub(crate) fn summary(day: u64) -> View {
     View { kind: 6, parameter: day }

@@ -20,7 +20,7 @@ const MAX_HOURS: u16 = 24 * 180;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FormBook {
     /// The forms.
-    #[serde(rename = "form")]
+    #[serde(alias = "form")]
     pub forms: Vec<Form>,
 }
 
@@ -45,7 +45,7 @@ pub struct Form {
     /// Within how many hours it is to be answered.
     pub answer_within_h: u16,
     /// What is asked.
-    #[serde(rename = "field")]
+    #[serde(alias = "field")]
     pub fields: Vec<Field>,
 }
 

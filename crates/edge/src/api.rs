@@ -10,6 +10,7 @@ mod operations;
 mod payments;
 mod problem;
 mod reply;
+mod requests;
 mod sessions;
 
 use axum::{
@@ -42,6 +43,15 @@ pub(crate) fn router(inward: Inward) -> Router {
         .route("/bills/{bill}", get(accounts::bill))
         .route("/payments/{payment}", get(payments::get))
         .route("/callbacks/payments/{provider}", post(callbacks::payment))
+        .route("/accounts/{account}/faults", post(requests::fault))
+        .route("/accounts/{account}/outages", get(requests::outages))
+        .route("/forms", get(requests::forms))
+        .route("/requests", get(requests::list).post(requests::create))
+        .route("/requests/{request}", get(requests::get))
+        .route("/requests/{request}/notes", post(requests::note))
+        .route("/requests/{request}/cancel", post(requests::cancel))
+        .route("/notices", get(requests::notices))
+        .route("/notices/read", post(requests::notices_read))
         .route("/operations/{operation}", get(operations::get))
         .route("/gate", get(operations::gate))
         .fallback(nowhere)

@@ -340,6 +340,7 @@ fn session_matters(request: &Request) -> bool {
     !matches!(
         request,
         Request::GateProbe(_)
+            | Request::FormList(_)
             | Request::LoginStart(_)
             | Request::LoginFinish(_)
             | Request::SessionRefresh(_)

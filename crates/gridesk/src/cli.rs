@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use domain::tariff::TariffId;
-use protocol::AccountId;
+use protocol::{AccountId, OutageId, ServiceRequestId};
 
 use crate::{
     bench::{Name, Profile, peer::Peer},
@@ -37,6 +37,18 @@ pub enum Command {
         /// What is imported.
         #[command(subcommand)]
         format: ImportFormat,
+    },
+    /// See the requests that customers sent in, and move them on
+    Request {
+        /// What to do.
+        #[command(subcommand)]
+        action: RequestAction,
+    },
+    /// Publish outages, and say that power is back
+    Outage {
+        /// What to do.
+        #[command(subcommand)]
+        action: OutageAction,
     },
     /// Check settings files
     Config {
@@ -141,6 +153,99 @@ pub enum ImportFormat {
     },
 }
 
+/// `gridesk request …`
+#[derive(Debug, Subcommand)]
+pub enum RequestAction {
+    /// List the requests that are not closed, oldest first
+    List {
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+        /// One JSON object for each
+        #[arg(long)]
+        json: bool,
+    },
+    /// Move a request on, and tell the customer
+    Step {
+        /// Which request
+        request: ServiceRequestId,
+        /// What happens
+        #[arg(value_parser = ["assigned", "started", "asked", "note", "done"])]
+        kind: String,
+        /// What the customer is told
+        #[arg(long, default_value = "")]
+        text: String,
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+    },
+}
+
+/// `gridesk outage …`
+#[derive(Debug, Subcommand)]
+pub enum OutageAction {
+    /// Publish an outage of one or more districts, or change one of the same name
+    Publish {
+        /// Your own name for it
+        name: String,
+        /// GB/T 2260 code of a district, such as 330106; may be given more than once
+        #[arg(long = "division", value_name = "CODE", required = true)]
+        divisions: Vec<String>,
+        /// It was planned
+        #[arg(long)]
+        planned: bool,
+        /// Where, in English
+        #[arg(long)]
+        area_en: String,
+        /// Where, in Chinese
+        #[arg(long)]
+        area_zh: String,
+        /// Why, in English
+        #[arg(long, default_value = "")]
+        cause_en: String,
+        /// Why, in Chinese
+        #[arg(long, default_value = "")]
+        cause_zh: String,
+        /// In how many minutes it begins
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        in_minutes: u32,
+        /// For how many minutes it is expected to last
+        #[arg(long, value_name = "N")]
+        minutes: Option<u32>,
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+        /// One JSON object for each district
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say that power is back: whoever reported it is told, once
+    Restore {
+        /// Which outage
+        outage: OutageId,
+        /// Its district
+        #[arg(long, value_name = "CODE")]
+        division: String,
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// List a district's outages, newest first
+    List {
+        /// GB/T 2260 code of the district
+        division: String,
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+        /// One JSON object for each
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// `gridesk config …`
 #[derive(Debug, Subcommand)]
 pub enum ConfigAction {
@@ -213,6 +318,11 @@ mod tests {
             "gridesk up --data d --ports 9000 --fresh --json",
             "gridesk tour --json --against http://127.0.0.1:8080",
             "gridesk import green-button f.xml --tariff zj-residential --json --data d",
+            "gridesk request list --json --data d",
+            "gridesk request step rq_00000000000000000000000000 done --text hello",
+            "gridesk outage publish storm --division 330106 --division 330108 --area-en West --area-zh 西 --minutes 90",
+            "gridesk outage restore ou_00000000000000000000000000 --division 330106",
+            "gridesk outage list 330106",
             "gridesk config check a.toml b.toml",
             "gridesk bench read --json --runs 3 --seconds 2",
             "gridesk bench scale --profile cluster --json",

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod import;
+pub mod operate;
 pub mod role;
 pub mod sim;
 pub mod tour;

@@ -6,7 +6,7 @@ use clap::Parser;
 use gridesk::{
     bench, check,
     cli::{BenchArgs, Cli, Command, ConfigAction, ImportFormat, SimArgs, TourArgs, UpArgs},
-    import,
+    import, operate,
     role::{self, RoleError},
     sim, tour,
     up::{self, UpError, logs::Echo},
@@ -42,6 +42,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(args) => run_up(args).await,
         Command::Tour(args) => run_tour(args).await,
         Command::Import { format } => run_import(format).await,
+        Command::Request { action } => print_all(operate::request(&action).await?),
+        Command::Outage { action } => print_all(operate::outage(&action).await?),
         Command::Config { action: ConfigAction::Check { files, role, json } } => {
             let checked: Vec<_> = files.iter().map(|file| check::check(file, role)).collect();
             for one in &checked {
@@ -64,6 +66,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn print_all(lines: Vec<String>) -> anyhow::Result<ExitCode> {
+    lines.iter().try_for_each(|line| print(line))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {

@@ -15,6 +15,12 @@ pub enum BoundsError {
         /// The most bytes allowed.
         max: usize,
     },
+    /// More than there may be.
+    #[error("more than {max}")]
+    TooMany {
+        /// The most allowed.
+        max: usize,
+    },
     /// Empty where something is needed.
     #[error("must not be empty")]
     Empty,
@@ -64,6 +70,87 @@ impl<const MAX: usize> fmt::Display for Text<MAX> {
 impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         Text::new(String::deserialize(d)?).map_err(D::Error::custom)
+    }
+}
+
+/// Text of many lines, at most `MAX` bytes: as [`Text`], but a line feed is allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Prose<const MAX: usize>(String);
+
+impl<const MAX: usize> Prose<MAX> {
+    /// Checks and takes a text. Line ends of other systems become a line feed; what is blank at both ends goes.
+    pub fn new(text: &str) -> Result<Self, BoundsError> {
+        Self::exact(text.replace("\r\n", "\n").trim().to_owned())
+    }
+
+    fn exact(text: String) -> Result<Self, BoundsError> {
+        if text.len() > MAX {
+            return Err(BoundsError::TooLong { max: MAX });
+        }
+        if text.split('\n').any(|line| Text::<MAX>::new(line).is_err()) {
+            return Err(BoundsError::Control);
+        }
+        Ok(Prose(text))
+    }
+}
+
+impl<const MAX: usize> Deref for Prose<MAX> {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for Prose<MAX> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        // People's programs send what their system makes of a line end; between zones it is in its one form already.
+        let is_from_people = d.is_human_readable();
+        let text = String::deserialize(d)?;
+        let read = if is_from_people { Prose::new(&text) } else { Prose::exact(text) };
+        read.map_err(D::Error::custom)
+    }
+}
+
+/// At most `MAX` values, refused while they are read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Few<T, const MAX: usize>(Vec<T>);
+
+impl<T, const MAX: usize> Few<T, MAX> {
+    /// Takes values that fit.
+    pub fn new(values: Vec<T>) -> Result<Self, BoundsError> {
+        if values.len() > MAX { Err(BoundsError::TooMany { max: MAX }) } else { Ok(Few(values)) }
+    }
+}
+
+impl<T, const MAX: usize> Deref for Few<T, MAX> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Few<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Values<T, const MAX: usize>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Values<T, MAX> {
+            type Value = Few<T, MAX>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX} values")
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Few<T, MAX>, A::Error> {
+                let mut values = Vec::new();
+                while let Some(value) = seq.next_element()? {
+                    if values.len() == MAX {
+                        return Err(A::Error::custom(BoundsError::TooMany { max: MAX }));
+                    }
+                    values.push(value);
+                }
+                Ok(Few(values))
+            }
+        }
+        d.deserialize_seq(Values(std::marker::PhantomData))
     }
 }
 
@@ -219,6 +306,27 @@ mod tests {
         for bad in ["a\nb", "\u{1b}[2J", "a\u{202e}b", "\0"] {
             assert_eq!(Text::<16>::new(bad), Err(BoundsError::Control), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn prose_has_lines_and_no_other_control_characters() {
+        assert_eq!(&*Prose::<16>::new(" a\r\nb\n ").unwrap(), "a\nb");
+        for bad in ["a\tb", "a\rb", "\u{1b}[2J", "a\u{202e}b"] {
+            assert_eq!(Prose::<16>::new(bad), Err(BoundsError::Control), "{bad:?}");
+        }
+        assert_eq!(Prose::<4>::new("电费"), Err(BoundsError::TooLong { max: 4 }));
+        assert_eq!(&*serde_json::from_str::<Prose<16>>(r#""a\r\nb""#).unwrap(), "a\nb");
+        let bytes = postcard::to_stdvec("a\r\nb").unwrap();
+        assert!(postcard::from_bytes::<Prose<16>>(&bytes).is_err(), "between zones there is one form");
+    }
+
+    #[test]
+    fn a_list_too_long_is_refused_while_it_is_read() {
+        assert_eq!(serde_json::from_str::<Few<u8, 2>>("[1,2]").unwrap().len(), 2);
+        assert!(serde_json::from_str::<Few<u8, 2>>("[1,2,3]").is_err());
+        assert_eq!(Few::<u8, 2>::new(vec![1, 2, 3]), Err(BoundsError::TooMany { max: 2 }));
+        let lying = [0xff, 0xff, 0xff, 0xff, 0x0f, 1, 2];
+        assert!(postcard::from_bytes::<Few<u8, 2>>(&lying).is_err());
     }
 
     #[test]

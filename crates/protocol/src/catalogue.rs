@@ -143,6 +143,27 @@ catalogue! {
     /// A payment provider's signed message.
     PaymentCallback = 0x0053 v 1 "payment_callback" Write;
 
+    /// The forms a customer can send in.
+    FormList = 0x0080 v 1 "form_list" Read;
+    /// Sends in a form.
+    RequestCreate = 0x0081 v 1 "request_create" Write;
+    /// Reports a fault.
+    FaultReport = 0x0082 v 1 "fault_report" Write;
+    /// An account's requests, or those about none, newest first.
+    RequestList = 0x0083 v 1 "request_list" Read;
+    /// A request and what has happened to it.
+    RequestGet = 0x0084 v 1 "request_get" Read;
+    /// Adds a word to a request.
+    RequestNote = 0x0085 v 1 "request_note" Write;
+    /// Withdraws a request.
+    RequestCancel = 0x0086 v 1 "request_cancel" Write;
+    /// Outages at an account's premise, now and planned.
+    OutageList = 0x0090 v 1 "outage_list" Read;
+    /// What the customer was told, newest first.
+    NoticeList = 0x00a0 v 1 "notice_list" Read;
+    /// Marks what the customer was told as read.
+    NoticeRead = 0x00a1 v 1 "notice_read" Write;
+
     /// How an accepted write stands.
     OperationGet = 0x0060 v 1 "operation_get" Read;
 
@@ -167,11 +188,21 @@ impl Request {
             Request::PaymentGet(r) => Some(r.payment.bucket()),
             Request::PaymentList(r) => Some(r.account.bucket()),
             Request::OperationGet(r) => Some(r.operation.bucket()),
+            Request::RequestCreate(r) => r.account.map(|account| account.bucket()),
+            Request::FaultReport(r) => Some(r.account.bucket()),
+            Request::RequestList(r) => r.account.map(|account| account.bucket()),
+            Request::RequestGet(r) => Some(r.request.bucket()),
+            Request::RequestNote(r) => Some(r.request.bucket()),
+            Request::RequestCancel(r) => Some(r.request.bucket()),
+            Request::OutageList(r) => Some(r.account.bucket()),
             Request::PushResult(r) => Some(r.push.bucket()),
             Request::GateProbe(_)
             | Request::SessionRefresh(_)
             | Request::SessionEnd(_)
             | Request::AccountList(_)
+            | Request::FormList(_)
+            | Request::NoticeList(_)
+            | Request::NoticeRead(_)
             | Request::PaymentCallback(_) => None,
         }
     }

@@ -29,6 +29,11 @@ impl Bucket {
         Self::of(identity.as_bytes())
     }
 
+    /// The bucket of what belongs to a district, by its GB/T 2260 code: its outages.
+    pub fn of_division(division: &str) -> Self {
+        Self::of(format!("division:{division}").as_bytes())
+    }
+
     /// The bucket's number, 0 to 4,095.
     pub fn number(self) -> u16 {
         self.0
@@ -312,6 +317,17 @@ bucketed_id!(
     /// Something sent outward: a one-time code, a notice.
     PushId,
     "pu"
+);
+
+bucketed_id!(
+    /// Something a customer asked the service to do (工单): a fault report, a complaint, a question.
+    ServiceRequestId,
+    "rq"
+);
+bucketed_id!(
+    /// A time without power at a place, planned or not.
+    OutageId,
+    "ou"
 );
 
 impl OperationId {

@@ -1,4 +1,6 @@
 //! The rows of the business, as values. A row's tables and columns are in the store's schema.
+mod request;
+
 use domain::{
     billing::BillLine,
     calendar::Month,
@@ -8,12 +10,14 @@ use domain::{
 };
 use jiff::civil::Date;
 use protocol::{
-    AccountId, BillId, ChallengeId, CustomerId, PaymentId, PushId, SessionId,
+    AccountId, BillId, Bucket, ChallengeId, CustomerId, PaymentId, PushId, ServiceRequestId, SessionId,
     bounds::Phone,
-    catalogue::replies::BillPart,
+    catalogue::replies::{BillPart, NoticeBody, RequestStep},
     push::{CodePurpose, PushBody},
 };
 use serde::{Deserialize, Serialize};
+
+pub use request::{DivisionReport, DivisionState, OutageRow, RequestView, ServiceRequest};
 
 /// A supply contract and its premise.
 #[derive(Clone, Debug, PartialEq)]
@@ -271,6 +275,42 @@ pub enum Put {
         /// What is to be sent.
         body: PushBody,
     },
+    /// Inserts or replaces a request.
+    Request(ServiceRequest),
+    /// Appends to what has happened to a request.
+    RequestStep {
+        /// The request.
+        request: ServiceRequestId,
+        /// Which step it is, from 0.
+        n: u32,
+        /// What happened.
+        step: RequestStep,
+    },
+    /// Inserts or replaces an outage.
+    Outage(OutageRow),
+    /// Inserts or replaces a fault report of a district.
+    DivisionReport {
+        /// The district.
+        division: String,
+        /// The report.
+        report: DivisionReport,
+    },
+    /// Tells a customer something.
+    Notice {
+        /// Whom.
+        customer: CustomerId,
+        /// When, Unix ms.
+        at_ms: u64,
+        /// What.
+        body: NoticeBody,
+    },
+    /// Marks what a customer was told as read.
+    NoticeRead {
+        /// Who.
+        customer: CustomerId,
+        /// Up to and with this number.
+        through: u64,
+    },
     /// The push's delivery has ended: it is forgotten but for how.
     PushDone {
         /// Which push.
@@ -291,16 +331,30 @@ pub enum Entity {
     Session(SessionId),
     /// A payment.
     Payment(PaymentId),
+    /// A request with its steps.
+    Request(ServiceRequestId),
+    /// A district with its outages, by the number of its GB/T 2260 code.
+    Division(u32),
+    /// What a customer was told.
+    Notices(CustomerId),
 }
 
 impl Entity {
+    /// The district of that code.
+    pub fn division(code: &str) -> Self {
+        Entity::Division(code.parse().unwrap_or(0))
+    }
+
     /// Where it lives.
-    pub fn bucket(self) -> protocol::Bucket {
+    pub fn bucket(self) -> Bucket {
         match self {
             Entity::Account(id) => id.bucket(),
             Entity::Customer(id) => id.bucket(),
             Entity::Session(id) => id.bucket(),
             Entity::Payment(id) => id.bucket(),
+            Entity::Request(id) => id.bucket(),
+            Entity::Division(code) => Bucket::of_division(&code.to_string()),
+            Entity::Notices(id) => id.bucket(),
         }
     }
 }
@@ -323,7 +377,18 @@ impl Put {
             Put::PaymentSettled { payment, account, .. } => {
                 [Some(Entity::Payment(*payment)), Some(Entity::Account(*account))]
             }
-            Put::BindTries(_)
+            // Itself, and the list it is in.
+            Put::Request(r) => {
+                let list = r.account.map_or(Entity::Customer(r.customer), Entity::Account);
+                [Some(Entity::Request(r.id)), Some(list)]
+            }
+            Put::RequestStep { request, .. } => one(Entity::Request(*request)),
+            Put::Outage(outage) => one(Entity::division(&outage.division)),
+            Put::Notice { customer, .. } | Put::NoticeRead { customer, .. } => {
+                one(Entity::Notices(*customer))
+            }
+            Put::DivisionReport { .. }
+            | Put::BindTries(_)
             | Put::Identity(_)
             | Put::Challenge(_)
             | Put::ProviderTransaction { .. }

@@ -7,8 +7,9 @@ use std::{
 use domain::readings::DayReadings;
 use jiff::civil::Date;
 use protocol::{
-    AccountId, BillId, Bucket, CustomerId, LaneId, OperationId, PaymentId, Position, PushId, SessionId,
-    ShardId, bounds::Phone, push::Push, routing::ShardMap,
+    AccountId, BillId, Bucket, CustomerId, LaneId, OperationId, PaymentId, Position, PushId,
+    ServiceRequestId, SessionId, ShardId, bounds::Phone, catalogue::replies::Notice, push::Push,
+    routing::ShardMap,
 };
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -17,9 +18,12 @@ use crate::{
     StorageError,
     message::{Decision, LaneMessage, NewMessage, OperationRow},
     queue::{Recent, RecentLanes},
-    rows::{Account, BillDetail, BillHead, Customer, Entity, Payment, Put, Session},
+    rows::{
+        Account, BillDetail, BillHead, Customer, Entity, OutageRow, Payment, Put, RequestView,
+        ServiceRequest, Session,
+    },
     sqlite::{
-        self, load, reads, reads_views as views,
+        self, load, reads, reads_views as views, requests,
         writer::{Command, Hooks, WAITING, Writer},
     },
     working_set::{NotLoaded, WorkingSet},
@@ -119,6 +123,15 @@ pub struct BillView {
     pub last_year: Option<(BillHead, BillDetail)>,
     /// The month's readings.
     pub days: Vec<DayReadings>,
+}
+
+/// A page of what a customer was told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoticePage {
+    /// Newest first.
+    pub notices: Vec<Notice>,
+    /// How many are unread in all, counted up to 100.
+    pub unread: u32,
 }
 
 /// How the shards are laid out on disk.
@@ -347,6 +360,52 @@ impl Store {
         self.on_slave(self.inner.map.shard(bucket), move |c| load::customer_of_phone(c, &phone)).await
     }
 
+    /// A request with what has happened to it.
+    pub async fn request(&self, id: ServiceRequestId) -> Result<Seen<Option<RequestView>>> {
+        self.seen(id.bucket(), move |c| requests::request_view(c, id)).await
+    }
+
+    /// An account's requests made before a time (Unix ms), newest first.
+    pub async fn account_requests(
+        &self,
+        id: AccountId,
+        before_ms: Option<u64>,
+        limit: u32,
+    ) -> Result<Seen<Vec<ServiceRequest>>> {
+        self.seen(id.bucket(), move |c| requests::of_account(c, id, bound(before_ms), limit)).await
+    }
+
+    /// A customer's requests about no account made before a time (Unix ms), newest first.
+    pub async fn customer_requests(
+        &self,
+        id: CustomerId,
+        before_ms: Option<u64>,
+        limit: u32,
+    ) -> Result<Seen<Vec<ServiceRequest>>> {
+        self.seen(id.bucket(), move |c| requests::of_customer(c, id, bound(before_ms), limit)).await
+    }
+
+    /// A shard's requests that are not closed, oldest first.
+    pub async fn open_requests(&self, shard: ShardId, limit: u32) -> Result<Vec<ServiceRequest>> {
+        self.on_slave(shard, move |c| requests::open(c, limit)).await
+    }
+
+    /// The GB/T 2260 code of an account's district; `None` where there is no such account.
+    pub async fn division_of(&self, id: AccountId) -> Result<Seen<Option<String>>> {
+        self.seen(id.bucket(), move |c| Ok(load::account(c, id)?.map(|account| account.division))).await
+    }
+
+    /// A district's outages that have not ended before a time (Unix ms), newest first; at most 100.
+    pub async fn outages(&self, division: String, ended_after_ms: u64) -> Result<Seen<Vec<OutageRow>>> {
+        let bucket = Bucket::of_division(&division);
+        self.seen(bucket, move |c| requests::outages(c, &division, ended_after_ms as i64)).await
+    }
+
+    /// What a customer was told, newest first.
+    pub async fn notices(&self, id: CustomerId, before: Option<u64>, limit: u32) -> Result<Seen<NoticePage>> {
+        self.seen(id.bucket(), move |c| requests::notices(c, id, bound(before), limit)).await
+    }
+
     /// How many accounts a shard holds.
     pub async fn account_count(&self, shard: ShardId) -> Result<u64> {
         self.on_slave(shard, views::account_count).await
@@ -442,6 +501,11 @@ impl Readers {
     fn give_back(&self, connection: Connection) {
         self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(connection);
     }
+}
+
+/// A cursor as SQLite compares it.
+fn bound(before: Option<u64>) -> i64 {
+    before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX)
 }
 
 fn seen<T>(c: &Connection, lane: LaneId, read: impl FnOnce(&Connection) -> Result<T>) -> Result<Seen<T>> {

@@ -4,9 +4,12 @@
 //! with the row there. So rules stay pure functions, and a store may fetch the rows of a whole batch in one go.
 use std::collections::HashMap;
 
-use protocol::{AccountId, ChallengeId, CustomerId, PaymentId, SessionId};
+use protocol::{AccountId, ChallengeId, CustomerId, OutageId, PaymentId, ServiceRequestId, SessionId};
 
-use crate::rows::{Account, BillHead, BindTries, Challenge, Customer, Identity, Payment, Put, Session};
+use crate::rows::{
+    Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, Identity, Payment, Put,
+    ServiceRequest, Session,
+};
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +32,14 @@ pub enum Key {
     Payment(PaymentId),
     /// A provider's transaction.
     ProviderTransaction(String, String),
+    /// A request.
+    Request(ServiceRequestId),
+    /// How many of a customer's requests are open in this shard.
+    OpenRequests(CustomerId),
+    /// A district's outages and reports.
+    Division(String),
+    /// An outage's reports, by id from after the second: at most 500.
+    OutageReports(OutageId, ServiceRequestId),
 }
 
 /// The row asked for must be loaded first.
@@ -89,6 +100,15 @@ tables! {
     /// Which payment a provider's transaction settled.
     transactions: (String, String) => PaymentId, transaction, fill_transaction,
         |k| Key::ProviderTransaction(k.0.clone(), k.1.clone());
+    /// A request.
+    requests: ServiceRequestId => ServiceRequest, request, fill_request, |k| Key::Request(*k);
+    /// How many of a customer's requests are open in this shard.
+    open_requests: CustomerId => u32, open_requests, fill_open_requests, |k| Key::OpenRequests(*k);
+    /// A district's outages and reports.
+    divisions: String => DivisionState, division, fill_division, |k| Key::Division(k.clone());
+    /// An outage's reports, by id from after one on.
+    outage_reports: (OutageId, ServiceRequestId) => Vec<DivisionReport>, outage_reports, fill_outage_reports,
+        |k| Key::OutageReports(k.0, k.1);
 }
 
 impl WorkingSet {
@@ -151,6 +171,17 @@ impl WorkingSet {
             Put::ProviderTransaction { provider, transaction, payment } => {
                 self.fill_transaction((provider.clone(), transaction.clone()), Some(*payment));
             }
+            Put::Request(row) => {
+                // Whether it was open before is not known here; counted again, it is right.
+                self.open_requests.remove(&row.customer);
+                self.fill_request(row.id, Some(row.clone()));
+            }
+            Put::Outage(row) => drop(self.divisions.remove(&row.division)),
+            Put::DivisionReport { division, .. } => {
+                self.divisions.remove(division);
+                self.outage_reports.clear();
+            }
+            Put::RequestStep { .. } | Put::Notice { .. } | Put::NoticeRead { .. } => {}
             Put::Readings { .. } | Put::Posting { .. } | Put::Push { .. } | Put::PushDone { .. } => {}
         }
     }

@@ -1,9 +1,12 @@
 //! The rules, applied through a real store: what a customer, a provider or a thief may try, one operation at a time.
+mod service;
+
 use std::sync::Arc;
 
 use domain::{
     billing::BillTerms,
     calendar::Month,
+    forms::FormBook,
     money::Fen,
     readings::{DayReadings, Quality},
     tariff::TariffBook,
@@ -53,6 +56,7 @@ impl World {
         let rules = Rules {
             codes: CodeKey::load_or_create(folder.path()).unwrap(),
             tariffs: Arc::new(TariffBook::published().clone()),
+            forms: FormBook::built_in(),
             providers: vec![provider],
             public_url: "http://portal".into(),
         };
@@ -88,7 +92,7 @@ impl World {
 
     async fn ask(&mut self, request: impl Into<Request>) -> Result<Reply, Code> {
         let request = request.into();
-        let bucket = request.bucket().unwrap();
+        let bucket = request.bucket().or(self.customer.map(CustomerId::bucket)).unwrap();
         self.apply(Operation::Asked(request), bucket).await
     }
 

@@ -15,7 +15,7 @@ use center::{
     operation::{Own, Settle},
     rules::Rules,
 };
-use domain::{money::Fen, tariff::TariffBook};
+use domain::{forms::FormBook, money::Fen, tariff::TariffBook};
 use protocol::{Channel, LaneId, OperationId, PaymentId, envelope::Language};
 use runtime::secret::load_or_create_key;
 use storage::{
@@ -79,6 +79,7 @@ fn rules(site: &Site) -> Result<Arc<dyn Decide>> {
     Ok(Arc::new(Rules {
         codes: CodeKey::load_or_create(&site.path("center").join("keys")).during("the key of codes")?,
         tariffs: Arc::new(TariffBook::published().clone()),
+        forms: FormBook::built_in(),
         providers: vec![provider.load().during("the provider's key")?],
         public_url: "http://127.0.0.1:9".to_owned(),
     }))

@@ -3,8 +3,8 @@ use domain::calendar::Month;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, BillId, ChallengeId, OperationId, PaymentId, PushId,
-    bounds::{IdempotencyKey, OneTimeCode, Opaque, PayableFen, Phone, ShortName, Text},
+    AccountId, BillId, ChallengeId, OperationId, PaymentId, PushId, ServiceRequestId,
+    bounds::{Few, IdempotencyKey, OneTimeCode, Opaque, PayableFen, Phone, Prose, ShortName, Text},
 };
 
 macro_rules! requests {
@@ -113,6 +113,71 @@ requests! {
         /// The body, byte by byte.
         body: Opaque<16384>,
     }
+    /// The forms a customer can send in.
+    FormList {}
+    /// Sends in a form.
+    RequestCreate {
+        /// Which form.
+        form: ShortName,
+        /// About which account, where the form is about one.
+        account: Option<AccountId>,
+        /// What was filled in.
+        answers: Few<Answer, { domain::forms::MAX_FIELDS }>,
+    }
+    /// Reports a fault.
+    FaultReport {
+        /// Where.
+        account: AccountId,
+        /// What is wrong.
+        kind: FaultKind,
+        /// In the customer's own words; may be empty.
+        text: Prose<1000>,
+        /// Whom to call, if not the phone one logged in with.
+        phone: Option<Phone>,
+    }
+    /// Requests, newest first.
+    RequestList {
+        /// Of which account; absent: those about none, that the customer sent in.
+        account: Option<AccountId>,
+        /// Only requests made before this time, Unix ms: the cursor of the page before.
+        before: Option<u64>,
+        /// At most this many; 1 to 50, 0 means 20.
+        limit: u8,
+    }
+    /// A request and what has happened to it.
+    RequestGet {
+        /// Which request.
+        request: ServiceRequestId,
+    }
+    /// Adds a word to a request that is not closed.
+    RequestNote {
+        /// Which request.
+        request: ServiceRequestId,
+        /// The customer's words.
+        text: Prose<1500>,
+    }
+    /// Withdraws a request that is not closed.
+    RequestCancel {
+        /// Which request.
+        request: ServiceRequestId,
+    }
+    /// Outages at an account's premise, now and planned.
+    OutageList {
+        /// Which account.
+        account: AccountId,
+    }
+    /// What the customer was told, newest first.
+    NoticeList {
+        /// Only notices with a smaller number: the cursor of the page before.
+        before: Option<u64>,
+        /// At most this many; 1 to 50, 0 means 20.
+        limit: u8,
+    }
+    /// Marks what the customer was told as read.
+    NoticeRead {
+        /// Up to and with this number.
+        through: u64,
+    }
     /// How an accepted write stands.
     OperationGet {
         /// Which write.
@@ -127,6 +192,34 @@ requests! {
         /// Why not, where it did not.
         reason: Text<256>,
     }
+}
+
+/// What was filled into one field of a form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// Which field.
+    pub field: ShortName,
+    /// What was filled in.
+    pub value: Prose<{ domain::forms::MAX_ANSWER }>,
+}
+
+/// What is wrong with the supply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// No power at all.
+    NoPower,
+    /// Some rooms or phases are without.
+    PartOnly,
+    /// Lights flicker or are dim: the voltage is too low, too high or unsteady.
+    Voltage,
+    /// A line is down, sparks, smoke: danger.
+    Danger,
+    /// The meter.
+    Meter,
+    /// Something else.
+    Other,
 }
 
 impl PushResult {

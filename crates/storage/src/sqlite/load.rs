@@ -2,7 +2,10 @@
 use protocol::{AccountId, BillId, ChallengeId, CustomerId, PaymentId, SessionId, catalogue::phone_identity};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::values::{bits, corrupt, date_from, id_from, month_from, parse, unpack};
+use super::{
+    requests,
+    values::{bits, corrupt, date_from, id_from, month_from, parse, unpack},
+};
 use crate::{
     StorageError,
     rows::{Account, BillHead, BindTries, Challenge, Customer, Identity, Payment, Session},
@@ -32,12 +35,19 @@ pub(crate) fn load(c: &Connection, key: &Key, into: &mut WorkingSet) -> Result<(
             let found = provider_transaction(c, provider, transaction)?;
             into.fill_transaction((provider.clone(), transaction.clone()), found);
         }
+        Key::Request(id) => into.fill_request(*id, requests::request(c, *id)?),
+        Key::OpenRequests(id) => into.fill_open_requests(*id, Some(requests::open_count(c, *id)?)),
+        Key::Division(code) => into.fill_division(code.clone(), Some(requests::division(c, code)?)),
+        Key::OutageReports(outage, after) => {
+            let found = requests::outage_reports(c, *outage, *after)?;
+            into.fill_outage_reports((*outage, *after), Some(found));
+        }
     }
     Ok(())
 }
 
 /// Runs a query for at most one row.
-fn one<T>(
+pub(super) fn one<T>(
     c: &Connection,
     doing: &'static str,
     sql: &str,

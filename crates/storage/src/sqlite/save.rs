@@ -135,6 +135,63 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
             "INSERT OR IGNORE INTO push VALUES (?1, 'waiting', ?2, ?3)",
             params![bits(id.bits()), accepted_ms as i64, pack(body)],
         ),
+        Put::Request(r) => run(
+            "INSERT INTO request VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, closed = excluded.closed,
+               changed_ms = excluded.changed_ms, answer_by_ms = excluded.answer_by_ms,
+               paused_left_ms = excluded.paused_left_ms, outage = excluded.outage,
+               steps = excluded.steps",
+            params![
+                bits(r.id.bits()),
+                r.account.map(|a| a.number() as i64),
+                bits(r.customer.bits()),
+                pack(&r.kind),
+                r.form,
+                r.title_en,
+                r.title_zh,
+                pack(&r.answers),
+                pack(&r.state),
+                r.state.is_closed(),
+                r.created_ms as i64,
+                r.changed_ms as i64,
+                r.answer_by_ms.map(|ms| ms as i64),
+                r.paused_left_ms.map(|ms| ms as i64),
+                r.outage.map(|o| bits(o.bits())),
+                r.steps
+            ],
+        ),
+        Put::RequestStep { request, n, step } => run(
+            "INSERT OR REPLACE INTO request_step VALUES (?1, ?2, ?3)",
+            params![bits(request.bits()), n, pack(step)],
+        ),
+        Put::Outage(o) => run(
+            "INSERT OR REPLACE INTO outage VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                bits(o.id.bits()),
+                o.division,
+                pack(o),
+                o.starts_ms as i64,
+                o.restored_ms.map(|ms| ms as i64)
+            ],
+        ),
+        Put::DivisionReport { division, report } => run(
+            "INSERT OR REPLACE INTO division_report VALUES (?1, ?2, ?3, ?4)",
+            params![
+                bits(report.request.bits()),
+                division,
+                report.at_ms as i64,
+                report.outage.map(|o| bits(o.bits()))
+            ],
+        ),
+        Put::Notice { customer, at_ms, body } => run(
+            "INSERT INTO notice (customer, at_ms, body) VALUES (?1, ?2, ?3)",
+            params![bits(customer.bits()), *at_ms as i64, pack(body)],
+        ),
+        Put::NoticeRead { customer, through } => run(
+            "INSERT INTO notice_read VALUES (?1, ?2)
+             ON CONFLICT (customer) DO UPDATE SET through = max(through, excluded.through)",
+            params![bits(customer.bits()), *through as i64],
+        ),
         Put::PushDone { id, delivered } => run(
             "UPDATE push SET state = ?2, body = x'' WHERE id = ?1",
             params![bits(id.bits()), if *delivered { "delivered" } else { "failed" }],

@@ -479,6 +479,12 @@ fn prune(c: &Connection, messages_before_ms: u64, operations_before_ms: u64) -> 
             "DELETE FROM payment WHERE id IN (SELECT id FROM payment WHERE settled IS NULL AND expires_ms < ?1 LIMIT ?2)",
             old,
         ),
+        ("DELETE FROM notice WHERE number IN (SELECT number FROM notice WHERE at_ms < ?1 LIMIT ?2)", old),
+        (
+            "DELETE FROM division_report WHERE request IN (SELECT request FROM division_report
+               INDEXED BY division_report_alone WHERE outage IS NULL AND at_ms < ?1 LIMIT ?2)",
+            young,
+        ),
         (
             "DELETE FROM identity WHERE identity IN
                (SELECT identity FROM identity WHERE customer IS NULL AND code_window_ms < ?1 LIMIT ?2)",
