@@ -31,8 +31,10 @@ use tokio::{sync::mpsc, task::JoinSet};
 mod history;
 mod household;
 mod place;
+mod service;
 
-use household::{Household, SECOND_HOME};
+use household::{FIRST_HOME, Household, SECOND_HOME};
+pub(crate) use service::desk;
 
 /// How many of the first phones can log in and have their account bound.
 const BOUND: u32 = 20;
@@ -244,6 +246,12 @@ async fn fill_log_in(store: &Store, household: &Household, today: Date) -> Resul
         .collect();
     let row = Identity { identity, customer: Some(customer), last_code_ms: 0, codes: 0, code_window_ms: 0 };
     puts.push(Put::Identity(row));
+    if household.n == FIRST_HOME {
+        for (bucket, put) in service::rows(household, today)? {
+            store.fill(store.map().shard(bucket), vec![put]).await?;
+        }
+        puts.push(service::notice(household, today)?);
+    }
     Ok(store.fill(shard, puts).await?)
 }
 

@@ -192,6 +192,9 @@ fn start_tasks(node: &Node, readiness: &Readiness, shutdown: &Shutdown) {
         shutdown.spawn(follower::run(node.clone(), lane, shutdown.clone()));
         shutdown.spawn(applier::run(node.clone(), lane, ready, shutdown.clone()));
     }
+    if node.parts.config.demo.is_some() {
+        shutdown.spawn(demo::desk(node.clone(), shutdown.clone()));
+    }
     shutdown.spawn(relay::outboxes(node.clone(), shutdown.clone()));
     shutdown.spawn(relay::pushes(node.clone(), shutdown.clone()));
     shutdown.spawn(prune(node.clone(), shutdown.clone()));

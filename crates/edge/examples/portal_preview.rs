@@ -5,6 +5,9 @@
 #[allow(dead_code)]
 #[path = "../tests/it/portal_fixture.rs"]
 mod portal_fixture;
+#[allow(dead_code)]
+#[path = "../tests/it/service_fixture.rs"]
+mod service_fixture;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

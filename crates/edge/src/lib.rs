@@ -123,7 +123,7 @@ impl Edge {
     /// # Errors
     /// [`EdgeError::Drain`]: what was open longer.
     pub async fn serve(self) -> Result<(), EdgeError> {
-        let router = serve::router(self.inward.clone(), Arc::clone(&self.config));
+        let router = serve::router(self.inward.clone(), Arc::clone(&self.config), self.shutdown.token());
         serve::serve(self.listener, router, &self.config.limits, &self.shutdown).await;
         let drained = self.shutdown.drain(self.config.limits.drain_within.0).await;
         self.inward.gates().close();

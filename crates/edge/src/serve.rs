@@ -23,6 +23,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, ApiProblem, BODY_MAX},
@@ -41,7 +42,7 @@ const LOGIN_STARTS: [&str; 4] =
     ["/v1/login/start", "/v1/accounts/{account}/bind/start", "/login", "/accounts/bind"];
 
 /// Everything the outside can reach.
-pub(crate) fn router(inward: Inward, config: Arc<Config>) -> Router {
+pub(crate) fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -> Router {
     let shed = Shed {
         permits: Arc::new(Semaphore::new(config.limits.in_flight)),
         body_within: config.limits.body_within.0,
@@ -50,7 +51,7 @@ pub(crate) fn router(inward: Inward, config: Arc<Config>) -> Router {
     Router::new()
         .nest("/v1", api::router(inward.clone()))
         .route("/v1/", any(api::nowhere))
-        .merge(portal::router(inward.clone(), config))
+        .merge(portal::router(inward.clone(), config, closing))
         .layer(from_fn_with_state(shed, take))
         // Outside the limits: a balancer must hear from an edge that is full.
         .route("/healthz", get(async || "ok\n"))

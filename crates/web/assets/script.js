@@ -67,8 +67,16 @@
   const main = document.querySelector('main[data-live]');
   if (main) {
     let pause = Number(main.dataset.live) * 1000;
+    let timer = 0;
+    let source = null;
+    const later = () => {
+      clearTimeout(timer);
+      timer = setTimeout(look, pause);
+    };
     const look = async () => {
-      if (document.visibilityState === 'visible') {
+      const writing = main.contains(document.activeElement) && document.activeElement.matches('input, textarea, select');
+      const written = [...main.querySelectorAll('textarea')].some((area) => area.value !== area.defaultValue);
+      if (document.visibilityState === 'visible' && !writing && !written) {
         try {
           const answer = await fetch(location.href, { headers: { accept: 'text/html' } });
           if (answer.redirected && new URL(answer.url).pathname !== location.pathname) {
@@ -86,6 +94,7 @@
               button.hidden = false;
               button.addEventListener('click', () => window.print());
             }
+            source?.close();
             return;
           }
         } catch {
@@ -93,8 +102,13 @@
         }
         pause = Math.min(pause * 1.3, 15000);
       }
-      setTimeout(look, pause);
+      later();
     };
-    setTimeout(look, pause);
+    later();
+    // Told of a change, it looks at once; what is being written is never taken from under the cursor.
+    if (main.dataset.events && window.EventSource) {
+      source = new EventSource(main.dataset.events);
+      source.addEventListener('change', look);
+    }
   }
 })();

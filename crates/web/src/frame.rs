@@ -14,6 +14,8 @@ pub struct Frame {
     pub elder: bool,
     /// Reloads the page, without script too, after so many seconds.
     pub refresh_s: Option<u32>,
+    /// Where events say that what the page shows has changed; the page then looks at once.
+    pub events: Option<String>,
     /// The shared words.
     pub words: &'static SharedWords,
     /// The ways of the language.
@@ -24,7 +26,15 @@ impl Frame {
     /// A frame for a page of that title.
     pub fn new(language: Language, title: impl Into<String>, elder: bool) -> Self {
         let words = SharedWords::of(language);
-        Frame { language, title: title.into(), elder, refresh_s: None, words, format: Format::of(language) }
+        Frame {
+            language,
+            title: title.into(),
+            elder,
+            refresh_s: None,
+            events: None,
+            words,
+            format: Format::of(language),
+        }
     }
 
     /// The page's `lang` attribute.

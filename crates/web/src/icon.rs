@@ -34,6 +34,8 @@ const PATHS: &[(&str, &str)] = &[
     ("up", r#"<path d="M12 19V5.5M6 11.3 12 5.3l6 6"/>"#),
     ("fall", r#"<path d="M12 5v13.5M6 12.7l6 6 6-6"/>"#),
     ("even", r#"<path d="M5 9.5h14M5 14.5h14"/>"#),
+    ("request", r#"<path d="M5 4.5h14v12h-8l-4 3.5v-3.5H5z"/><path d="M8.5 8.5h7M8.5 12.5h4.5"/>"#),
+    ("message", r#"<path d="M6.5 16.5V11a5.5 5.5 0 0 1 11 0v5.5l1.5 1.5H5z"/><path d="M10 20.5h4"/>"#),
     ("phone", r#"<rect x="7" y="3" width="10" height="18" rx="2.2"/><path d="M11 18h2"/>"#),
 ];
 

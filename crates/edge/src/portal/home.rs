@@ -2,7 +2,7 @@
 use askama::Template;
 use axum::response::Response;
 use protocol::catalogue::{
-    replies::{AccountSummary, TierStanding, UsageSoFar},
+    replies::{AccountSummary, Outage, OutageState, TierStanding, UsageSoFar},
     requests,
 };
 use serde::Deserialize;
@@ -13,10 +13,15 @@ use web::{
 };
 
 use super::{
+    outages::OutageCard,
+    requests::{Row, all},
     shell::{Shell, Tab, figure, quantity},
     visit::{Asked, Made, Page, Visit},
     words::tier_name,
 };
+
+/// How many open requests are shown.
+const OPEN_SHOWN: usize = 3;
 
 /// Which account a page is about; every page that has one takes this.
 #[derive(Debug, Default, Deserialize)]
@@ -36,6 +41,16 @@ struct Home {
     due: Due,
     usage: Usage,
     tier: Tier,
+    power: Power,
+    open: Vec<Row>,
+}
+
+/// Whether power is on.
+struct Power {
+    text: String,
+    more: Option<String>,
+    tone: &'static str,
+    icon: &'static str,
 }
 
 struct Due {
@@ -88,7 +103,12 @@ async fn make(visit: &mut Visit, query: AccountQuery) -> Made {
         return Ok(Page::html(HomeEmpty { shell: shell(visit) }.render()?));
     };
     let summary = visit.read(requests::AccountSummary { account }).await?;
+    let outages = visit.read(requests::OutageList { account }).await?.outages;
+    let open: Vec<_> = all(visit, Some(account)).await?;
+    let open = open.iter().filter(|request| !request.state.is_closed()).take(OPEN_SHOWN);
     let page = Home {
+        power: power(visit, &outages),
+        open: open.map(|request| Row::of(visit, request)).collect(),
         shell: shell(visit),
         account: visit.f.account(account),
         account_number: account.to_string(),
@@ -99,6 +119,17 @@ async fn make(visit: &mut Visit, query: AccountQuery) -> Made {
         address: summary.address,
     };
     Ok(Page::html(page.render()?))
+}
+
+fn power(visit: &Visit, outages: &[Outage]) -> Power {
+    let is = |state| outages.iter().find(|outage| outage.state == state);
+    let found = is(OutageState::Now).or_else(|| is(OutageState::Planned));
+    let Some(card) = found.map(|outage| OutageCard::of(visit, outage)) else {
+        return Power { text: visit.w.power_on.to_owned(), more: None, tone: "", icon: "check" };
+    };
+    let text = format!("{} · {}", card.state, card.area);
+    let more = if card.tone == "bad" { card.until } else { format!("{} · {}", card.when, card.until) };
+    Power { text, more: Some(more), tone: card.tone, icon: "bolt" }
 }
 
 fn due(visit: &Visit, summary: &AccountSummary) -> Due {

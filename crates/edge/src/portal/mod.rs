@@ -12,6 +12,7 @@ use axum::{
     routing::{get, post},
 };
 use protocol::Problem;
+use tokio_util::sync::CancellationToken;
 use web::headers::FormTargets;
 
 use self::visit::{Stop, Visit};
@@ -20,16 +21,21 @@ use crate::{
     inward::Inward,
 };
 
+mod ask;
 mod bill;
 mod bills;
 mod bind;
 mod cookies;
 mod errors;
 mod home;
+mod live;
 mod login;
 mod me;
+mod messages;
+mod outages;
 mod pay;
 mod payments;
+mod requests;
 mod session;
 mod shell;
 mod usage;
@@ -46,6 +52,8 @@ const FORM_MAX: usize = 16 * 1024;
 struct Portal {
     inward: Inward,
     config: Arc<Config>,
+    /// Answers that go on end with it.
+    closing: CancellationToken,
 }
 
 impl Portal {
@@ -68,7 +76,7 @@ impl Portal {
 }
 
 /// The portal's pages and their assets.
-pub fn router(inward: Inward, config: Arc<Config>) -> Router {
+pub fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -> Router {
     Router::new()
         .route("/", get(home::page))
         .route("/login", get(login::page).post(login::send))
@@ -82,12 +90,23 @@ pub fn router(inward: Inward, config: Arc<Config>) -> Router {
         .route("/pay", get(pay::page).post(pay::order))
         .route("/payments", get(payments::page))
         .route("/payments/{id}", get(payments::one))
+        .route("/payments/{id}/live", get(live::payment))
+        .route("/requests", get(requests::page))
+        .route("/requests/new", get(ask::page))
+        .route("/requests/new/{form}", get(ask::form_page).post(ask::send))
+        .route("/requests/fault", get(ask::fault_page).post(ask::fault))
+        .route("/requests/{id}", get(requests::one))
+        .route("/requests/{id}/live", get(live::request))
+        .route("/requests/{id}/note", post(requests::note))
+        .route("/requests/{id}/cancel", post(requests::cancel))
+        .route("/outages", get(outages::page))
+        .route("/messages", get(messages::page).post(messages::read))
         .route("/me", get(me::page))
         .route("/working/{operation}", get(working::page))
         .route("/assets/{name}", get(asset))
         .fallback(errors::not_found)
         .layer(DefaultBodyLimit::max(FORM_MAX))
-        .with_state(Portal { inward, config })
+        .with_state(Portal { inward, config, closing })
 }
 
 /// Says with a page, to who asked for one, that a request is refused before it comes to any page.
@@ -96,7 +115,7 @@ pub(crate) struct Refusals(Portal);
 
 impl Refusals {
     pub(crate) fn new(inward: Inward, config: Arc<Config>) -> Self {
-        Refusals(Portal { inward, config })
+        Refusals(Portal { inward, config, closing: CancellationToken::new() })
     }
 
     /// Whether a page is what was asked for: an address outside of the API, by a program that shows pages.

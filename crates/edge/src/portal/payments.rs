@@ -129,6 +129,7 @@ async fn show(visit: &mut Visit, id: &str) -> Made {
     let is_open = payment.state == PaymentState::Open;
     let mut shell = Shell::within(visit, w.payment_title, Tab::Payments, &chosen);
     shell.frame.refresh_s = is_open.then_some(LOOK_AGAIN_S);
+    shell.frame.events = is_open.then(|| format!("/payments/{}/live", payment.payment));
     let amount = payment.receipt.as_ref().map_or(payment.amount_fen, |receipt| receipt.paid_fen);
     let page = OnePayment {
         shell,

@@ -18,6 +18,7 @@ pub(super) enum Tab {
     Bills,
     Usage,
     Payments,
+    Requests,
     Me,
     /// Pages outside of it, such as logging in.
     None,
@@ -74,6 +75,7 @@ impl Shell {
             Tab::Bills => "/bills",
             Tab::Usage => "/usage",
             Tab::Payments => "/payments",
+            Tab::Requests => "/requests",
             Tab::Me => "/me",
         };
         let choice = |bound: &BoundAccount| AccountChoice {
@@ -96,7 +98,9 @@ impl Shell {
             Tab::Home => tab == "home",
             Tab::Bills => tab == "bills",
             Tab::Usage => tab == "usage",
-            Tab::Payments => tab == "payments",
+            // Paying belongs to bills: on a phone there is room for five.
+            Tab::Payments => tab == "bills",
+            Tab::Requests => tab == "requests",
             Tab::Me => tab == "me",
             Tab::None => false,
         }

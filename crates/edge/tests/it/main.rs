@@ -6,6 +6,8 @@ mod http;
 mod limits;
 mod portal_fixture;
 mod portal_pages;
+mod portal_service;
 mod pushes;
+mod service_fixture;
 mod sources;
 mod world;

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use crate::service_fixture::Desk;
 use domain::{
     billing::{BillDraft, BillTerms, Billed, VersionChoice, explain, year_bills},
     calendar::Month,
@@ -68,6 +69,7 @@ struct State {
     payments: Vec<Payment>,
     by_key: HashMap<String, PaymentId>,
     sequence: u64,
+    desk: Desk,
 }
 
 impl Inside {
@@ -80,8 +82,14 @@ impl Inside {
             payments: Vec::new(),
             by_key: HashMap::new(),
             sequence: 0,
+            desk: Desk::new(),
         };
         Inside { state: Arc::new(Mutex::new(state)), is_away: Arc::default() }
+    }
+
+    /// Does something at the service's desk.
+    pub(crate) fn desk<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> T {
+        work(&mut self.state.lock().unwrap().desk)
     }
 
     /// Takes all accounts away.
@@ -142,7 +150,10 @@ impl Inside {
         }
         let open = matches!(
             envelope.request,
-            Request::LoginStart(_) | Request::LoginFinish(_) | Request::SessionRefresh(_)
+            Request::LoginStart(_)
+                | Request::LoginFinish(_)
+                | Request::SessionRefresh(_)
+                | Request::FormList(_)
         );
         if !open && session != Some(state.access.as_str()) {
             return Outcome::Problem(Problem::new(Code::Unauthenticated, "No session."));
@@ -303,7 +314,10 @@ impl State {
                 result: None,
                 accepted_ms: 0,
             }),
-            _ => return Err(Problem::new(Code::InvalidRequest, "Not here.")),
+            other => {
+                let not_here = || Problem::new(Code::InvalidRequest, "Not here.");
+                return self.desk.serve(other)?.ok_or_else(not_here);
+            }
         })
     }
 
@@ -543,7 +557,7 @@ pub(crate) async fn start(folder: &Path, port: u16) -> Portal {
     let inward = Inward::new(Clock::system());
     inward.connect(&[socket], &[], &inside, &shutdown);
     inward.gates().ready().await;
-    let router = edge::portal::router(inward, Arc::new(config));
+    let router = edge::portal::router(inward, Arc::new(config), shutdown.token());
     tokio::spawn(async move { axum::serve(listener, router).await });
     Portal { url, inside, shutdown }
 }

@@ -1,0 +1,104 @@
+//! What the customer was told.
+use askama::Template;
+use axum::response::Response;
+use protocol::catalogue::{
+    replies::{Notice, NoticeBody},
+    requests,
+};
+use serde::Deserialize;
+use web::words;
+
+use super::{
+    requests::state,
+    shell::{Shell, Tab},
+    visit::{Asked, Made, Page, Posted, Visit, Written},
+};
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct MessagesQuery {
+    before: Option<u64>,
+}
+
+#[derive(Template)]
+#[template(path = "messages.html")]
+struct Messages {
+    shell: Shell,
+    messages: Vec<Message>,
+    newest: Option<u64>,
+    has_unread: bool,
+    older_href: Option<String>,
+    newest_href: Option<&'static str>,
+}
+
+struct Message {
+    href: String,
+    title: String,
+    text: String,
+    when: String,
+    icon: &'static str,
+    is_new: bool,
+}
+
+/// `GET /messages`
+pub(super) async fn page(mut visit: Visit, Asked(query): Asked<MessagesQuery>) -> Response {
+    let made = list(&mut visit, query.before).await;
+    visit.finish(made)
+}
+
+async fn list(visit: &mut Visit, before: Option<u64>) -> Made {
+    let chosen = visit.choose_account(None).await?;
+    let list = visit.read(requests::NoticeList { before, limit: 0 }).await?;
+    let page = Messages {
+        shell: Shell::within(visit, visit.w.messages_title, Tab::Me, &chosen),
+        messages: list.notices.iter().map(|notice| shown(visit, notice)).collect(),
+        newest: list.notices.first().map(|notice| notice.number),
+        has_unread: list.unread > 0,
+        older_href: list.next_before.map(|number| format!("/messages?before={number}")),
+        newest_href: before.map(|_| "/messages"),
+    };
+    Ok(Page::html(page.render()?))
+}
+
+fn shown(visit: &Visit, notice: &Notice) -> Message {
+    let (w, f) = (visit.w, visit.f);
+    let (href, title, text, icon) = match &notice.body {
+        NoticeBody::Request { request, title_en, title_zh, state: at, text } => {
+            let name = if visit.is_zh() { title_zh } else { title_en };
+            let title = words::fill(w.message_request, &[name, &state(visit, *at).0]);
+            (format!("/requests/{request}"), title, text.clone(), "request")
+        }
+        NoticeBody::Payment { payment, account, amount_fen } => {
+            let text = words::fill(w.message_payment_for, &[&f.account(*account)]);
+            let title = words::fill(w.message_payment, &[&f.money(*amount_fen)]);
+            (format!("/payments/{payment}"), title, text, "pay")
+        }
+    };
+    Message { href, title, text, when: f.instant(notice.at_ms), icon, is_new: !notice.read }
+}
+
+/// Marks messages as read.
+#[derive(Debug, Deserialize)]
+pub(super) struct ReadForm {
+    form: String,
+    key: String,
+    through: u64,
+}
+
+/// `POST /messages`
+pub(super) async fn read(mut visit: Visit, Posted(form): Posted<ReadForm>) -> Response {
+    let made = match form {
+        Ok(form) => mark(&mut visit, form).await,
+        Err(stop) => Err(stop),
+    };
+    visit.finish(made)
+}
+
+async fn mark(visit: &mut Visit, form: ReadForm) -> Made {
+    visit.check_form(&form.form)?;
+    let said = form.through.to_string();
+    let operation = requests::NoticeRead { through: form.through };
+    Ok(Page::See(match visit.write(&form.key, &[&said], operation).await? {
+        Written::Done(_) => "/messages".to_owned(),
+        Written::Accepted(operation) => format!("/working/{operation}?next=/messages"),
+    }))
+}
