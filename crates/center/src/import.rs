@@ -193,7 +193,7 @@ async fn report(
     node: &Node,
     account: AccountId,
     months: &[Month],
-    notes: Vec<String>,
+    mut notes: Vec<String>,
 ) -> Result<ImportReport, Problem> {
     let mut bills = Vec::with_capacity(months.len());
     for month in months {
@@ -205,6 +205,12 @@ async fn report(
         })?;
         let bill =
             seen.value.ok_or_else(|| Problem::new(Code::Internal, format!("Bill {id} is not there.")))?;
+        let (read, whole) = (bill.days.len(), usize::from(month.days()));
+        if read < whole {
+            notes.push(format!(
+                "{month} has readings of {read} of its {whole} days; it is billed by what there is"
+            ));
+        }
         bills.push(ImportedBill {
             period: *month,
             energy_wh: bill.head.energy_wh,

@@ -107,7 +107,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
 
     let readiness = Readiness::new();
     let filling = readiness.part("demonstration");
-    filling.ready();
+    let listening = readiness.part("gates");
+    listening.not_ready("the socket for the gates is not open yet");
     let node = build(&config, store, &map).await?;
     let admin_socket = unix::bind(&config.admin)?;
     let metrics = Metrics::install().map_err(|e| std::io::Error::other(e.to_string()))?;
@@ -122,10 +123,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
             filled = fill => { filled.map_err(|e| CenterError::Demo(e.to_string()))?; }
             () = shutdown.begun() => {}
         }
-        filling.ready();
     }
+    filling.ready();
     start_tasks(&node, &readiness, &shutdown);
     let gates = unix::bind_shared(&config.socket, &config.allow_uids)?;
+    listening.ready();
     tracing::info!(socket = %config.socket.display(), shards = map.shards(), lanes = map.lanes().count(), "serving");
     accept(&node, gates, &shutdown).await;
 

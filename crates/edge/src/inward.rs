@@ -291,8 +291,8 @@ impl Inward {
             ),
             Outcome::Accepted(operation) => Answered::Accepted(operation),
             Outcome::Pending(operations) => Answered::Pending(operations),
-            Outcome::Problem(problem) if lost && only_of_its_own_try(problem.code) => {
-                return Err(Problem { detail: not_known(spec).to_owned(), ..problem });
+            Outcome::Problem(problem) if lost && problem.code.is_of_one_try() => {
+                return Err(Problem { detail: spec.outcome_unknown().to_owned(), ..problem });
             }
             Outcome::Problem(problem) => return Err(problem),
         };
@@ -359,32 +359,10 @@ fn no_answer(error: CallError, request_id: RequestId, spec: &Spec) -> Problem {
     metrics::counter!("edge_unanswered_total", "operation" => operation).increment(1);
     match error {
         CallError::Away => Problem::new(Code::GateUnavailable, "Nothing was done. Try again in a moment."),
-        CallError::Closed => Problem::new(Code::GateUnavailable, not_known(spec)),
+        CallError::Closed => Problem::new(Code::GateUnavailable, spec.outcome_unknown()),
         CallError::Busy => Problem::new(Code::Overloaded, "Nothing was done. Try again in a moment."),
-        CallError::TimedOut => Problem::new(Code::DeadlineExceeded, not_known(spec)),
+        CallError::TimedOut => Problem::new(Code::DeadlineExceeded, spec.outcome_unknown()),
     }
-}
-
-/// What to say when a request was sent inside and no answer came.
-fn not_known(spec: &Spec) -> &'static str {
-    match spec.kind {
-        Kind::Write => {
-            "Whether it was done is not known. Ask again with the same Idempotency-Key: it is not done twice."
-        }
-        _ => "No answer came from inside. Ask again.",
-    }
-}
-
-/// Codes that speak of one try and say nothing about a try before it.
-fn only_of_its_own_try(code: Code) -> bool {
-    matches!(
-        code,
-        Code::GateUnavailable
-            | Code::Overloaded
-            | Code::Unavailable
-            | Code::TooManyRequests
-            | Code::DeadlineExceeded
-    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What both halves count, bound and refuse in the same way.
 use std::sync::Arc;
 
-use protocol::{Code, Kind, Outcome, Problem, ReplyEnvelope, Spec, envelope::Refusal, wire};
+use protocol::{Code, Outcome, Problem, ReplyEnvelope, Spec, envelope::Refusal, wire};
 use runtime::{mux::CallError, peers::Told, shutdown::Shutdown, telemetry::RequestId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -108,9 +108,9 @@ pub(crate) fn answer(
         Ok(Told { what: Some(mut reply), lost }) => {
             passed("outward");
             if let (Outcome::Problem(problem), true) = (&mut reply.outcome, lost)
-                && only_of_its_own_try(problem.code)
+                && problem.code.is_of_one_try()
             {
-                not_known(spec).clone_into(&mut problem.detail);
+                spec.outcome_unknown().clone_into(&mut problem.detail);
             }
             return wire::encode(&reply);
         }
@@ -124,33 +124,11 @@ pub(crate) fn answer(
     tracing::warn!(request_id = %name(request_id), operation = spec.name, %error, "no answer");
     let problem = match error {
         CallError::Away => away,
-        CallError::Closed => Problem::new(away.code, not_known(spec)),
+        CallError::Closed => Problem::new(away.code, spec.outcome_unknown()),
         CallError::Busy => Problem::new(Code::Overloaded, "Too much at once. Nothing was done."),
-        CallError::TimedOut => Problem::new(Code::DeadlineExceeded, not_known(spec)),
+        CallError::TimedOut => Problem::new(Code::DeadlineExceeded, spec.outcome_unknown()),
     };
     answer_problem(request_id, problem)
-}
-
-/// What to say when a request was sent inside and no answer came.
-fn not_known(spec: &Spec) -> &'static str {
-    match spec.kind {
-        Kind::Write => {
-            "Whether it was done is not known. Ask again with the same Idempotency-Key: it is not done twice."
-        }
-        _ => "No answer came from inside. Ask again.",
-    }
-}
-
-/// Codes that speak of one try and say nothing about a try before it.
-fn only_of_its_own_try(code: Code) -> bool {
-    matches!(
-        code,
-        Code::GateUnavailable
-            | Code::Overloaded
-            | Code::Unavailable
-            | Code::TooManyRequests
-            | Code::DeadlineExceeded
-    )
 }
 
 #[cfg(test)]

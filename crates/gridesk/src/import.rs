@@ -59,6 +59,9 @@ pub struct Imported {
     pub total_wh: Wh,
     /// The amount of all bills.
     pub total_fen: Fen,
+    /// What one should know about the readings: estimates, gaps, months that are not whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A bill that was issued for imported readings.
@@ -290,7 +293,20 @@ pub fn table(imported: &Imported) -> String {
         writeln!(text, "  {period:<8} {energy:>12}  {amount:>12}   {}", lines.join("; ")).ok();
     }
     let [energy, amount] = [imported.total_wh.to_string(), imported.total_fen.to_string()];
-    writeln!(text, "  {:<8} {energy:>12}  {amount:>12}   {} bills", "total", imported.bills.len()).ok();
+    let count = imported.bills.len();
+    let bills = if count == 1 { "bill" } else { "bills" };
+    writeln!(text, "  {:<8} {energy:>12}  {amount:>12}   {count} {bills}", "total").ok();
+    for note in &imported.notes {
+        writeln!(text, "\n  Note: {note}").ok();
+    }
+    if let Some(latest) = imported.bills.last() {
+        let (account, month, amount) = (imported.account, latest.period, latest.amount_fen);
+        writeln!(
+            text,
+            "\nTo see it in the portal: Me, Add an account, {account}, latest bill {month}, {amount} yuan."
+        )
+        .ok();
+    }
     text
 }
 
@@ -315,6 +331,8 @@ mod tests {
         let text = table(&imported);
         assert!(text.contains("2011-01"), "{text}");
         assert!(text.contains("tier-1 428.756 kWh × 0.5380 = 230.67"), "{text}");
-        assert!(text.contains("1 bills"), "{text}");
+        assert!(text.contains("1 bill\n") && text.contains("latest bill 2011-01, 230.67 yuan"), "{text}");
+        let noted = Imported { notes: vec!["2 readings are estimated".into()], ..imported };
+        assert!(table(&noted).contains("Note: 2 readings are estimated"));
     }
 }

@@ -27,7 +27,7 @@ async fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             if !quiet {
-                writeln!(std::io::stderr().lock(), "error: {error:#}").ok();
+                writeln!(std::io::stderr().lock(), "error: {}", in_full(&error)).ok();
             }
             match is_bad_config(&error) {
                 true => bad_config(),
@@ -108,7 +108,9 @@ async fn run_tour(args: TourArgs) -> anyhow::Result<ExitCode> {
 async fn run_import(format: ImportFormat) -> anyhow::Result<ExitCode> {
     let ImportFormat::GreenButton { file, account, tariff, json, data } = format;
     let options = import::Options { file, account, tariff, data };
-    let imported = import::run(&options).await.context("nothing was imported")?;
+    let imported = import::run(&options).await;
+    let imported =
+        imported.with_context(|| format!("nothing was imported from {}", options.file.display()))?;
     print(&if json { serde_json::to_string(&imported)? } else { import::table(&imported) })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -160,6 +162,19 @@ async fn run_bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
 /// `println!` panics where standard output is closed.
 fn print(line: &str) -> std::io::Result<()> {
     writeln!(std::io::stdout().lock(), "{line}")
+}
+
+/// An error with its causes, each said once: some errors name their cause themselves.
+fn in_full(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn is_bad_config(error: &anyhow::Error) -> bool {

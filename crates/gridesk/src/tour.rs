@@ -157,7 +157,10 @@ pub async fn run(against: Option<Target>, mut report: impl FnMut(Outcome)) -> Re
 async fn journeys(target: &Target, report: &mut impl FnMut(Outcome)) -> Result<(), TourError> {
     let begun = Instant::now();
     let mut client = Client::new(target).map_err(TourError::Client)?;
-    let why = client.log_in(&target.phone).await.err();
+    let why = match client.portal_answers().await {
+        Ok(()) => client.log_in(&target.phone).await.err(),
+        Err(_) => Some(Failed(format!("nothing answers at {}: is `gridesk up` running?", target.portal))),
+    };
     if let Some(failed) = why {
         let detail = format!("cannot log in: {failed}");
         for (journey, name) in [(1, bill::NAME), (2, pay::NAME)] {

@@ -143,7 +143,12 @@ impl System {
         plan::make_secrets(&folder)?;
         let places = Places::of(folder.root());
         let io = |what| move |source| UpError::Io { what, source };
-        places.write(&Role::ALL, ports, options.demo_customers).map_err(io("cannot write settings"))?;
+        let kept = folder.demo_customers(options.demo_customers);
+        let demo_customers = kept.map_err(io("cannot tell how many demonstration customers there are"))?;
+        if demo_customers != options.demo_customers {
+            tracing::info!(demo_customers, "this folder keeps the demonstration customers it was made with");
+        }
+        places.write(&Role::ALL, ports, demo_customers).map_err(io("cannot write settings"))?;
         let program = std::env::current_exe().map_err(io("cannot find this program's file"))?;
 
         let logs = Logs::new(folder.join("logs"), options.echo);

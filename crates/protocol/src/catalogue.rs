@@ -39,6 +39,18 @@ pub struct Spec {
     pub kind: Kind,
 }
 
+impl Spec {
+    /// What to say when a request was sent on and no answer came.
+    pub fn outcome_unknown(&self) -> &'static str {
+        match self.kind {
+            Kind::Write => {
+                "Whether it was done is not known. Ask again with the same Idempotency-Key: it is not done twice."
+            }
+            _ => "No answer came from inside. Ask again.",
+        }
+    }
+}
+
 macro_rules! catalogue {
     ($($(#[$doc:meta])* $variant:ident = $code:literal v $version:literal $name:literal $kind:ident;)*) => {
         /// An operation with what it needs to know, decoded and within bounds.

@@ -83,6 +83,20 @@ codes! {
     DeadlineExceeded = "deadline_exceeded", 504, "No answer in time";
 }
 
+impl Code {
+    /// Whether it speaks of one try and says nothing about a try before it: after a lost one, the outcome is unknown.
+    pub fn is_of_one_try(self) -> bool {
+        matches!(
+            self,
+            Code::GateUnavailable
+                | Code::Overloaded
+                | Code::Unavailable
+                | Code::TooManyRequests
+                | Code::DeadlineExceeded
+        )
+    }
+}
+
 /// What a caller is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

@@ -232,7 +232,8 @@ async fn a_bill_says_why_it_differs_and_the_parts_sum_up() {
         let row = |row: &str| -> Vec<i64> {
             row.split("<td>").skip(1).map(|text| cell(text.split('<').next().unwrap())).collect()
         };
-        let rows: Vec<Vec<i64>> = table.split("</tr>").filter(|text| text.contains("<td>")).map(row).collect();
+        let rows: Vec<Vec<i64>> =
+            table.split("</tr>").filter(|text| text.contains("<td>")).map(row).collect();
         let (total, parts) = rows.split_last().unwrap();
         assert!(parts.len() >= 2 && total.len() == 2, "{table}");
         for column in 0..2 {

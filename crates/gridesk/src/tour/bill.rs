@@ -13,16 +13,19 @@ pub(super) async fn journey(client: &Client) -> Result<String, Failed> {
     let bill = find_bill(client).await?;
     recompute(&bill.lines, bill.bill.amount_fen)?;
     tiers_add_up(&bill)?;
-    let alternative = bill
-        .alternative
-        .as_ref()
-        .ok_or_else(|| Failed(format!("bill {} has no other tariff to compare with", bill.bill.bill)))?;
-    recompute(&alternative.lines, alternative.amount_fen)?;
+    // Not every city offers another tariff to households.
+    let compared = match &bill.alternative {
+        Some(other) => {
+            recompute(&other.lines, other.amount_fen)?;
+            format!("{} would have cost ¥{}", other.tariff.name_en, other.amount_fen)
+        }
+        None => "no other tariff is offered there".to_owned(),
+    };
     let before = explained(client, &bill).await?;
     let crossed = bill.lines.iter().rfind(|line| tier_of(line.kind) > 1);
     let crossed = crossed.ok_or_else(|| Failed("the bill crosses no tier".into()))?;
     Ok(format!(
-        "{}: {} kWh, ¥{}; {} kWh of it in tier {} cost ¥{}; all {} lines recomputed; {} would have cost ¥{}; the difference of ¥{} from {} has {} parts",
+        "{}: {} kWh, ¥{}; {} kWh of it in tier {} cost ¥{}; all {} lines recomputed; {compared}; the difference of ¥{} from {} has {} parts",
         bill.bill.month,
         bill.bill.energy_wh,
         bill.bill.amount_fen,
@@ -30,8 +33,6 @@ pub(super) async fn journey(client: &Client) -> Result<String, Failed> {
         tier_of(crossed.kind),
         crossed.amount_fen,
         bill.lines.len(),
-        alternative.tariff.name_en,
-        alternative.amount_fen,
         before.difference_fen,
         before.month,
         before.parts.len(),

@@ -14,6 +14,8 @@ use super::{Failed, Target, ensure};
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 /// A result may take this long, and a short message to arrive.
 const RESULT_WITHIN: Duration = Duration::from_secs(20);
+/// How long to wait until another code may be asked for, where somebody has just asked for one.
+const RESEND_WITHIN: Duration = Duration::from_secs(70);
 
 /// A logged-in customer.
 pub(super) struct Client {
@@ -84,12 +86,16 @@ impl Client {
         })
     }
 
+    /// Whether there is a system at all.
+    pub(super) async fn portal_answers(&self) -> Result<(), reqwest::Error> {
+        self.http.get(format!("{}/healthz", self.portal)).send().await.map(drop)
+    }
+
     /// Asks for a code, reads it in the inbox, opens a session.
     pub(super) async fn log_in(&mut self, phone: &Phone) -> Result<(), Failed> {
         let before = self.inbox(phone, 0, 0).await?.next_after;
         let body = json!({ "phone": phone });
-        let started: Written<replies::LoginStart> =
-            self.write("/v1/login/start", &body, &key("login")?).await?;
+        let started: Written<replies::LoginStart> = self.start_log_in(&body).await?;
         let text =
             self.inbox(phone, before, u64::try_from(RESULT_WITHIN.as_millis()).unwrap_or(u64::MAX)).await?;
         let code = text.messages.iter().rev().find_map(|message| message.code.clone());
@@ -100,6 +106,19 @@ impl Client {
         let tokens = finished.result.tokens.ok_or_else(|| Failed("the session has no tokens".into()))?;
         self.access_token = Some(tokens.access_token);
         Ok(())
+    }
+
+    /// Asks for a code; where one was sent a moment ago, waits until the next may be.
+    async fn start_log_in(&self, body: &serde_json::Value) -> Result<Written<replies::LoginStart>, Failed> {
+        let begun = Instant::now();
+        loop {
+            match self.try_write("/v1/login/start", body, &key("login")?).await? {
+                Err(refusal) if refusal.code == "too_many_requests" && begun.elapsed() < RESEND_WITHIN => {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+                ended => return Ok(ended?),
+            }
+        }
     }
 
     /// `GET path` → the reply, at least as fresh as what was seen before.

@@ -12,6 +12,8 @@ use runtime::{
 
 /// The file that says that a folder is ours.
 pub const MARKER: &str = "gridesk-data";
+/// The file that says how many demonstration customers the folder was made with.
+const DEMO_CUSTOMERS: &str = "demo-customers";
 /// The longest name of a socket in `run`, in bytes.
 const LONGEST_SOCKET: usize = "center-admin.sock".len();
 
@@ -72,7 +74,7 @@ impl DataFolder {
         }
         fs::write(root.join(MARKER), "This folder belongs to gridesk; `gridesk up --fresh` empties it.\n")
             .map_err(io)?;
-        for name in ["edge", "center", "gate", "sim", "run", "secrets", "logs"] {
+        for name in ["edge", "center", "sim", "run", "secrets", "logs"] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(name)).map_err(io)?;
         }
         Ok(DataFolder { root, _lock: lock })
@@ -86,6 +88,26 @@ impl DataFolder {
     /// A place inside of it.
     pub fn join(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.root.join(relative)
+    }
+
+    /// How many demonstration customers this folder has, or gets at its first start: `asked` where nothing is in it yet,
+    /// else what it was made with. So none come to stand beside real accounts later.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn demo_customers(&self, asked: u32) -> io::Result<u32> {
+        let file = self.root.join(DEMO_CUSTOMERS);
+        match fs::read_to_string(&file) {
+            Ok(text) => text.trim().parse().map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("{} holds no number", file.display()))
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let customers = if self.root.join("center/shards").exists() { 0 } else { asked };
+                fs::write(&file, format!("{customers}\n"))?;
+                Ok(customers)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A role's folder, checked to be in nobody's use.
@@ -170,6 +192,20 @@ mod tests {
         let emptied = DataFolder::open(&path, true, "test").unwrap();
         assert!(!emptied.join("center/ledger.db").exists() && !emptied.join("link").exists());
         assert!(outside.join("kept").exists());
+    }
+
+    #[test]
+    fn a_folder_keeps_the_number_of_demonstration_customers_it_was_made_with() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&parent.path().join("new"), false, "test").unwrap();
+        assert_eq!((folder.demo_customers(50).unwrap(), folder.demo_customers(100).unwrap()), (50, 50));
+        let folder = DataFolder::open(&parent.path().join("none"), false, "test").unwrap();
+        assert_eq!((folder.demo_customers(0).unwrap(), folder.demo_customers(100).unwrap()), (0, 0));
+        let folder = DataFolder::open(&parent.path().join("imported"), false, "test").unwrap();
+        fs::create_dir(folder.join("center/shards")).unwrap();
+        assert_eq!(folder.demo_customers(100).unwrap(), 0, "none beside what is there");
+        fs::write(folder.join(DEMO_CUSTOMERS), "many").unwrap();
+        assert!(folder.demo_customers(1).is_err());
     }
 
     #[test]
