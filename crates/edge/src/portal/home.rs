@@ -2,7 +2,7 @@
 use askama::Template;
 use axum::response::Response;
 use protocol::catalogue::{
-    replies::{AccountSummary, TierStanding, UsageSoFar},
+    replies::{AccountSummary, TierPace, TierStanding, UsageSoFar},
     requests,
 };
 use serde::Deserialize;
@@ -51,6 +51,7 @@ struct Usage {
     energy: String,
     through: Option<String>,
     sentence: Option<String>,
+    outlook: Option<String>,
     bars: Vec<UsageBar>,
 }
 
@@ -64,6 +65,7 @@ struct Tier {
     name: String,
     price: String,
     sentence: String,
+    pace: Option<String>,
     track: Option<String>,
     used: String,
     resets: String,
@@ -88,13 +90,15 @@ async fn make(visit: &mut Visit, query: AccountQuery) -> Made {
         return Ok(Page::html(HomeEmpty { shell: shell(visit) }.render()?));
     };
     let summary = visit.read(requests::AccountSummary { account }).await?;
+    let standing = visit.read(requests::TierGet { account }).await?;
+    let pace = standing.pace.as_ref();
     let page = Home {
         shell: shell(visit),
         account: visit.f.account(account),
         account_number: account.to_string(),
         due: due(visit, &summary),
-        usage: usage(visit, &summary.this_month),
-        tier: tier(visit, &summary.tier, summary.tariff.time_of_use),
+        usage: usage(visit, &summary.this_month, pace),
+        tier: tier(visit, &summary.tier, summary.tariff.time_of_use, pace),
         holder: summary.holder,
         address: summary.address,
     };
@@ -129,7 +133,7 @@ fn due(visit: &Visit, summary: &AccountSummary) -> Due {
     }
 }
 
-fn usage(visit: &Visit, so_far: &UsageSoFar) -> Usage {
+fn usage(visit: &Visit, so_far: &UsageSoFar, pace: Option<&TierPace>) -> Usage {
     let (w, f) = (visit.w, visit.f);
     let UsageSoFar { through, energy_wh, last_month_wh, last_year_wh, .. } = so_far;
     let sentence = through.and(f.percent_change(energy_wh.0, last_month_wh.0)).map(|change| match change {
@@ -154,11 +158,32 @@ fn usage(visit: &Visit, so_far: &UsageSoFar) -> Usage {
         energy: quantity(&f.energy_round(*energy_wh), f.energy_unit(), ""),
         through: through.map(|date| words::fill(w.through, &[&f.day(date)])),
         sentence,
+        outlook: pace.filter(|_| through.is_some()).map(|pace| outlook(visit, pace)),
         bars: if through.is_some() { shown.map(bar).collect() } else { Vec::new() },
     }
 }
 
-fn tier(visit: &Visit, standing: &TierStanding, is_time_of_use: bool) -> Tier {
+/// What the month will come to.
+fn outlook(visit: &Visit, pace: &TierPace) -> String {
+    let (w, f) = (visit.w, visit.f);
+    match pace.month_fen {
+        Some(amount) => words::fill(w.outlook, &[&f.energy(pace.month_wh), &f.money(amount)]),
+        None => words::fill(w.outlook_energy, &[&f.energy(pace.month_wh)]),
+    }
+}
+
+/// When the tier will be used up, in a sentence; none where there is no tier after it.
+fn crossing(visit: &Visit, standing: &TierStanding, pace: &TierPace) -> Option<String> {
+    let (w, f) = (visit.w, visit.f);
+    standing.next_price_e4?;
+    let daily = f.energy(pace.daily_wh);
+    Some(match pace.crossing_on {
+        Some(on) => words::fill(w.tier_crossing, &[&daily, &f.date(on)]),
+        None => words::fill(w.tier_no_crossing, &[&daily]),
+    })
+}
+
+fn tier(visit: &Visit, standing: &TierStanding, is_time_of_use: bool, pace: Option<&TierPace>) -> Tier {
     let (w, f) = (visit.w, visit.f);
     let mut price = words::fill(w.tier_price_now, &[&f.price_per_unit(standing.price_e4)]);
     if is_time_of_use {
@@ -184,6 +209,7 @@ fn tier(visit: &Visit, standing: &TierStanding, is_time_of_use: bool) -> Tier {
         price,
         track: (!limits.is_empty()).then(|| track.draw()),
         sentence,
+        pace: pace.and_then(|pace| crossing(visit, standing, pace)),
         used: words::fill(w.tier_used, &[&f.energy(standing.used_wh)]),
         resets: words::fill(w.tier_resets, &[&f.date(standing.resets_on)]),
     }

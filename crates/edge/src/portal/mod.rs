@@ -32,7 +32,9 @@ mod pay;
 mod payments;
 mod session;
 mod shell;
+mod tariffs;
 mod usage;
+mod usage_year;
 mod visit;
 mod why;
 mod words;
@@ -79,6 +81,7 @@ pub fn router(inward: Inward, config: Arc<Config>) -> Router {
         .route("/bills", get(bills::page))
         .route("/bills/{id}", get(bill::page))
         .route("/usage", get(usage::page))
+        .route("/tariffs", get(tariffs::page))
         .route("/pay", get(pay::page).post(pay::order))
         .route("/payments", get(payments::page))
         .route("/payments/{id}", get(payments::one))
