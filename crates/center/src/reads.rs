@@ -3,6 +3,8 @@ mod account;
 mod bill;
 mod payment;
 mod request;
+mod tariff;
+mod tier;
 mod usage;
 
 pub(crate) use request::{brief as request_brief, shown_outage};
@@ -41,6 +43,10 @@ impl Node {
             Request::BillList(r) => self.bill_list(r).await,
             Request::BillGet(r) => self.bill_get(r.bill).await,
             Request::UsageMonth(r) => self.usage_month(r).await,
+            Request::UsageYear(r) => self.usage_year(r.account, r.year).await,
+            Request::TierGet(r) => self.tier_get(r.account).await,
+            Request::TariffQuote(r) => self.tariff_quote(r).await,
+            Request::TariffCompare(r) => self.tariff_compare(r.account).await,
             Request::PaymentGet(r) => self.payment_get(customer(asked)?, r.payment).await,
             Request::PaymentList(r) => self.payment_list(r.account).await,
             Request::FormList(_) => Ok(self.form_list()),

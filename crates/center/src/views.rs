@@ -50,6 +50,24 @@ pub(crate) fn usage(month: u64) -> View {
     View { kind: 9, parameter: month }
 }
 
+/// An account's row.
+pub(crate) const ACCOUNT: View = kind(40);
+
+/// Standing and pace on a day.
+pub(crate) fn tier(day: u64) -> View {
+    View { kind: 41, parameter: day }
+}
+
+/// The use of a year.
+pub(crate) fn year(year: i16) -> View {
+    View { kind: 42, parameter: u64::from(year.unsigned_abs()) }
+}
+
+/// The twelve months up to one (yyyymm) under every tariff.
+pub(crate) fn comparison(to: u64) -> View {
+    View { kind: 43, parameter: to }
+}
+
 impl Node {
     /// A view from the cache, or loaded and stored there.
     pub(crate) async fn view<T: Send + Sync + 'static>(

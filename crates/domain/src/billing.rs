@@ -21,10 +21,14 @@ use crate::usage::{UsageError, UsageMonth};
 
 mod charge;
 mod explain;
+mod pace;
+mod quote;
 mod year;
 
 pub use charge::{bill, tier_status};
 pub use explain::{Billed, Cause, Explanation, Part, PriceChange, explain};
+pub use pace::{PACE_DAYS, Pace, last_known};
+pub use quote::{LeftOut, Quote, QuoteError, month_under};
 pub use year::{Comparison, MonthComparison, compare, year_bills};
 
 /// What a bill of one month is made from.

@@ -211,6 +211,13 @@ pub enum Household {
     Large,
 }
 
+impl Period {
+    /// Whether it holds at `minute` of the day.
+    pub fn holds(&self, minute: u16) -> bool {
+        self.windows.iter().any(|window| window.contains(minute))
+    }
+}
+
 impl Tariff {
     /// The version that holds on `date`; `None` before the first.
     pub fn version_on(&self, date: Date) -> Option<&TariffVersion> {

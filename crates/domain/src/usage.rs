@@ -120,6 +120,18 @@ impl UsageMonth {
         }
     }
 
+    /// A month of which the energy of each of `periods` is known, in their order.
+    pub fn from_periods(month: Month, periods: &[Period], energies: &[Wh]) -> UsageMonth {
+        // A minute of each period holds all of its energy: by periods nothing finer is asked.
+        let mut slots = vec![Wh(0); (DAY_S / 60) as usize];
+        for (period, energy) in periods.iter().zip(energies) {
+            let first = period.windows.first().map_or(0, |window| window.start_min());
+            slots[usize::from(first)] += *energy;
+        }
+        let days_read = u32::from(month.days());
+        UsageMonth { month, interval_s: 60, slots, days_read, quality: Quality::Valid }
+    }
+
     /// Adds a day. Days with different slot lengths are brought to the shortest length they share.
     ///
     /// # Errors
@@ -210,7 +222,7 @@ impl UsageMonth {
 
 /// The index of the period that holds a minute of the day.
 fn holder(periods: &[Period], minute: u16) -> Option<usize> {
-    periods.iter().position(|period| period.windows.iter().any(|window| window.contains(minute)))
+    periods.iter().position(|period| period.holds(minute))
 }
 
 /// The slots of `from_s` seconds summed to slots of `to_s`, a multiple of it.

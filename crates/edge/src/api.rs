@@ -12,6 +12,7 @@ mod problem;
 mod reply;
 mod requests;
 mod sessions;
+mod tariffs;
 
 use axum::{
     Router,
@@ -39,6 +40,10 @@ pub(crate) fn router(inward: Inward) -> Router {
         .route("/accounts/{account}/bind", post(accounts::bind))
         .route("/accounts/{account}/bills", get(accounts::bills))
         .route("/accounts/{account}/usage/{month}", get(accounts::usage))
+        .route("/accounts/{account}/usage", get(tariffs::year))
+        .route("/accounts/{account}/tier", get(tariffs::tier))
+        .route("/accounts/{account}/tariffs/quote", get(tariffs::quote))
+        .route("/accounts/{account}/tariffs/compare", get(tariffs::compare))
         .route("/accounts/{account}/payments", get(payments::list).post(payments::create))
         .route("/bills/{bill}", get(accounts::bill))
         .route("/payments/{payment}", get(payments::get))

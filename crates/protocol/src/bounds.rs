@@ -263,6 +263,55 @@ impl<'de, const MAX: usize> Deserialize<'de> for Opaque<MAX> {
     }
 }
 
+macro_rules! bounded_number {
+    ($(#[$doc:meta])* $name:ident: $number:ty as $text:literal, $least:literal to $most:literal, $form:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = $text, into = $text)]
+        pub struct $name($number);
+
+        impl $name {
+            /// The smallest.
+            pub const LEAST: $name = $name($least);
+
+            /// The number itself.
+            pub fn get(self) -> $number {
+                self.0
+            }
+        }
+
+        impl TryFrom<$number> for $name {
+            type Error = BoundsError;
+            fn try_from(number: $number) -> Result<Self, BoundsError> {
+                if ($least..=$most).contains(&number) {
+                    Ok($name(number))
+                } else {
+                    Err(BoundsError::Form($form))
+                }
+            }
+        }
+
+        impl From<$name> for $number {
+            fn from(bounded: $name) -> $number {
+                bounded.0
+            }
+        }
+    };
+}
+
+bounded_number!(
+    /// A calendar year.
+    Year: i16 as "i16", 1970 to 9998, "a year is between 1970 and 9998"
+);
+bounded_number!(
+    /// Energy that is asked about, in Wh: up to 1 TWh.
+    QuotedWh: i64 as "i64", 0 to 1_000_000_000_000, "energy is between 0 and 1000000000000 Wh"
+);
+bounded_number!(
+    /// A share of a thousand.
+    PerMille: u16 as "u16", 0 to 1000, "a share is between 0 and 1000 per mille"
+);
+
 /// A positive amount of money, at most ten million yuan, in fen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
@@ -327,6 +376,20 @@ mod tests {
         assert_eq!(Few::<u8, 2>::new(vec![1, 2, 3]), Err(BoundsError::TooMany { max: 2 }));
         let lying = [0xff, 0xff, 0xff, 0xff, 0x0f, 1, 2];
         assert!(postcard::from_bytes::<Few<u8, 2>>(&lying).is_err());
+    }
+
+    #[test]
+    fn numbers_are_checked_while_decoding() {
+        assert_eq!(serde_json::from_str::<Year>("2026").map(Year::get).ok(), Some(2026));
+        assert_eq!(serde_json::from_str::<PerMille>("1000").map(PerMille::get).ok(), Some(1000));
+        assert_eq!(QuotedWh::try_from(0), Ok(QuotedWh::LEAST));
+        for bad in ["1969", "9999", "99999", "-1", "1.5", "\"2026\""] {
+            assert!(serde_json::from_str::<Year>(bad).is_err(), "{bad}");
+        }
+        assert!(serde_json::from_str::<PerMille>("1001").is_err());
+        assert!(QuotedWh::try_from(-1).is_err() && QuotedWh::try_from(1_000_000_000_001).is_err());
+        let bytes = postcard::to_stdvec(&1_000_000_000_001i64).unwrap();
+        assert!(postcard::from_bytes::<QuotedWh>(&bytes).is_err());
     }
 
     #[test]

@@ -138,6 +138,9 @@ catalogue! {
     /// Binds an account, with proof.
     AccountBind = 0x0023 v 1 "account_bind" Write;
 
+    /// Where the use stands in the tiers, and where its pace leads.
+    TierGet = 0x0026 v 1 "tier_get" Read;
+
     /// An account's bills, newest first.
     BillList = 0x0030 v 1 "bill_list" Read;
     /// One bill with lines that one can recompute.
@@ -145,6 +148,12 @@ catalogue! {
 
     /// A month's use, day by day.
     UsageMonth = 0x0040 v 1 "usage_month" Read;
+    /// A year's use, month by month.
+    UsageYear = 0x0042 v 1 "usage_year" Read;
+    /// What energy would cost at an account's place.
+    TariffQuote = 0x0044 v 1 "tariff_quote" Read;
+    /// Past months under every tariff of the place.
+    TariffCompare = 0x0045 v 1 "tariff_compare" Read;
 
     /// Orders a payment.
     PaymentCreate = 0x0050 v 1 "payment_create" Write;
@@ -196,6 +205,10 @@ impl Request {
             Request::BillList(r) => Some(r.account.bucket()),
             Request::BillGet(r) => Some(r.bill.account.bucket()),
             Request::UsageMonth(r) => Some(r.account.bucket()),
+            Request::TierGet(r) => Some(r.account.bucket()),
+            Request::UsageYear(r) => Some(r.account.bucket()),
+            Request::TariffQuote(r) => Some(r.account.bucket()),
+            Request::TariffCompare(r) => Some(r.account.bucket()),
             Request::PaymentCreate(r) => Some(r.account.bucket()),
             Request::PaymentGet(r) => Some(r.payment.bucket()),
             Request::PaymentList(r) => Some(r.account.bucket()),

@@ -4,7 +4,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use domain::readings::DayReadings;
+use domain::{calendar::Month, readings::DayReadings};
 use jiff::civil::Date;
 use protocol::{
     AccountId, BillId, Bucket, CustomerId, LaneId, OperationId, PaymentId, Position, PushId,
@@ -100,6 +100,19 @@ pub struct AccountView {
     pub bills: Vec<BillHead>,
     /// The days asked for.
     pub days: Vec<DayReadings>,
+    /// The first and last day with readings.
+    pub first_and_last: Option<(Date, Date)>,
+}
+
+/// An account with what was used and billed in some months.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PastView {
+    /// The account.
+    pub account: Account,
+    /// The readings of these months, by date.
+    pub days: Vec<DayReadings>,
+    /// The bills of these months, oldest first, whole.
+    pub bills: Vec<(BillHead, BillDetail)>,
     /// The first and last day with readings.
     pub first_and_last: Option<(Date, Date)>,
 }
@@ -313,6 +326,18 @@ impl Store {
         self.seen(id.bucket(), move |c| views::account(c, id, &days)).await
     }
 
+    /// An account's row alone.
+    pub async fn account_row(&self, id: AccountId) -> Result<Seen<Option<Account>>> {
+        self.seen(id.bucket(), move |c| load::account(c, id)).await
+    }
+
+    /// An account with the readings and bills of the months from one to another, both included: at most 12, or what is
+    /// later is left out. Off the async threads, for a year has 366 days.
+    pub async fn past(&self, id: AccountId, from: Month, to: Month) -> Result<Seen<Option<PastView>>> {
+        let lane = self.inner.map.lane(id.bucket());
+        self.on_slave_of_lane(lane, move |c| seen(c, lane, |c| views::past(c, id, from, to))).await
+    }
+
     /// Who has bound an account; `None` where there is no such account.
     pub async fn holders(&self, id: AccountId) -> Result<Seen<Option<Vec<CustomerId>>>> {
         let read = move |c: &Connection| load::account(c, id)?.map(|_| load::holders(c, id)).transpose();
@@ -323,7 +348,7 @@ impl Store {
     pub async fn bills(
         &self,
         id: AccountId,
-        before: Option<domain::calendar::Month>,
+        before: Option<Month>,
         limit: u32,
     ) -> Result<Seen<Vec<BillHead>>> {
         self.seen(id.bucket(), move |c| views::bills(c, id, before, limit)).await

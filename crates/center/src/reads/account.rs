@@ -4,7 +4,7 @@ use domain::{
     calendar::Month,
     money::{Fen, Wh},
     readings::DayReadings,
-    tariff::TierPeriod,
+    tariff::{Tariff, TierPeriod},
 };
 use jiff::civil::Date;
 use protocol::{
@@ -52,19 +52,6 @@ impl Node {
         let tariff = self.tariff(&row.account.tariff)?;
         let month = Month::of(today);
         let this_month = so_far(row, month);
-        let of_year =
-            |bill: &&storage::rows::BillHead| bill.id.month.year() == month.year() && bill.id.month < month;
-        let billed: Wh = row.bills.iter().filter(of_year).map(|bill| bill.energy_wh).sum();
-        let version = tariff.version_named(today);
-        let terms = terms(&row.account);
-        let used = match version.map(|v| v.tier_period) {
-            Some(TierPeriod::Month) => this_month.energy_wh,
-            _ => billed + this_month.energy_wh,
-        };
-        let status = tier_status(tariff, month, used, &terms).map_err(|e| {
-            Problem::new(protocol::Code::Internal, format!("The tariff cannot be read: {e}."))
-        })?;
-        let dearest = status.prices.iter().max_by_key(|p| p.price_e4).copied();
         Ok(replies::AccountSummary {
             account: row.account.id,
             holder: mask_name(&row.account.holder),
@@ -74,19 +61,38 @@ impl Node {
             balance: balance(row, today),
             latest_bill: row.bills.first().map(|head| bill_brief(head, today)),
             this_month,
-            tier: TierStanding {
-                tier: status.tier,
-                used_wh: status.used_in_period_wh,
-                left_wh: status.left_in_tier_wh,
-                limits_wh: version
-                    .map(|v| v.limits_wh(month, terms.household, terms.months_served(month)))
-                    .unwrap_or_default(),
-                price_e4: dearest.map(|p| p.price_e4).unwrap_or_default(),
-                next_price_e4: dearest.and_then(|p| p.next_price_e4),
-                resets_on: status.until.next().first_day(),
-            },
+            tier: standing(row, tariff, today)?,
         })
     }
+}
+
+/// Where the use up to now stands in the tiers.
+pub(super) fn standing(row: &AccountView, tariff: &Tariff, today: Date) -> Result<TierStanding, Problem> {
+    let month = Month::of(today);
+    let this_month = so_far(row, month).energy_wh;
+    let of_year =
+        |bill: &&storage::rows::BillHead| bill.id.month.year() == month.year() && bill.id.month < month;
+    let billed: Wh = row.bills.iter().filter(of_year).map(|bill| bill.energy_wh).sum();
+    let version = tariff.version_named(today);
+    let terms = terms(&row.account);
+    let used = match version.map(|v| v.tier_period) {
+        Some(TierPeriod::Month) => this_month,
+        _ => billed + this_month,
+    };
+    let status = tier_status(tariff, month, used, &terms)
+        .map_err(|e| Problem::new(protocol::Code::Internal, format!("The tariff cannot be read: {e}.")))?;
+    let dearest = status.prices.iter().max_by_key(|p| p.price_e4).copied();
+    Ok(TierStanding {
+        tier: status.tier,
+        used_wh: status.used_in_period_wh,
+        left_wh: status.left_in_tier_wh,
+        limits_wh: version
+            .map(|v| v.limits_wh(month, terms.household, terms.months_served(month)))
+            .unwrap_or_default(),
+        price_e4: dearest.map(|p| p.price_e4).unwrap_or_default(),
+        next_price_e4: dearest.and_then(|p| p.next_price_e4),
+        resets_on: status.until.next().first_day(),
+    })
 }
 
 fn balance(row: &AccountView, today: Date) -> Balance {

@@ -8,14 +8,19 @@ use domain::{
     tariff::{PeriodName, Prices, Tariff},
     usage::UsageMonth,
 };
+use jiff::civil::Date;
 use protocol::{
-    Problem, Reply,
+    AccountId, Problem, Reply,
+    bounds::Year,
     catalogue::{
-        replies::{self, DayUsage},
+        replies::{self, DayUsage, MonthUsage, PeriodUsage},
         requests,
     },
 };
-use storage::{rows::Entity, store::Seen};
+use storage::{
+    rows::Entity,
+    store::{PastView, Seen},
+};
 
 use super::{done, month_number};
 use crate::{
@@ -46,6 +51,58 @@ impl Node {
         self.parts.cache.fill(entity, view, &seen);
         Ok(done(seen.value, seen.position))
     }
+}
+
+impl Node {
+    pub(super) async fn usage_year(&self, account: AccountId, year: Year) -> Result<Answer, Problem> {
+        let year = year.get();
+        let (entity, view) = (Entity::Account(account), views::year(year));
+        if let Some(found) = self.parts.cache.get::<Reply>(entity, view) {
+            return Ok(done(found.value, found.position));
+        }
+        let first = Month::of(Date::constant(year, 1, 1));
+        let seen = self.parts.store.past(account, first, first.december()).await.map_err(unavailable)?;
+        let Some(row) = seen.value else { return Err(Problem::not_found("account")) };
+        let months = months_of(self.tariff(&row.account.tariff)?, &row, first);
+        let reply = replies::UsageYear {
+            account,
+            year,
+            energy_wh: months.iter().map(|month| month.energy_wh).sum(),
+            months,
+            first_month: row.first_and_last.map(|(first, _)| Month::of(first)),
+            last_month: row.first_and_last.map(|(_, last)| Month::of(last)),
+        };
+        let seen = Seen { value: Arc::new(Reply::UsageYear(reply)), position: seen.position };
+        self.parts.cache.fill(entity, view, &seen);
+        Ok(done(seen.value, seen.position))
+    }
+}
+
+/// The months of a year that have readings.
+fn months_of(tariff: &Tariff, row: &PastView, january: Month) -> Vec<MonthUsage> {
+    let year = std::iter::successors(Some(january), |month| Some(month.next())).take(12);
+    let used = |month: Month| {
+        let usage =
+            UsageMonth::from_days(month, row.days.iter().filter(|day| month.contains(day.date))).ok()?;
+        let bill = row.bills.iter().find(|(head, _)| head.id.month == month);
+        (usage.days_read() > 0).then(|| MonthUsage {
+            month,
+            energy_wh: usage.total(),
+            periods: by_period(tariff, &usage).unwrap_or_default(),
+            days_read: usage.days_read(),
+            estimated: usage.quality() != Quality::Valid,
+            amount_fen: bill.map(|(head, _)| head.amount_fen),
+        })
+    };
+    year.filter_map(used).collect()
+}
+
+/// A month's use by the tariff's periods; `None` where it has none, or readings are too coarse to tell.
+fn by_period(tariff: &Tariff, usage: &UsageMonth) -> Option<Vec<PeriodUsage>> {
+    let version = tariff.version_named(usage.month().first_day())?;
+    let Prices::TimeOfUse { periods } = &version.prices else { return None };
+    let part = |(period, energy_wh)| PeriodUsage { period, energy_wh };
+    Some(usage.by_period(periods).ok()?.into_iter().map(part).collect())
 }
 
 fn day_usage(tariff: &Tariff, day: &DayReadings) -> DayUsage {

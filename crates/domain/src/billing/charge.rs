@@ -150,7 +150,7 @@ fn line(kind: LineKind, energy_wh: Wh, price_e4: PriceE4, note: Option<LineNote>
 
 /// Splits `energy` in proportion to `weights` (none negative) into whole Wh that sum to it exactly: the shares are
 /// rounded down, and what is left goes one Wh each to the largest remainders, the earlier first among equals.
-fn pro_rata(energy: Wh, weights: &[Wh]) -> Vec<Wh> {
+pub(super) fn pro_rata(energy: Wh, weights: &[Wh]) -> Vec<Wh> {
     let all = i128::from(weights.iter().sum::<Wh>().0).max(1);
     let exact = |weight: &Wh| i128::from(energy.0) * i128::from(weight.0);
     let mut parts: Vec<Wh> = weights.iter().map(|w| Wh((exact(w) / all) as i64)).collect();

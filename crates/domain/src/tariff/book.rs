@@ -97,13 +97,17 @@ impl TariffBook {
     /// is never borrowed from elsewhere, the operator adds a tariff or names one. Of several of one kind the first
     /// by id is taken.
     pub fn for_division(&self, division: &str) -> Option<DivisionTariffs<'_>> {
-        let covers = |tariff: &&Tariff| division.starts_with(&tariff.division);
-        let longest = self.iter().filter(covers).map(|tariff| tariff.division.len()).max()?;
-        let here = || self.iter().filter(covers).filter(move |tariff| tariff.division.len() == longest);
-        Some(DivisionTariffs {
-            single: here().find(|tariff| !tariff.is_time_of_use()),
-            time_of_use: here().find(|tariff| tariff.is_time_of_use()),
-        })
+        let mut here = self.offered(division).peekable();
+        here.peek()?;
+        let (time_of_use, single): (Vec<_>, Vec<_>) = here.partition(|tariff| tariff.is_time_of_use());
+        Some(DivisionTariffs { single: single.first().copied(), time_of_use: time_of_use.first().copied() })
+    }
+
+    /// All tariffs offered in a GB/T 2260 division, by id: those of the longest prefix of `division` that has any.
+    pub fn offered(&self, division: &str) -> impl Iterator<Item = &Tariff> {
+        let covers = move |tariff: &&Tariff| division.starts_with(&tariff.division);
+        let longest = self.iter().filter(covers).map(|tariff| tariff.division.len()).max();
+        self.iter().filter(covers).filter(move |tariff| Some(tariff.division.len()) == longest)
     }
 }
 

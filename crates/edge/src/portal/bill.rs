@@ -44,6 +44,7 @@ struct Bill {
     tiers_used: Option<String>,
     history: Option<String>,
     whatif: Option<WhatIf>,
+    compare_href: String,
     hours: Option<String>,
     tariff: String,
     source: String,
@@ -53,22 +54,23 @@ struct Bill {
     number: String,
 }
 
-struct Receipt {
-    groups: Vec<Group>,
-    total: String,
+/// A bill's lines in their groups.
+pub(super) struct Receipt {
+    pub(super) groups: Vec<Group>,
+    pub(super) total: String,
 }
 
-struct Group {
-    title: &'static str,
-    lines: Vec<Line>,
-    subtotal: Option<String>,
+pub(super) struct Group {
+    pub(super) title: &'static str,
+    pub(super) lines: Vec<Line>,
+    pub(super) subtotal: Option<String>,
 }
 
-struct Line {
-    name: String,
-    calculation: String,
-    amount: String,
-    note: Option<&'static str>,
+pub(super) struct Line {
+    pub(super) name: String,
+    pub(super) calculation: String,
+    pub(super) amount: String,
+    pub(super) note: Option<&'static str>,
 }
 
 struct WhatIf {
@@ -128,6 +130,7 @@ async fn make(visit: &mut Visit, id: &str) -> Made {
         }),
         history: history(visit, &reply),
         whatif: reply.alternative.as_ref().map(|other| what_if(visit, &reply, other)),
+        compare_href: format!("/tariffs?account={}", bill.account),
         hours: hours(visit, &reply.by_hour_wh),
         tariff: tariff_name(visit, &reply.tariff.brief),
         source: match reply.tariff.source_date {
@@ -146,12 +149,13 @@ async fn make(visit: &mut Visit, id: &str) -> Made {
     Ok(Page::html(page.render()?))
 }
 
-fn tariff_name(visit: &Visit, tariff: &TariffBrief) -> String {
+/// A tariff's name in the customer's language.
+pub(super) fn tariff_name(visit: &Visit, tariff: &TariffBrief) -> String {
     if visit.is_zh() { tariff.name_zh.clone() } else { tariff.name_en.clone() }
 }
 
 /// The lines in their groups: energy first, surcharges after it.
-fn receipt(visit: &Visit, lines: &[BillLine], total: Fen, limits: &[Wh]) -> Receipt {
+pub(super) fn receipt(visit: &Visit, lines: &[BillLine], total: Fen, limits: &[Wh]) -> Receipt {
     let (w, f) = (visit.w, visit.f);
     let group = |title: &'static str, belongs: fn(LineKind) -> bool| {
         let own: Vec<&BillLine> = lines.iter().filter(|line| belongs(line.kind)).collect();

@@ -2,7 +2,7 @@
 use askama::Template;
 use axum::response::Response;
 use protocol::catalogue::{
-    replies::{AccountSummary, Outage, OutageState, TierStanding, UsageSoFar},
+    replies::{AccountSummary, Outage, OutageState, TierPace, TierStanding, UsageSoFar},
     requests,
 };
 use serde::Deserialize;
@@ -66,6 +66,7 @@ struct Usage {
     energy: String,
     through: Option<String>,
     sentence: Option<String>,
+    outlook: Option<String>,
     bars: Vec<UsageBar>,
 }
 
@@ -79,6 +80,7 @@ struct Tier {
     name: String,
     price: String,
     sentence: String,
+    pace: Option<String>,
     track: Option<String>,
     used: String,
     resets: String,
@@ -106,6 +108,8 @@ async fn make(visit: &mut Visit, query: AccountQuery) -> Made {
     let outages = visit.read(requests::OutageList { account }).await?.outages;
     let open: Vec<_> = all(visit, Some(account)).await?;
     let open = open.iter().filter(|request| !request.state.is_closed()).take(OPEN_SHOWN);
+    let standing = visit.read(requests::TierGet { account }).await?;
+    let pace = standing.pace.as_ref();
     let page = Home {
         power: power(visit, &outages),
         open: open.map(|request| Row::of(visit, request)).collect(),
@@ -113,8 +117,8 @@ async fn make(visit: &mut Visit, query: AccountQuery) -> Made {
         account: visit.f.account(account),
         account_number: account.to_string(),
         due: due(visit, &summary),
-        usage: usage(visit, &summary.this_month),
-        tier: tier(visit, &summary.tier, summary.tariff.time_of_use),
+        usage: usage(visit, &summary.this_month, pace),
+        tier: tier(visit, &summary.tier, summary.tariff.time_of_use, pace),
         holder: summary.holder,
         address: summary.address,
     };
@@ -160,7 +164,7 @@ fn due(visit: &Visit, summary: &AccountSummary) -> Due {
     }
 }
 
-fn usage(visit: &Visit, so_far: &UsageSoFar) -> Usage {
+fn usage(visit: &Visit, so_far: &UsageSoFar, pace: Option<&TierPace>) -> Usage {
     let (w, f) = (visit.w, visit.f);
     let UsageSoFar { through, energy_wh, last_month_wh, last_year_wh, .. } = so_far;
     let sentence = through.and(f.percent_change(energy_wh.0, last_month_wh.0)).map(|change| match change {
@@ -185,11 +189,32 @@ fn usage(visit: &Visit, so_far: &UsageSoFar) -> Usage {
         energy: quantity(&f.energy_round(*energy_wh), f.energy_unit(), ""),
         through: through.map(|date| words::fill(w.through, &[&f.day(date)])),
         sentence,
+        outlook: pace.filter(|_| through.is_some()).map(|pace| outlook(visit, pace)),
         bars: if through.is_some() { shown.map(bar).collect() } else { Vec::new() },
     }
 }
 
-fn tier(visit: &Visit, standing: &TierStanding, is_time_of_use: bool) -> Tier {
+/// What the month will come to.
+fn outlook(visit: &Visit, pace: &TierPace) -> String {
+    let (w, f) = (visit.w, visit.f);
+    match pace.month_fen {
+        Some(amount) => words::fill(w.outlook, &[&f.energy(pace.month_wh), &f.money(amount)]),
+        None => words::fill(w.outlook_energy, &[&f.energy(pace.month_wh)]),
+    }
+}
+
+/// When the tier will be used up, in a sentence; none where there is no tier after it.
+fn crossing(visit: &Visit, standing: &TierStanding, pace: &TierPace) -> Option<String> {
+    let (w, f) = (visit.w, visit.f);
+    standing.next_price_e4?;
+    let daily = f.energy(pace.daily_wh);
+    Some(match pace.crossing_on {
+        Some(on) => words::fill(w.tier_crossing, &[&daily, &f.date(on)]),
+        None => words::fill(w.tier_no_crossing, &[&daily]),
+    })
+}
+
+fn tier(visit: &Visit, standing: &TierStanding, is_time_of_use: bool, pace: Option<&TierPace>) -> Tier {
     let (w, f) = (visit.w, visit.f);
     let mut price = words::fill(w.tier_price_now, &[&f.price_per_unit(standing.price_e4)]);
     if is_time_of_use {
@@ -215,6 +240,7 @@ fn tier(visit: &Visit, standing: &TierStanding, is_time_of_use: bool) -> Tier {
         price,
         track: (!limits.is_empty()).then(|| track.draw()),
         sentence,
+        pace: pace.and_then(|pace| crossing(visit, standing, pace)),
         used: words::fill(w.tier_used, &[&f.energy(standing.used_wh)]),
         resets: words::fill(w.tier_resets, &[&f.date(standing.resets_on)]),
     }

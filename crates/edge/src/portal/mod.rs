@@ -38,7 +38,9 @@ mod payments;
 mod requests;
 mod session;
 mod shell;
+mod tariffs;
 mod usage;
+mod usage_year;
 mod visit;
 mod why;
 mod words;
@@ -87,6 +89,7 @@ pub fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -
         .route("/bills", get(bills::page))
         .route("/bills/{id}", get(bill::page))
         .route("/usage", get(usage::page))
+        .route("/tariffs", get(tariffs::page))
         .route("/pay", get(pay::page).post(pay::order))
         .route("/payments", get(payments::page))
         .route("/payments/{id}", get(payments::one))

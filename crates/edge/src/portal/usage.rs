@@ -26,6 +26,30 @@ pub(super) struct UsageQuery {
     account: Option<String>,
     month: Option<String>,
     day: Option<String>,
+    year: Option<String>,
+}
+
+/// The switch between day, month and year: where each leads, and which is shown.
+pub(super) struct By {
+    pub(super) shown: &'static str,
+    pub(super) day_href: String,
+    pub(super) month_href: String,
+    pub(super) year_href: String,
+    pub(super) compare_href: String,
+}
+
+impl By {
+    /// For one account. `last` is a day that has readings, `month` a month to show.
+    pub(super) fn of(account: AccountId, shown: &'static str, month: Month, last: Option<String>) -> By {
+        let day = last.map(|day| format!("&day={day}")).unwrap_or_default();
+        By {
+            shown,
+            day_href: format!("/usage?account={account}&month={month}{day}"),
+            month_href: href(account, month, None),
+            year_href: format!("/usage?account={account}&year={}", month.year()),
+            compare_href: format!("/tariffs?account={account}"),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -33,6 +57,7 @@ pub(super) struct UsageQuery {
 struct Usage {
     shell: Shell,
     account: String,
+    by: By,
     month: String,
     previous_href: Option<String>,
     next_href: Option<String>,
@@ -72,6 +97,9 @@ pub(super) async fn page(mut visit: Visit, Asked(query): Asked<UsageQuery>) -> R
 async fn make(visit: &mut Visit, query: UsageQuery) -> Made {
     let chosen = visit.choose_account(query.account.as_deref()).await?;
     let Some(account) = chosen.account else { return Ok(Page::See("/".to_owned())) };
+    if let Some(year) = query.year.as_deref().and_then(|text| text.parse::<i16>().ok()) {
+        return super::usage_year::make(visit, &chosen, account, year).await;
+    }
     let asked: Option<Month> = query.month.as_deref().and_then(|text| text.parse().ok());
     let month = match asked {
         Some(month) => month,
@@ -87,6 +115,12 @@ async fn make(visit: &mut Visit, query: UsageQuery) -> Made {
     let page = Usage {
         shell: Shell::within(visit, visit.w.usage_title, Tab::Usage, &chosen),
         account: f.account(account),
+        by: By::of(
+            account,
+            if query.day.is_some() { "day" } else { "month" },
+            month,
+            usage.days.last().map(|day| day.date.to_string()),
+        ),
         month: f.month(month),
         previous_href: link(month.prev()),
         next_href: link(month.next()),

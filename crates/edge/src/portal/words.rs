@@ -71,6 +71,10 @@ words! {
         tier_used: "{0} used so far.", "累计已用 {0}。";
         tier_none: "Every kWh costs the same; your tariff has no tiers.", "您的电价不分档，每度电价格相同。";
         tier_resets: "Counting starts again on {0}.", "{0}起重新计算。";
+        tier_crossing: "At about {0} a day you will reach the next tier around {1}.", "按近期日均 {0} 计算，预计 {1}进入下一档。";
+        tier_no_crossing: "At about {0} a day you will not reach the next tier before then.", "按近期日均 {0} 计算，重新计算前不会进入下一档。";
+        outlook: "At this pace the month will come to about {0} and {1}.", "按近期用电估算，本月约用电 {0}，电费约 {1}。";
+        outlook_energy: "At this pace the month will come to about {0}.", "按近期用电估算，本月约用电 {0}。";
         tier_price_now: "Now {0}", "当前电价 {0}";
         tier_price_tou: " (peak price)", "（峰段电价）";
         by_day: "See it day by day", "查看每日用电";
@@ -181,6 +185,20 @@ words! {
         basis_number: "Bill number", "账单编号";
 
         usage_title: "Usage", "用电量";
+        usage_by: "Show by", "查看方式";
+        usage_by_day: "Day", "日";
+        usage_by_month: "Month", "月";
+        usage_by_year: "Year", "年";
+        usage_year_before: "Previous year", "上一年";
+        usage_year_after: "Next year", "下一年";
+        usage_year: "{0}", "{0}年";
+        usage_year_chart: "Use per month, {0}", "{0}年每月用电";
+        usage_year_desc: "{0} months with readings, {1} in all. Most in {2}: {3}.", "有数据 {0} 个月，合计 {1}，{2}最多，为 {3}。";
+        usage_year_none: "No readings for {0}", "{0}年暂无用电数据";
+        usage_year_average: "A month, on average", "月均";
+        usage_year_highest: "Highest month", "最高月";
+        usage_year_tap: "Choose a month to see its days.", "点选某一月查看每日用电。";
+        usage_bill: "Bill", "电费";
         usage_lead: "{0} in {1}", "{1}用电 {0}";
         usage_previous: "Previous month", "上一月";
         usage_next: "Next month", "下一月";
@@ -201,6 +219,33 @@ words! {
         usage_day_after: "Day after", "后一天";
         usage_estimated: "Partly estimated", "含估算数据";
         usage_estimated_note: "Part of this was estimated or is missing.", "部分数据为估算或缺失。";
+
+        compare_title: "Compare tariffs", "电价方案对比";
+        compare_lead: "Your own use from {0} to {1}, billed under each tariff of your place.", "按您 {0}至{1}的实际用电，分别以当地各电价方案计算。";
+        compare_own: "Your tariff", "当前方案";
+        compare_other: "Another tariff", "其他方案";
+        compare_saves: "{0} would have cost {1} less than your tariff in these {2} months.", "在这 {2} 个月中，采用“{0}”可少付 {1}。";
+        compare_own_best: "Your tariff is the cheapest: {0} less than the next in these {1} months.", "当前方案最省，在这 {1} 个月中比其他方案少付 {0}。";
+        compare_equal: "They would have cost the same.", "各方案费用相同。";
+        compare_single: "There is only one tariff at your place, so there is nothing to compare.", "当地仅有一种电价方案，无可对比。";
+        compare_none: "None of these months can be compared: that needs readings of every hour.", "这些月份均无法对比，需有完整的分时用电数据。";
+        compare_months: "Month by month", "逐月对比";
+        compare_used: "{0} months with readings of every hour, {1} in all.", "有完整分时数据 {0} 个月，合计用电 {1}。";
+        compare_left_out: "Left out: {0}.", "未计入：{0}。";
+        compare_left: "{0} ({1})", "{0}（{1}）";
+        left_unread: "no readings", "无用电数据";
+        left_incomplete: "days are missing", "数据不完整";
+        left_coarse: "no readings by the hour", "无分时数据";
+        left_unbillable: "cannot be billed", "无法计费";
+        compare_note: "Past months say nothing certain about the coming ones. Where prices depend on the hour, moving use into the valley hours changes the result.", "历史数据仅供参考。分时电价下，将用电移至谷段会改变结果。";
+        quote_title: "What would it cost?", "电费试算";
+        quote_month: "Month", "月份";
+        quote_energy: "Use in the month, kWh", "当月用电量（度）";
+        quote_valley: "Of it in valley hours, %", "其中谷段占比（%）";
+        quote_before: "Used before since January, kWh", "当年此前累计用电（度）";
+        quote_before_hint: "Only for tiers that count over the year.", "仅年度阶梯需要填写。";
+        quote_button: "Work it out", "试算";
+        quote_wrong: "Write whole numbers: up to 1,000,000 kWh, and a share from 0 to 100.", "请输入整数：用电量不超过 1000000 度，占比为 0 至 100。";
 
         pay_title: "Pay", "缴费";
         pay_amount: "Amount", "缴费金额";

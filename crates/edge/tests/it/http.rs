@@ -146,6 +146,15 @@ async fn every_route_asks_its_operation() {
         (format!("/v1/accounts/{account}/bills?before=2026-01&limit=5"), "bill_list"),
         (format!("/v1/bills/{account}-2026-01"), "bill_get"),
         (format!("/v1/accounts/{account}/usage/2026-01"), "usage_month"),
+        (format!("/v1/accounts/{account}/usage?year=2026"), "usage_year"),
+        (format!("/v1/accounts/{account}/tier"), "tier_get"),
+        (format!("/v1/accounts/{account}/tariffs/compare"), "tariff_compare"),
+        (
+            format!(
+                "/v1/accounts/{account}/tariffs/quote?month=2026-08&energy_wh=300000&valley_per_mille=400"
+            ),
+            "tariff_quote",
+        ),
         (format!("/v1/accounts/{account}/payments"), "payment_list"),
         (format!("/v1/payments/{payment}"), "payment_get"),
         (format!("/v1/operations/{}", operation()), "operation_get"),
@@ -160,6 +169,37 @@ async fn every_route_asks_its_operation() {
     });
     let before = Some("2026-01".parse().unwrap());
     assert_eq!(bills, Some(requests::BillList { account, before, limit: 5 }));
+}
+
+#[tokio::test]
+async fn what_is_out_of_bounds_is_asked_of_nobody() {
+    let world = World::start().await;
+    let account = account();
+    for query in [
+        "usage",
+        "usage?year=",
+        "usage?year=20266",
+        "usage?year=2026.5",
+        "usage?year=2026&x=1",
+        "tariffs/quote",
+        "tariffs/quote?month=2026-08",
+        "tariffs/quote?month=2026-13&energy_wh=1",
+        "tariffs/quote?month=2026-08&energy_wh=-1",
+        "tariffs/quote?month=2026-08&energy_wh=1000000000001",
+        "tariffs/quote?month=2026-08&energy_wh=1&valley_per_mille=1001",
+        "tariffs/quote?month=2026-08&energy_wh=1&tariff=%3Cscript%3E",
+        "tariffs/quote?month=2026-08&energy_wh=1&used_before_wh=x",
+    ] {
+        let response = world.get(&format!("/v1/accounts/{account}/{query}")).send().await.unwrap();
+        problem(response, Code::InvalidRequest).await;
+    }
+    assert_eq!(world.gate.asked(), 0);
+    let path =
+        format!("/v1/accounts/{account}/tariffs/quote?month=2026-08&energy_wh=7&tariff=zj-residential");
+    world.get(&path).send().await.unwrap();
+    let Request::TariffQuote(asked) = world.gate.last().request else { panic!() };
+    assert_eq!((asked.energy_wh.get(), asked.used_before_wh.get(), asked.valley_per_mille), (7, 0, None));
+    assert_eq!(asked.tariff.map(String::from).as_deref(), Some("zj-residential"));
 }
 
 #[tokio::test]

@@ -39,6 +39,11 @@ use runtime::{
     shutdown::Shutdown,
 };
 
+#[path = "portal_figures.rs"]
+mod figures;
+
+use figures::{tariff_compare, tariff_quote, tier_get, usage_year};
+
 /// The code that opens everything here.
 pub(crate) const CODE: &str = "246810";
 /// The last day with readings.
@@ -274,6 +279,22 @@ impl State {
             Request::UsageMonth(r) => {
                 self.own(r.account)?;
                 Reply::UsageMonth(usage_month(r.account, r.month))
+            }
+            Request::UsageYear(r) => {
+                self.own(r.account)?;
+                Reply::UsageYear(usage_year(r.account, r.year.get()))
+            }
+            Request::TierGet(r) => {
+                self.own(r.account)?;
+                Reply::TierGet(tier_get(summary(r.account, self.is_settled(r.account))))
+            }
+            Request::TariffCompare(r) => {
+                self.own(r.account)?;
+                Reply::TariffCompare(tariff_compare(r.account))
+            }
+            Request::TariffQuote(r) => {
+                self.own(r.account)?;
+                Reply::TariffQuote(tariff_quote(r))
             }
             Request::PaymentCreate(r) => {
                 self.own(r.account)?;

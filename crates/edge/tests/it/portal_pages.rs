@@ -132,6 +132,13 @@ fn paths() -> Vec<String> {
         format!("/usage?account={first}&month=2026-07&day=2026-07-09"),
         format!("/usage?account={second}&month=2026-08"),
         format!("/usage?account={second}&month=2020-01"),
+        format!("/usage?account={first}&year=2026"),
+        format!("/usage?account={second}&year=2025"),
+        format!("/usage?account={second}&year=2020"),
+        format!("/tariffs?account={first}"),
+        format!("/tariffs?account={second}"),
+        format!("/tariffs?account={first}&month=2026-08&energy=360&valley=40&before=2600"),
+        format!("/tariffs?account={first}&month=2026-13&energy=x"),
     ]);
     paths
 }
@@ -243,6 +250,59 @@ async fn a_bill_says_why_it_differs_and_the_parts_sum_up() {
     // The first bill of all has none to compare with; one of the first year has none of last year.
     assert!(!browser.page(&format!("/bills/{first}-2025-01")).await.contains(r#"class="why""#));
     assert_eq!(browser.page(&format!("/bills/{first}-2025-03")).await.matches("Against ").count(), 1);
+}
+
+#[tokio::test]
+async fn home_says_where_the_pace_leads_and_a_year_leads_to_its_months() {
+    let browser = Browser::logged_in("en").await;
+    let [first, second, _] = accounts();
+    let home = browser.page(&format!("/?account={first}")).await;
+    assert!(home.contains("you will reach the next tier around 3 Oct 2026"), "{home}");
+    assert!(home.contains("At this pace the month will come to about"));
+    assert!(browser.page(&format!("/?account={second}")).await.contains("will not reach the next tier"));
+    let year = browser.page(&format!("/usage?account={first}&year=2026")).await;
+    for wanted in ["2026-03", "2026-08"] {
+        assert!(year.contains(&format!("/usage?account={first}&amp;month={wanted}")), "{wanted}");
+    }
+    assert!(year.contains("Show as a table") && year.contains("Valley") && year.contains("Previous year"));
+    assert!(!browser.page(&format!("/usage?account={second}&year=2026")).await.contains("Valley"));
+    assert_eq!(browser.get("/usage?year=99999").await.status(), StatusCode::OK, "no year: the month");
+    assert_eq!(browser.get("/usage?year=1").await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn tariffs_are_compared_month_by_month_and_quoted() {
+    let browser = Browser::logged_in("en").await;
+    let [first, second, _] = accounts();
+    let html = browser.page(&format!("/tariffs?account={first}")).await;
+    assert!(html.contains("Left out: Oct 2025 (no readings by the hour)."));
+    assert!(html.contains("11 months with readings of every hour"));
+    let cells: Vec<i64> = html
+        .split("<td>")
+        .skip(1)
+        .map(|cell| text_of(&format!("x>{}", cell.split("</td>").next().unwrap())))
+        .filter(|text| text.contains('¥'))
+        .map(|text| text.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap())
+        .collect();
+    assert_eq!(cells.len(), 24, "eleven months and their sum, under two tariffs");
+    for column in 0..2 {
+        let amounts: Vec<i64> = cells.iter().skip(column).step_by(2).copied().collect();
+        assert_eq!(amounts[..11].iter().sum::<i64>(), amounts[11]);
+    }
+    let saved = web::Format::of(web::Language::En).money(domain::money::Fen((cells[22] - cells[23]).abs()));
+    assert!(html.contains(&saved), "{saved}");
+    assert!(browser.page(&format!("/tariffs?account={second}")).await.contains("only one tariff"));
+    // 360 kWh, 144 of them in the valley, 200 beyond the first limit.
+    let asked = format!("/tariffs?account={first}&month=2026-08&energy=360&valley=40&before=2600");
+    let html = browser.page(&asked).await;
+    for amount in [21_600 * 568 + 14_400 * 288 + 20_000 * 50, 36_000 * 538 + 20_000 * 50] {
+        // In hundredths of Wh times thousandths of a yuan; a fen is a million of them... in yuan.
+        let yuan = f64::from(amount) / 100_000.0;
+        assert!(html.contains(&format!("{yuan:.2}")), "{yuan:.2}");
+    }
+    assert!(
+        browser.page(&format!("/tariffs?account={first}&energy=-1")).await.contains("Write whole numbers")
+    );
 }
 
 #[tokio::test]

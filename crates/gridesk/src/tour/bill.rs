@@ -22,6 +22,7 @@ pub(super) async fn journey(client: &Client) -> Result<String, Failed> {
         None => "no other tariff is offered there".to_owned(),
     };
     let before = explained(client, &bill).await?;
+    compared(client, &bill).await?;
     let crossed = bill.lines.iter().rfind(|line| tier_of(line.kind) > 1);
     let crossed = crossed.ok_or_else(|| Failed("the bill crosses no tier".into()))?;
     Ok(format!(
@@ -78,6 +79,25 @@ async fn explained(client: &Client, bill: &replies::BillGet) -> Result<Explanati
         explained.difference_fen.0
     );
     Ok(explained)
+}
+
+/// Over the past year the account's own tariff costs what its bills say, and the other what the bill says it would.
+async fn compared(client: &Client, bill: &replies::BillGet) -> Result<(), Failed> {
+    let account = bill.bill.bill.account;
+    let compared: replies::TariffCompare =
+        client.read(&format!("/v1/accounts/{account}/tariffs/compare")).await?;
+    let found = compared.months.iter().find(|month| month.month == bill.bill.month);
+    let month = found.ok_or_else(|| Failed(format!("{} is not compared", bill.bill.month)))?;
+    let other = bill.alternative.as_ref().map(|other| other.amount_fen);
+    ensure!(
+        (Some(&bill.bill.amount_fen), other.as_ref())
+            == (month.amounts_fen.first(), month.amounts_fen.get(1)),
+        "{}: billed {} and {other:?} fen, compared as {:?}",
+        bill.bill.month,
+        bill.bill.amount_fen.0,
+        month.amounts_fen
+    );
+    Ok(())
 }
 
 /// Every line is energy × price, rounded half up to the fen; the amount is the lines' sum.

@@ -2,11 +2,11 @@
 use std::cell::Cell;
 
 use domain::{
-    billing::{BillLine, Explanation},
+    billing::{BillLine, Explanation, LeftOut},
     calendar::Month,
     forms::Form,
     money::{Fen, PriceE4, Wh},
-    tariff::{TariffId, TierPeriod},
+    tariff::{PeriodName, TariffId, TierPeriod},
 };
 use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -143,6 +143,68 @@ replies! {
         first_month: Option<Month>,
         /// The last month that has readings.
         last_month: Option<Month>,
+    }
+    /// Where the use stands, and where its pace leads.
+    TierGet {
+        /// Which account.
+        account: AccountId,
+        /// What it is billed by.
+        tariff: TariffBrief,
+        /// Where the use stands in the tariff's tiers.
+        standing: TierStanding,
+        /// Where it leads; absent where none of the last 60 days has readings.
+        pace: Option<TierPace>,
+    }
+    /// A year's use.
+    UsageYear {
+        /// Which account.
+        account: AccountId,
+        /// Which year.
+        year: i16,
+        /// Its months that have readings, in order.
+        months: Vec<MonthUsage>,
+        /// The months' sum.
+        energy_wh: Wh,
+        /// The first month that has readings.
+        first_month: Option<Month>,
+        /// The last month that has readings.
+        last_month: Option<Month>,
+    }
+    /// What energy would cost.
+    TariffQuote {
+        /// Which account.
+        account: AccountId,
+        /// By which tariff.
+        tariff: TariffBrief,
+        /// In which month.
+        month: Month,
+        /// How much energy.
+        energy_wh: Wh,
+        /// Used before in the tier period.
+        used_before_wh: Wh,
+        /// The tiers' upper limits.
+        tier_limits_wh: Vec<Wh>,
+        /// The lines; their amounts sum to the quote's.
+        lines: Vec<BillLine>,
+        /// Their sum.
+        amount_fen: Fen,
+    }
+    /// Past months under several tariffs.
+    TariffCompare {
+        /// Which account.
+        account: AccountId,
+        /// The first month looked at.
+        from: Month,
+        /// The last: the newest whole month.
+        to: Month,
+        /// The tariffs, the account's own first; at most 8.
+        tariffs: Vec<ComparedTariff>,
+        /// The months that could be compared, oldest first.
+        months: Vec<ComparedMonth>,
+        /// The months that could not.
+        left_out: Vec<LeftOutMonth>,
+        /// The cheapest, where there is something to compare.
+        cheapest: Option<Cheapest>,
     }
     /// A payment is ordered: pay at the provider.
     PaymentCreate {
@@ -445,6 +507,79 @@ replies! {
         /// When counting begins anew.
         #[serde(with = "domain::calendar::day")]
         resets_on: Date,
+    }
+    /// Where the pace leads.
+    TierPace {
+        /// Used a day, on average.
+        daily_wh: Wh,
+        /// Over how many days with readings that was taken: the newest, at most 30.
+        days: u32,
+        /// The last day whose use is counted.
+        #[serde(with = "domain::calendar::day")]
+        through: Date,
+        /// When this tier will be used up at this pace; absent where counting begins anew before that.
+        #[serde(with = "domain::calendar::day::option")]
+        crossing_on: Option<Date>,
+        /// The month under way.
+        month: Month,
+        /// What will have been used in it at its end.
+        month_wh: Wh,
+        /// What its bill will then be; absent where the readings do not tell the tariff's hours.
+        month_fen: Option<Fen>,
+    }
+    /// A month's use.
+    MonthUsage {
+        /// Which month.
+        month: Month,
+        /// In all.
+        energy_wh: Wh,
+        /// By the tariff's periods of the day; empty where it has none or the readings do not tell the hours.
+        periods: Vec<PeriodUsage>,
+        /// How many of its days have readings.
+        days_read: u32,
+        /// Whether some of it was estimated or is missing.
+        estimated: bool,
+        /// The amount of its bill, where there is one.
+        amount_fen: Option<Fen>,
+    }
+    /// Use in a period of the day.
+    PeriodUsage {
+        /// Which period.
+        period: PeriodName,
+        /// How much.
+        energy_wh: Wh,
+    }
+    /// A tariff that is compared.
+    ComparedTariff {
+        /// Its name.
+        tariff: TariffBrief,
+        /// Whether the account is billed by it.
+        own: bool,
+        /// What all compared months cost under it.
+        total_fen: Fen,
+    }
+    /// A month that is compared.
+    ComparedMonth {
+        /// Which month.
+        month: Month,
+        /// What was used in it.
+        energy_wh: Wh,
+        /// What it costs under each tariff, in their order.
+        amounts_fen: Vec<Fen>,
+    }
+    /// A month that could not be compared.
+    LeftOutMonth {
+        /// Which month.
+        month: Month,
+        /// Why not.
+        reason: LeftOut,
+    }
+    /// The cheapest tariff.
+    Cheapest {
+        /// Which.
+        tariff: TariffId,
+        /// What it would have cost less than the account's own; where it is the own one, than the next cheapest.
+        saves_fen: Fen,
     }
     /// What the same use would cost otherwise.
     AlternativeBill {

@@ -1,10 +1,13 @@
 //! What each operation needs to know. In HTTP these are path, query and body together; unknown fields are refused.
-use domain::calendar::Month;
+use domain::{calendar::Month, tariff::TariffId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     AccountId, BillId, ChallengeId, OperationId, PaymentId, PushId, ServiceRequestId,
-    bounds::{Few, IdempotencyKey, OneTimeCode, Opaque, PayableFen, Phone, Prose, ShortName, Text},
+    bounds::{
+        Few, IdempotencyKey, OneTimeCode, Opaque, PayableFen, PerMille, Phone, Prose, QuotedWh, ShortName,
+        Text, Year,
+    },
 };
 
 macro_rules! requests {
@@ -80,6 +83,38 @@ requests! {
         account: AccountId,
         /// Which month.
         month: Month,
+    }
+    /// Where the use stands in the tiers, and where its pace leads.
+    TierGet {
+        /// Which account.
+        account: AccountId,
+    }
+    /// A year's use, month by month.
+    UsageYear {
+        /// Which account.
+        account: AccountId,
+        /// Which year.
+        year: Year,
+    }
+    /// What energy would cost at an account's place.
+    TariffQuote {
+        /// Which account: its place, its household, its first month.
+        account: AccountId,
+        /// By which tariff of the place; absent: the account's own.
+        tariff: Option<TariffId>,
+        /// In which month.
+        month: Month,
+        /// How much.
+        energy_wh: QuotedWh,
+        /// How much of it in the valley hours; needed where the tariff prices by the hour.
+        valley_per_mille: Option<PerMille>,
+        /// Used before in the tier period; ignored where tiers count by month.
+        used_before_wh: QuotedWh,
+    }
+    /// The account's past twelve months under every tariff of its place.
+    TariffCompare {
+        /// Which account.
+        account: AccountId,
     }
     /// Orders a payment. What is more than owed becomes credit.
     PaymentCreate {

@@ -166,6 +166,27 @@ pub(super) fn bill_with_detail(c: &Connection, id: BillId) -> Result<Option<(Bil
     )
 }
 
+/// The bills of the months from one to another, both included, oldest first, with their details.
+pub(super) fn bills_between(
+    c: &Connection,
+    account: AccountId,
+    from: domain::calendar::Month,
+    to: domain::calendar::Month,
+) -> Result<Vec<(BillHead, Vec<u8>)>> {
+    many(
+        c,
+        "reading past bills",
+        &format!(
+            "SELECT {BILL}, detail FROM bill WHERE account = ?1 AND month BETWEEN ?2 AND ?3 ORDER BY month"
+        ),
+        params![account.number() as i64, super::values::month_number(from), super::values::month_number(to)],
+        |row| {
+            let detail: Vec<u8> = row.get(8)?;
+            Ok(bill_head(account, row)?.map(|head| (head, detail)))
+        },
+    )
+}
+
 pub(crate) fn holders(c: &Connection, account: AccountId) -> Result<Vec<CustomerId>> {
     many(
         c,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     StorageError,
     rows::{BillDetail, BillHead},
-    store::{AccountView, BillView},
+    store::{AccountView, BillView, PastView},
 };
 
 type Result<T> = std::result::Result<T, StorageError>;
@@ -62,6 +62,22 @@ pub(crate) fn bill(c: &Connection, id: BillId) -> Result<Option<BillView>> {
         previous,
         last_year,
         days: readings(c, id.account, id.month.first_day(), id.month.last_day())?,
+    }))
+}
+
+/// The most months that [`past`] reads.
+const MOST_MONTHS: usize = 12;
+
+pub(crate) fn past(c: &Connection, id: AccountId, from: Month, to: Month) -> Result<Option<PastView>> {
+    let Some(account) = load::account(c, id)? else { return Ok(None) };
+    let last = std::iter::successors(Some(from), |month| Some(month.next())).take(MOST_MONTHS).last();
+    let to = last.map_or(to, |last| to.min(last));
+    let whole = |(head, detail): (BillHead, Vec<u8>)| Ok((head, unpack("bill", &detail)?));
+    Ok(Some(PastView {
+        account,
+        days: readings(c, id, from.first_day(), to.last_day())?,
+        bills: load::bills_between(c, id, from, to)?.into_iter().map(whole).collect::<Result<_>>()?,
+        first_and_last: first_and_last(c, id)?,
     }))
 }
 

@@ -324,6 +324,16 @@ pub(crate) async fn every_row_reads_back_as_it_was_written<B: Backend>() {
     assert_eq!((newest.previous, newest.last_year), (Some(february.clone()), Some(last_march)));
     let oldest = store.bill(bill(2, -9)).await.unwrap().value.unwrap();
     assert_eq!((oldest.previous, oldest.last_year), (None, None));
+    let past = async |from: i8, to: i8| {
+        let past = store.past(account(2), bill(2, from).month, bill(2, to).month).await.unwrap().value;
+        past.unwrap().bills.into_iter().map(|(head, _)| head.id).collect::<Vec<_>>()
+    };
+    assert_eq!(past(-10, 12).await, [bill(2, -9), bill(2, 1)], "no more than twelve months");
+    assert_eq!(past(1, 2).await, [bill(2, 1), bill(2, 2)], "both ends are of it");
+    assert_eq!(past(2, 1).await, []);
+    assert_eq!(store.past(account(3), bill(2, 1).month, bill(2, 2).month).await.unwrap().value, None);
+    assert_eq!(store.account_row(account(2)).await.unwrap().value, Some(account_row(2, 1)));
+    assert_eq!(store.account_row(account(3)).await.unwrap().value, None);
     assert_eq!(store.bill(bill(2, 9)).await.unwrap().value, None);
     assert_eq!(store.holders(account(2)).await.unwrap().value.unwrap().len(), 2);
     assert_eq!(store.holders(account(3)).await.unwrap().value, None);
