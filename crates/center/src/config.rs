@@ -1,9 +1,10 @@
 //! The node's settings.
-use std::path::PathBuf;
+use std::{fmt::Display, path::PathBuf, sync::Arc};
 
+use domain::forms::FormBook;
 use protocol::bounds::ShortName;
 use runtime::secret::{ExposeSecret, SecretError, SecretKey, load_key};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// The settings of a center node.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,10 +41,37 @@ pub struct Config {
     pub providers: Vec<ProviderConfig>,
     /// A file of forms that customers can send in, in place of those that come with the program.
     #[serde(default)]
-    pub forms: Option<PathBuf>,
+    pub forms: Forms,
     /// Fills an empty store with demonstration customers.
     #[serde(default)]
     pub demo: Option<DemoConfig>,
+}
+
+/// The forms that customers can send in. In the settings it is the path of their file, which is read and checked with
+/// them: a center whose forms are wrong does not start.
+#[derive(Clone, Debug)]
+pub struct Forms(Arc<FormBook>);
+
+impl Forms {
+    /// The forms.
+    pub fn book(&self) -> Arc<FormBook> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Default for Forms {
+    fn default() -> Self {
+        Forms(Arc::new(FormBook::built_in()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Forms {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let path = PathBuf::deserialize(d)?;
+        let said = |error: &dyn Display| D::Error::custom(format!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(&path).map_err(|error| said(&error))?;
+        FormBook::from_toml(&text).map(|book| Forms(Arc::new(book))).map_err(|error| said(&error))
+    }
 }
 
 /// A payment provider, as configured.

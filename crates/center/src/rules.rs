@@ -40,7 +40,7 @@ pub struct Rules {
     /// The tariffs.
     pub tariffs: Arc<TariffBook>,
     /// The forms a customer can send in.
-    pub forms: FormBook,
+    pub forms: Arc<FormBook>,
     /// The payment providers.
     pub providers: Vec<Provider>,
     /// The portal's address, to which a payer returns.

@@ -1,10 +1,7 @@
 //! Starts a node and stops it.
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use domain::{
-    forms::{FormBook, FormBookError},
-    tariff::TariffBook,
-};
+use domain::tariff::TariffBook;
 use protocol::{
     Code, Problem, ReplyEnvelope, RequestEnvelope,
     envelope::{MAX_REPLY_LEN, MAX_REQUEST_LEN},
@@ -62,20 +59,11 @@ pub enum CenterError {
     /// Demonstration data could not be made.
     #[error("demonstration customers could not be made: {0}")]
     Demo(String),
-    /// The file of forms is not right.
-    #[error("{path}: {source}")]
-    Forms {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: FormBookError,
-    },
     /// Serving failed.
     #[error("serving failed")]
     Io(#[from] std::io::Error),
-    /// A folder or file cannot be used.
-    #[error("cannot use {path}")]
+    /// A folder could not be made.
+    #[error("cannot make folder {path}")]
     Folder {
         /// Which.
         path: PathBuf,
@@ -144,14 +132,6 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
     Ok(())
 }
 
-/// The forms that the settings name, or those that come with the program.
-fn forms(config: &Config) -> Result<FormBook, CenterError> {
-    let Some(path) = &config.forms else { return Ok(FormBook::built_in()) };
-    let text =
-        std::fs::read_to_string(path).map_err(|source| CenterError::Folder { path: path.clone(), source })?;
-    FormBook::from_toml(&text).map_err(|source| CenterError::Forms { path: path.clone(), source })
-}
-
 async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, CenterError> {
     let keys_folder = config.data.join("keys");
     std::fs::create_dir_all(&keys_folder)
@@ -160,7 +140,7 @@ async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, Ce
     let rules = Rules {
         codes: CodeKey::load_or_create(&keys_folder)?,
         tariffs: Arc::new(TariffBook::published().clone()),
-        forms: forms(config)?,
+        forms: config.forms.book(),
         providers: providers?,
         public_url: config.public_url.trim_end_matches('/').to_owned(),
     };

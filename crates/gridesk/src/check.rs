@@ -80,6 +80,13 @@ mod tests {
         let checked = check(&write("gate-outer.toml", &good.replace("link", "lnk")), None);
         let problem = checked.problem.unwrap();
         assert!(!checked.ok && problem.contains("gate-outer.toml") && problem.contains("lnk"), "{problem}");
+        let center = "data = 'd'\nsocket = 's'\nadmin = 'a'\npublic_url = 'http://x'\n";
+        assert!(check(&write("center.toml", center), None).ok);
+        let forms = write("forms.toml", "[[form]]\nid = 'x'\nkind = 'consultt'\n");
+        let problem =
+            check(&write("center.toml", &format!("{center}forms = '{}'\n", forms.display())), None).problem;
+        let problem = problem.unwrap();
+        assert!(problem.contains("forms.toml") && problem.contains("consultt"), "{problem}");
         assert!(check(&write("x.toml", "a = 1"), None).problem.unwrap().contains("--role"));
         assert!(!check(&folder.path().join("missing.toml"), None).ok);
         assert!(!check(&write("y.toml", "a = = 1"), None).ok);

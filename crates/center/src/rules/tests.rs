@@ -56,7 +56,7 @@ impl World {
         let rules = Rules {
             codes: CodeKey::load_or_create(folder.path()).unwrap(),
             tariffs: Arc::new(TariffBook::published().clone()),
-            forms: FormBook::built_in(),
+            forms: Arc::new(FormBook::built_in()),
             providers: vec![provider],
             public_url: "http://portal".into(),
         };

@@ -79,7 +79,7 @@ fn rules(site: &Site) -> Result<Arc<dyn Decide>> {
     Ok(Arc::new(Rules {
         codes: CodeKey::load_or_create(&site.path("center").join("keys")).during("the key of codes")?,
         tariffs: Arc::new(TariffBook::published().clone()),
-        forms: FormBook::built_in(),
+        forms: Arc::new(FormBook::built_in()),
         providers: vec![provider.load().during("the provider's key")?],
         public_url: "http://127.0.0.1:9".to_owned(),
     }))

@@ -14,7 +14,7 @@ pub(super) async fn journey(client: &Client) -> Result<String, Failed> {
     recompute(&bill.lines, bill.bill.amount_fen)?;
     tiers_add_up(&bill)?;
     // Not every city offers another tariff to households.
-    let compared = match &bill.alternative {
+    let other = match &bill.alternative {
         Some(other) => {
             recompute(&other.lines, other.amount_fen)?;
             format!("{} would have cost ¥{}", other.tariff.name_en, other.amount_fen)
@@ -26,7 +26,7 @@ pub(super) async fn journey(client: &Client) -> Result<String, Failed> {
     let crossed = bill.lines.iter().rfind(|line| tier_of(line.kind) > 1);
     let crossed = crossed.ok_or_else(|| Failed("the bill crosses no tier".into()))?;
     Ok(format!(
-        "{}: {} kWh, ¥{}; {} kWh of it in tier {} cost ¥{}; all {} lines recomputed; {compared}; the difference of ¥{} from {} has {} parts",
+        "{}: {} kWh, ¥{}; {} kWh of it in tier {} cost ¥{}; all {} lines recomputed; {other}; the difference of ¥{} from {} has {} parts",
         bill.bill.month,
         bill.bill.energy_wh,
         bill.bill.amount_fen,
