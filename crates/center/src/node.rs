@@ -139,8 +139,10 @@ impl Node {
             let outcome = Outcome::Pending(self.under_way(&asked, bucket).await);
             return Ok(Answer { outcome, token: asked.head.token });
         }
-        if relation == Relation::Holder {
-            self.check_holder(&asked, &request).await?;
+        match relation {
+            Relation::Holder => self.check_holder(&asked, &request).await?,
+            Relation::HolderOrPayer => self.check_payer(&asked, &request).await?,
+            _ => {}
         }
         match request.spec().kind {
             Kind::Read => self.read(&asked, &request).await,

@@ -1,6 +1,7 @@
 //! Reads: from the cache, or a slave; authorized already, but for what only the row tells.
 mod account;
 mod bill;
+mod payee;
 mod payment;
 mod tariff;
 mod tier;
@@ -37,6 +38,7 @@ impl Node {
         match request {
             Request::AccountList(_) => self.account_list(customer(asked)?).await,
             Request::AccountSummary(r) => self.account_summary(r.account).await,
+            Request::PayeeGet(r) => self.payee_get(asked, r.account).await,
             Request::BillList(r) => self.bill_list(r).await,
             Request::BillGet(r) => self.bill_get(r.bill).await,
             Request::UsageMonth(r) => self.usage_month(r).await,
@@ -45,7 +47,7 @@ impl Node {
             Request::TariffQuote(r) => self.tariff_quote(r).await,
             Request::TariffCompare(r) => self.tariff_compare(r.account).await,
             Request::PaymentGet(r) => self.payment_get(customer(asked)?, r.payment).await,
-            Request::PaymentList(r) => self.payment_list(r.account).await,
+            Request::PaymentList(r) => self.payment_list(customer(asked)?, r.account).await,
             Request::OperationGet(r) => self.operation_get(customer(asked)?, r.operation).await,
             other => {
                 let why = format!("{} is not a read.", other.spec().name);

@@ -6,6 +6,7 @@
 mod account;
 mod import;
 mod login;
+mod payee;
 mod payment;
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,8 @@ impl Rules {
             Request::LoginFinish(r) => login::finish(self, rows, message, r),
             Request::AccountBindStart(r) => account::bind_start(self, rows, message, r),
             Request::AccountBind(r) => account::bind(self, rows, message, r),
+            Request::AccountUnbindStart(r) => account::unbind_start(self, rows, message, r),
+            Request::AccountUnbind(r) => account::unbind(self, rows, message, r),
             Request::PaymentCreate(r) => payment::create(self, rows, message, r),
             Request::PushResult(r) => Ok(Decision::done(
                 Reply::PushResult(replies::PushResult {}),
@@ -78,6 +81,8 @@ impl Rules {
         match own {
             Own::Settle(settle) => payment::settle(rows, message, settle),
             Own::CustomerAccountAdd(add) => account::list_add(rows, add),
+            Own::CustomerAccountRemove(gone) => account::list_remove(rows, gone),
+            Own::PayeeAsk(ask) => payee::ask(rows, message, ask),
             Own::SessionContinue(go_on) => login::go_on(rows, message, go_on),
             Own::SessionClose(close) => login::close(rows, close),
             Own::Import(import) => import::import(self, rows, message, import),

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 
 use protocol::{AccountId, ChallengeId, CustomerId, PaymentId, SessionId};
 
-use crate::rows::{Account, BillHead, BindTries, Challenge, Customer, Identity, Payment, Put, Session};
+use crate::rows::{
+    Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Payment, Put, Session,
+};
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +19,8 @@ pub enum Key {
     Bills(AccountId),
     /// Somebody's tries to bind an account.
     BindTries(AccountId, CustomerId),
+    /// The accounts of others that a customer has asked about.
+    Payees(CustomerId),
     /// An identity.
     Identity(String),
     /// A challenge.
@@ -76,6 +80,8 @@ tables! {
     bills: AccountId => Vec<BillHead>, bills, fill_bills, |k| Key::Bills(*k);
     /// Somebody's tries to bind an account.
     bind_tries: (AccountId, CustomerId) => BindTries, bind_tries, fill_bind_tries, |k| Key::BindTries(k.0, k.1);
+    /// The accounts of others that a customer has asked about.
+    payees: CustomerId => Vec<Payee>, payees, fill_payees, |k| Key::Payees(*k);
     /// An identity.
     identities: String => Identity, identity, fill_identity, |k| Key::Identity(k.clone());
     /// A challenge.
@@ -101,8 +107,13 @@ impl WorkingSet {
                 _ => drop(self.accounts.remove(&account.id)),
             },
             // A binding takes its place by its time, which is the database's to say; it is rare enough to read again.
-            Put::Holder { account, .. } => drop(self.accounts.remove(account)),
-            Put::CustomerAccount { customer, .. } => drop(self.customers.remove(customer)),
+            Put::Holder { account, .. } | Put::HolderGone { account, .. } => {
+                drop(self.accounts.remove(account))
+            }
+            Put::CustomerAccount { customer, .. } | Put::CustomerAccountGone { customer, .. } => {
+                drop(self.customers.remove(customer))
+            }
+            Put::Payee { customer, .. } => drop(self.payees.remove(customer)),
             Put::Bill(head, _) => {
                 if let Some(Some(bills)) = self.bills.get_mut(&head.id.account) {
                     bills.retain(|bill| bill.id != head.id);

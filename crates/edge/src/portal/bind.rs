@@ -20,7 +20,7 @@ use super::{
 };
 
 /// How long a binding may stay half done, in seconds.
-const STEP_S: i64 = 1800;
+pub(super) const STEP_S: i64 = 1800;
 
 #[derive(Default, Deserialize)]
 pub(super) struct StartForm {

@@ -104,6 +104,7 @@ pub(super) fn code_refused(visit: &Visit, problem: &Problem) -> Option<String> {
 pub(super) fn forget_steps(visit: &mut Visit) {
     visit.cookies.remove(name::LOGIN);
     visit.cookies.remove(name::BIND);
+    visit.cookies.remove(name::UNBIND);
 }
 
 /// Writes a path as a query's value (RFC 3986, 2.1).

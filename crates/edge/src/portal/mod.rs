@@ -20,6 +20,7 @@ use crate::{
     inward::Inward,
 };
 
+mod accounts;
 mod bill;
 mod bills;
 mod bind;
@@ -29,10 +30,12 @@ mod home;
 mod login;
 mod me;
 mod pay;
+mod payee;
 mod payments;
 mod session;
 mod shell;
 mod tariffs;
+mod unbind;
 mod usage;
 mod usage_year;
 mod visit;
@@ -76,6 +79,10 @@ pub fn router(inward: Inward, config: Arc<Config>) -> Router {
         .route("/login", get(login::page).post(login::send))
         .route("/login/code", get(login::code_page).post(login::finish))
         .route("/logout", post(login::leave))
+        .route("/accounts", get(accounts::page))
+        .route("/accounts/{account}", get(accounts::one))
+        .route("/accounts/{account}/unbind", get(unbind::page).post(unbind::start))
+        .route("/accounts/{account}/unbind/code", get(unbind::code_page).post(unbind::finish))
         .route("/accounts/bind", get(bind::page).post(bind::start))
         .route("/accounts/bind/code", get(bind::code_page).post(bind::finish))
         .route("/bills", get(bills::page))
@@ -83,6 +90,8 @@ pub fn router(inward: Inward, config: Arc<Config>) -> Router {
         .route("/usage", get(usage::page))
         .route("/tariffs", get(tariffs::page))
         .route("/pay", get(pay::page).post(pay::order))
+        .route("/pay/other", get(payee::page).post(payee::look))
+        .route("/pay/other/{account}", get(payee::pay_page).post(payee::order))
         .route("/payments", get(payments::page))
         .route("/payments/{id}", get(payments::one))
         .route("/me", get(me::page))

@@ -297,6 +297,36 @@ words! {
         me_show: "Show", "查看";
         me_current: "Shown now", "当前";
 
+        accounts_all: "See them together", "查看全部户号";
+        accounts_due: "To pay, all accounts together", "全部户号应缴合计";
+        accounts_together: "For {0} accounts together.", "共 {0} 个户号。";
+        accounts_nothing: "Everything is paid, for all your accounts. Thank you.", "全部户号电费已结清，感谢您按时缴费。";
+        accounts_credit: "{0} stands to their credit.", "账户余额合计 {0}。";
+        account_title: "Account", "户号详情";
+        account_tariff: "Tariff", "执行电价";
+        account_since: "On your list since", "绑定日期";
+        account_open: "Open the home page of this account", "查看该户号首页";
+        unbind_title: "Remove this account", "解绑户号";
+        unbind_what: "Account {0} goes off your list. Supply, bills and payments stay as they are; other people who have added it keep it. What runs by itself for you here, such as automatic payment, ends.", "解绑后，户号 {0} 将从您的列表中移除。供电、账单和缴费记录不受影响，其他已绑定的用户也不受影响；您为该户号办理的自动缴费等业务同时终止。";
+        unbind_again: "You can add it again at any time with the same proof.", "之后可凭同样的验证方式重新绑定。";
+        unbind_how: "Show that it is yours to remove", "验证方式";
+        unbind_button: "Remove the account", "确认解绑";
+        unbind_keep: "Keep it", "暂不解绑";
+        unbind_code_lead: "If a phone is registered with account {0}, a code is on its way to it. If none comes, use the latest bill instead.", "如户号 {0} 已登记手机，验证码将发送至该手机。如未收到，请改用最近一期账单验证。";
+        unbind_code_wrong: "That code is not right or no longer good. Check the newest message, or ask for another.", "验证码不正确或已失效，请核对最新一条短信，或重新获取。";
+        payee_link: "Pay for somebody else", "为他人缴费";
+        payee_title: "Pay for somebody else", "为他人缴费";
+        payee_lead: "For parents, tenants or friends: their account number is enough. You see a part of the name and address, so that you can be sure.", "可为家人、租户或朋友缴费，只需对方户号。系统将显示部分户名和地址供您核对。";
+        payee_find: "Look whose it is", "查询户号";
+        payee_unknown: "There is no account with this number. Please check it with who it belongs to.", "户号不存在，请与对方核对。";
+        payee_check: "Is this who you mean? Check name and address before you pay.", "请核对户名和地址，确认无误后再缴费。";
+        payee_other: "Another number", "更换户号";
+        payee_due_hint: "{0} is due there. You may pay another amount; what is more becomes credit of that account.", "对方应缴 {0}。可修改金额，多缴部分转为对方账户余额。";
+        payee_none_due_hint: "Nothing is due there. What you pay becomes credit of that account.", "对方当前无欠费，所缴金额转为对方账户余额。";
+        payee_paid_lead: "Thank you. Whoever looks after that account sees that it was paid.", "感谢您的缴费，对方可查看到本次缴费。";
+        payment_by_another: "Paid by another person", "他人代缴";
+        receipt_other: "For that account", "该户号电费";
+
         working_title: "One moment", "正在处理";
         working_lead: "Your request was accepted and is kept safely. It is being carried out; this page goes on by itself.", "请求已受理并妥善保存，正在处理，完成后自动跳转。";
         working_again: "Look again", "刷新";

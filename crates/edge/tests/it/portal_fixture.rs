@@ -67,6 +67,7 @@ pub(crate) struct Inside {
 
 struct State {
     bound: Vec<AccountId>,
+    looked_at: Vec<AccountId>,
     access: String,
     refresh: String,
     refreshed: u32,
@@ -79,6 +80,7 @@ impl Inside {
     pub(crate) fn new() -> Self {
         let state = State {
             bound: accounts()[..2].to_vec(),
+            looked_at: Vec::new(),
             access: "access-0".into(),
             refresh: "refresh-0".into(),
             refreshed: 0,
@@ -124,6 +126,12 @@ impl Inside {
             bills: vec![BillPart { bill, amount_fen: Fen(once) }],
             credit_fen: Fen(once * (times as i64 - 1)),
         });
+    }
+
+    /// Makes a payment one that somebody else ordered.
+    pub(crate) fn by_another(&self, payment: PaymentId) {
+        let mut state = self.state.lock().unwrap();
+        state.payments.iter_mut().find(|p| p.payment == payment).unwrap().by_another = true;
     }
 
     /// Lets a payment's time pass.
@@ -247,6 +255,32 @@ impl State {
                 }
                 self.bind(r.account)
             }
+            Request::AccountUnbindStart(r) => {
+                self.own(r.account)?;
+                let challenge = challenge();
+                Reply::AccountUnbindStart(replies::AccountUnbindStart { challenge, expires_in_s: 300 })
+            }
+            Request::AccountUnbind(r) => {
+                self.own(r.account)?;
+                let latest = bills(r.account).pop().unwrap();
+                let fits = match &r.proof {
+                    BindProof::Code { code, .. } => code.as_str() == CODE,
+                    BindProof::LatestBill { amount_fen, .. } => *amount_fen == latest.amount_fen.0,
+                };
+                if !fits {
+                    return Err(Problem::new(Code::ProofWrong, "No."));
+                }
+                self.bound.retain(|account| *account != r.account);
+                Reply::AccountUnbind(replies::AccountUnbind { account: r.account })
+            }
+            Request::PayeeGet(r) => {
+                let index = accounts().iter().position(|account| *account == r.account);
+                index.ok_or_else(|| Problem::not_found("account"))?;
+                let AccountSummary { holder, address, balance, .. } = summary(r.account, false);
+                let due_fen = balance.due_fen;
+                self.looked_at.push(r.account);
+                Reply::PayeeGet(replies::PayeeGet { account: r.account, holder, address, due_fen })
+            }
             Request::BillList(r) => {
                 self.own(r.account)?;
                 let settled = self.is_settled(r.account);
@@ -286,7 +320,9 @@ impl State {
                 Reply::TariffQuote(tariff_quote(r))
             }
             Request::PaymentCreate(r) => {
-                self.own(r.account)?;
+                if !self.looked_at.contains(&r.account) {
+                    self.own(r.account)?;
+                }
                 let next = PaymentId::mint(r.account.bucket(), (self.payments.len() as u128 + 1) << 64);
                 let payment = *self.by_key.entry(key).or_insert(next);
                 if payment == next {
@@ -296,6 +332,7 @@ impl State {
                         account: r.account,
                         amount_fen: r.amount_fen.fen(),
                         provider: r.provider.to_string(),
+                        by_another: false,
                         state: PaymentState::Open,
                         created_ms: 1_787_019_840_000,
                         expires_ms: 1_787_021_640_000,
@@ -308,7 +345,11 @@ impl State {
             }
             Request::PaymentGet(r) => {
                 let payment = self.payments.iter().find(|p| p.payment == r.payment).cloned();
-                let payment = payment.ok_or_else(|| Problem::not_found("payment"))?;
+                let mut payment = payment.ok_or_else(|| Problem::not_found("payment"))?;
+                if let Some(receipt) = payment.receipt.as_mut().filter(|_| self.own(payment.account).is_err())
+                {
+                    (receipt.bills, receipt.credit_fen) = (Vec::new(), Fen(0));
+                }
                 let pay_url = Some(format!("http://127.0.0.1:9/pay?order={}", payment.payment));
                 Reply::PaymentGet(replies::PaymentGet { payment, pay_url })
             }

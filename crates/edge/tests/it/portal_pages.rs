@@ -123,7 +123,11 @@ fn paths() -> Vec<String> {
     let [first, second, _] = accounts();
     let mut paths: Vec<String> =
         ["/", "/bills", "/usage", "/pay", "/payments", "/me", "/accounts/bind"].map(String::from).to_vec();
+    paths.extend(["/accounts", "/pay/other"].map(String::from));
     paths.extend([
+        format!("/accounts/{first}"),
+        format!("/accounts/{second}/unbind"),
+        format!("/pay/other/{first}"),
         format!("/?account={second}"),
         format!("/bills/{first}-2026-07"),
         format!("/bills/{first}-2025-12"),
@@ -442,6 +446,74 @@ async fn an_account_is_bound_by_code_or_by_bill() {
     let bound = browser.submit("/accounts/bind/code", "/accounts/bind/code", &[("code", CODE)]).await;
     assert_eq!(place(&bound), "/");
     assert!(browser.page("/").await.contains("王*明"), "the new account is shown");
+}
+
+#[tokio::test]
+async fn accounts_are_one_list_with_a_total_and_can_be_removed() {
+    let browser = Browser::logged_in("en").await;
+    let [first, second, third] = accounts();
+    let html = browser.page("/accounts").await;
+    for words in ["张*华", "李*", "¥208.97", "Nothing to pay", "¥36.50 stands to their credit"] {
+        assert!(html.contains(words), "{words}");
+    }
+    let unbind = format!("/accounts/{second}/unbind");
+    assert!(browser.page(&format!("/accounts/{second}")).await.contains(&unbind));
+    let wrong = browser.submit(&unbind, &unbind, &[("how", "bill"), ("month", "x"), ("amount", "y")]).await;
+    assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    check_html(&unbind, &wrong.text().await.unwrap());
+    let fields = [("how", "bill"), ("month", "2026-07"), ("amount", "1.00")];
+    let wrong = browser.submit(&unbind, &unbind, &fields).await;
+    assert!(wrong.text().await.unwrap().contains("does not fit the account"));
+    let sent = browser.submit(&unbind, &unbind, &[("how", "code")]).await;
+    let code = format!("{unbind}/code");
+    assert_eq!(place(&sent), code);
+    assert!(browser.page(&code).await.contains("If a phone is registered"));
+    let wrong = browser.submit(&code, &code, &[("code", "111111")]).await;
+    assert!(wrong.text().await.unwrap().contains("not right or no longer good"));
+    let done = browser.submit(&code, &code, &[("code", CODE)]).await;
+    assert_eq!(place(&done), "/accounts");
+    let html = browser.page("/accounts").await;
+    assert!(!html.contains("李*") && html.contains(&format!("/accounts/{first}")));
+    for path in [unbind, format!("/accounts/{third}"), format!("/accounts/{third}/unbind")] {
+        assert_eq!(browser.get(&path).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(place(&browser.get(&format!("/accounts/{third}/unbind/code")).await), "/accounts");
+}
+
+#[tokio::test]
+async fn one_pays_for_somebody_else_without_seeing_their_bills() {
+    let browser = Browser::logged_in("en").await;
+    let third = accounts()[2].to_string();
+    let other = "/pay/other";
+    let wrong = browser.submit(other, other, &[("account", "123")]).await;
+    assert!(wrong.text().await.unwrap().contains("not an account number"));
+    let nobody = protocol::AccountId::mint(33, 5).unwrap().to_string();
+    let wrong = browser.submit(other, other, &[("account", &nobody)]).await;
+    assert!(wrong.text().await.unwrap().contains("no account with this number"));
+    let found = browser.submit(other, other, &[("account", &third)]).await;
+    let pay = format!("{other}/{third}");
+    assert_eq!(place(&found), pay);
+    let html = browser.page(&pay).await;
+    assert!(html.contains("王*明") && html.contains("上海市浦东新区***弄") && html.contains("is due there"));
+    let fields = |account, amount| [("account", account), ("amount", amount), ("provider", "sim-pay")];
+    let mine = accounts()[0].to_string();
+    assert_eq!(browser.submit(&pay, &pay, &fields(&mine, "5")).await.status(), StatusCode::FORBIDDEN);
+    let wrong = browser.submit(&pay, &pay, &fields(&third, "1.234")).await;
+    assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(browser.portal.inside.payment_count(), 0);
+    let ordered = browser.submit(&pay, &pay, &fields(&third, "5")).await;
+    let id = place(&ordered).rsplit('=').next().unwrap().to_owned();
+    browser.portal.inside.settle(id.parse().unwrap(), 1);
+    let html = browser.page(&format!("/payments/{id}")).await;
+    assert!(html.contains("Whoever looks after that account") && html.contains("R-20260818-000417"));
+    assert!(html.contains("For that account") && !html.contains("href=\"/bills/3"));
+
+    let paid = browser.submit("/pay", "/pay", &fields(&mine, "5")).await;
+    let id = place(&paid).rsplit('=').next().unwrap().to_owned();
+    browser.portal.inside.by_another(id.parse().unwrap());
+    for path in ["/payments".to_owned(), format!("/payments/{id}")] {
+        assert!(browser.page(&path).await.contains("Paid by another person"), "{path}");
+    }
 }
 
 #[tokio::test]

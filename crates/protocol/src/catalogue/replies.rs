@@ -22,6 +22,9 @@ macro_rules! replies {
     };
 }
 
+mod person;
+pub use person::*;
+
 replies! {
     /// The gate's echo.
     GateProbe {
@@ -478,6 +481,8 @@ replies! {
         amount_fen: Fen,
         /// Through which provider.
         provider: String,
+        /// Whether somebody else than who asks ordered it.
+        by_another: bool,
         /// How it stands.
         state: PaymentState,
         /// When it was ordered, Unix ms.
@@ -497,9 +502,9 @@ replies! {
         paid_ms: u64,
         /// The provider's transaction ids; more than one where it was paid more than once.
         transactions: Vec<String>,
-        /// Which bills it paid, and how much of each.
+        /// Which bills it paid, and how much of each. Empty for a payer who has not bound the account.
         bills: Vec<BillPart>,
-        /// What became credit.
+        /// What became credit. Zero for a payer who has not bound the account.
         credit_fen: Fen,
     }
     /// A part of a bill that a payment paid.

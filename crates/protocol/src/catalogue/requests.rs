@@ -18,6 +18,9 @@ macro_rules! requests {
     };
 }
 
+mod person;
+pub use person::*;
+
 requests! {
     /// Asks the gate for an echo.
     GateProbe {
