@@ -123,7 +123,7 @@ impl Refusals {
     /// The page that says it.
     pub(crate) async fn page(&self, mut parts: Parts, problem: Problem) -> Response {
         let Ok(visit) = Visit::from_request_parts(&mut parts, &self.0).await;
-        visit.finish(Err(Stop::Problem(problem)))
+        visit.finish(Err(Stop::Refused(problem)))
     }
 }
 

@@ -12,7 +12,7 @@ use web::{domain::money::Fen, words};
 use super::{
     home::AccountQuery,
     shell::{Shell, Tab},
-    visit::{Asked, Made, Page, Posted, Stop, Visit, Written},
+    visit::{Again, Asked, Made, Page, Posted, Stop, Visit, Written},
 };
 
 /// The payment providers one can choose from.
@@ -81,6 +81,18 @@ pub(super) async fn create(visit: &mut Visit, form: PayForm, for_other: bool) ->
             false => show(visit, Some(&form.account), Some(form.amount)).await,
         };
     };
+    visit.again = Some(Again {
+        action: if for_other { format!("/pay/other/{account}") } else { "/pay".to_owned() },
+        fields: vec![
+            ("form", form.form.clone()),
+            ("key", form.key.clone()),
+            ("account", form.account.clone()),
+            ("amount", form.amount.clone()),
+            ("provider", form.provider.clone()),
+        ],
+        unknown: visit.w.pay_unknown,
+        is_payment: true,
+    });
     let said = [form.account.as_str(), &i64::from(amount_fen).to_string(), provider.as_str()];
     let operation = requests::PaymentCreate { account, amount_fen, provider: provider.clone() };
     Ok(Page::See(match visit.write(&form.key, &said, operation).await? {

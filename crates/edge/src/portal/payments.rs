@@ -90,7 +90,7 @@ async fn list(visit: &mut Visit, asked: Option<&str>) -> Made {
     let reply = visit.read(requests::PaymentList { account }).await?;
     let row = |payment: &Payment| {
         let (state, tone) = match payment.state {
-            PaymentState::Open => (visit.w.payment_state_open, "warn"),
+            PaymentState::Open => (visit.w.payment_state_open, ""),
             PaymentState::Paid => (visit.w.payment_state_paid, "good"),
             PaymentState::Expired => (visit.w.payment_state_expired, ""),
         };
@@ -131,7 +131,7 @@ async fn show(visit: &mut Visit, id: &str) -> Made {
     let payment = reply.payment;
     let only_https = visit.portal.is_secure();
     let (title, lead, icon, tone) = match payment.state {
-        PaymentState::Open => (w.payment_open, w.payment_open_lead, "clock", "warn"),
+        PaymentState::Open => (w.payment_open, w.payment_open_lead, "clock", ""),
         PaymentState::Paid if for_other => (w.payment_paid, w.payee_paid_lead, "check", ""),
         PaymentState::Paid => (w.payment_paid, w.payment_paid_lead, "check", ""),
         PaymentState::Expired => (w.payment_expired, w.payment_expired_lead, "info", "warn"),

@@ -35,7 +35,14 @@ words! {
         code_form: "The code has six digits.", "验证码为 6 位数字。";
         code_expired: "That code has expired. Ask for another.", "验证码已过期，请重新获取。";
         code_attempts: "Too many wrong codes. Ask for another one.", "输错次数过多，请重新获取验证码。";
-        too_often: "Too many requests. Please wait {0} seconds and try again. Nothing was done.", "操作过于频繁，请 {0} 秒后再试。本次操作未生效。";
+        too_often: "Too many requests. Please try again {0}. Nothing was done.", "操作过于频繁，请于{0}再试。本次操作未生效。";
+        too_many_tries: "Too many wrong tries. Please try again {0}. Nothing was changed.", "验证错误次数过多，请于{0}再试。未作任何更改。";
+        in_1_second: "in 1 second", " 1 秒后";
+        in_seconds: "in {0} seconds", " {0} 秒后";
+        in_minutes: "in {0} minutes", " {0} 分钟后";
+        in_hours: "in {0} hours", " {0} 小时后";
+        in_1_day: "tomorrow", "明天";
+        in_days: "in {0} days", " {0} 天后";
         demo_hint: "This is a demonstration: text messages appear in the", "当前为演示系统，短信请到此查看：";
         demo_inbox: "message inbox", "短信收件箱";
         continue_button: "Continue", "继续";
@@ -49,9 +56,11 @@ words! {
         owe_nothing_lead: "Everything is paid. Thank you.", "电费已结清，感谢您按时缴费。";
         owe_no_bill: "There is no bill for this account yet.", "该户号暂无账单。";
         credit: "{0} stands to your credit and goes towards the next bill.", "账户余额 {0}，将自动抵扣下期电费。";
-        pay_until: "You can pay until {0}.", "请于 {0}前缴费。";
-        overdue_by: "{0} of this is past its date. Please pay soon.", "其中 {0} 已逾期，请尽快缴纳。";
-        overdue_all: "It was due on {0}. Please pay soon.", "缴费期限为 {0}，已逾期，请尽快缴纳。";
+        pay_until: "You can pay until {0}.", "请于 {0}（含）前缴费。";
+        due_today: "Due today", "今日到期";
+        overdue_part: "{0} of this was due by {1}. Please pay it soon. The other {2} can be paid until {3}.", "其中 {0} 的缴费期限为 {1}，已逾期，请尽快缴纳；其余 {2} 请于 {3}（含）前缴纳。";
+        overdue_by: "{0} of this was due by {1}. Please pay it soon.", "其中 {0} 的缴费期限为 {1}，已逾期，请尽快缴纳。";
+        overdue_all: "It was due by {0}. Please pay soon.", "缴费期限为 {0}，已逾期，请尽快缴纳。";
         pay: "Pay", "立即缴费";
         pay_ahead: "Pay in advance", "预缴电费";
         see_bill: "See the bill", "查看账单";
@@ -110,7 +119,7 @@ words! {
         bill_issued: "Issued on {0}", "{0}出账";
         bill_paid_part: "{0} of it is paid, {1} is left.", "已缴 {0}，还应缴 {1}。";
         bill_paid_all: "Paid in full. Nothing is left to pay.", "本期电费已结清。";
-        bill_due: "You can pay until {0}.", "请于 {0}前缴费。";
+        bill_due: "You can pay until {0}.", "请于 {0}（含）前缴费。";
         bill_was_due: "It was due on {0}. Please pay soon.", "缴费期限为 {0}，已逾期，请尽快缴纳。";
         why_title: "Why it differs", "电费变化原因";
         why_more: "{0} more than the bill for {1}.", "比{1}账单多 {0}。";
@@ -259,9 +268,9 @@ words! {
         pay_confirm: "Confirm and pay", "确认缴费";
         pay_safe: "You pay at the payment provider. Pressing twice does not charge twice.", "将前往支付平台完成付款，重复点击不会重复扣款。";
         payment_title: "Payment", "缴费详情";
-        payment_open: "Being processed", "处理中";
-        payment_open_lead: "We are waiting for the payment provider's word. This page turns to “paid” by itself; you may also close it.", "正在等待支付平台确认，付款成功后本页自动更新，也可以先关闭页面。";
-        payment_open_go: "Not paid yet? Go to the payment page", "尚未付款，前往支付页面";
+        payment_open: "Waiting for your payment", "待付款";
+        payment_open_lead: "Nothing has been paid yet. Once you have paid at the payment provider, this page turns to “paid” by itself; you may also close it.", "尚未收到您的付款。在支付平台付款成功后，本页自动更新，也可以先关闭页面。";
+        payment_open_go: "Go to the payment page", "前往付款";
         payment_open_until: "You can pay until {0}. If you do not, nothing is taken.", "请在 {0} 前完成付款。未付款则不会扣款。";
         payment_paid: "Paid", "缴费成功";
         payment_paid_lead: "Thank you. Your account shows it everywhere now.", "感谢您的缴费，各渠道均已更新。";
@@ -283,7 +292,7 @@ words! {
         payments_title: "Payments", "缴费记录";
         payments_none: "No payments yet", "暂无缴费记录";
         payments_none_lead: "Payments made for this account appear here, with their receipts.", "该户号的缴费记录和凭证会显示在这里。";
-        payment_state_open: "Being processed", "处理中";
+        payment_state_open: "Waiting for your payment", "待付款";
         payment_state_paid: "Paid", "已缴";
         payment_state_expired: "Not paid", "未付款";
 
@@ -334,7 +343,12 @@ words! {
         error_not_found: "There is no such page", "页面不存在";
         error_not_found_lead: "It may have moved, or it is not yours to see. Nothing was changed.", "页面可能已移动，或您无权查看。未作任何更改。";
         error_busy: "Not available for the moment", "服务暂时不可用";
-        error_busy_lead: "Your request did not get through. If you were paying or changing something, look at your payments before you try again: the same press is never done twice.", "请求未能送达。如您正在缴费或办理业务，请先查看缴费记录再重试，同一操作不会重复执行。";
+        error_often: "Too many requests", "操作过于频繁";
+        error_busy_lead: "We do not know yet whether it was done. Please look before you try anew.", "暂时无法确认本次操作是否已完成，请先查看办理结果，再决定是否重新提交。";
+        error_full_lead: "Too many customers are here at this moment. Nothing was done; please try again shortly.", "当前访问人数较多，本次操作未生效，请稍后重试。";
+        error_again: "Send again", "重新提交";
+        pay_unknown: "We do not know yet whether the payment was set up. Nothing is taken until you pay at the payment provider. Send it again, or look at your payments: sent again, it is still one payment.", "暂时无法确认缴费单是否已生成。未在支付平台付款前不会扣款。您可重新提交，或查看缴费记录，重新提交不会重复生成缴费单。";
+        login_unknown: "The service could not be reached in time. Please send it again.", "暂时无法连接服务，请重新提交。";
         error_read_lead: "We could not fetch this page in time. Nothing was changed. It tries again by itself.", "未能及时取得数据，未作任何更改。页面将自动重试。";
         error_pending: "Your last change is still under way", "您的操作正在处理";
         error_pending_lead: "We do not show older data as current. This page tries again by itself.", "为避免显示过期数据，请稍候，页面将自动刷新。";

@@ -22,8 +22,8 @@ use edge::{
 };
 use jiff::civil::{Date, date};
 use protocol::{
-    AccountId, BillId, Bucket, ChallengeId, Code, CustomerId, Outcome, PaymentId, Problem, Reply,
-    ReplyEnvelope, Request, RequestEnvelope, SessionId, Token,
+    AccountId, BillId, Bucket, ChallengeId, Code, CustomerId, Kind, OperationId, Outcome, PaymentId, Problem,
+    Reply, ReplyEnvelope, Request, RequestEnvelope, SessionId, Token,
     catalogue::{
         replies::{self, *},
         requests::BindProof,
@@ -33,7 +33,7 @@ use protocol::{
     wire,
 };
 use runtime::{
-    clock::Clock,
+    clock::{Clock, ClockHand},
     mux::{Limits as MuxLimits, Peer, Plain, Service},
     shutdown::Shutdown,
 };
@@ -63,6 +63,16 @@ pub(crate) struct Inside {
     state: Arc<Mutex<State>>,
     /// While set, everything is answered `unavailable`.
     pub(crate) is_away: Arc<AtomicBool>,
+    /// While set, writes are done and the answer is lost on the way.
+    pub(crate) is_mute: Arc<AtomicBool>,
+    /// While set, writes are taken and not visible: they have no result yet, and who insists on them gets nothing.
+    pub(crate) is_behind: Arc<AtomicBool>,
+    /// While set, the bill before the last of the first account is overdue.
+    pub(crate) has_arrears: Arc<AtomicBool>,
+    /// What the next request is refused with.
+    pub(crate) refusal: Arc<Mutex<Option<Problem>>>,
+    /// Sets the portal's clock, which stands.
+    pub(crate) hand: ClockHand,
 }
 
 struct State {
@@ -77,7 +87,7 @@ struct State {
 }
 
 impl Inside {
-    pub(crate) fn new() -> Self {
+    fn new(hand: ClockHand) -> Self {
         let state = State {
             bound: accounts()[..2].to_vec(),
             looked_at: Vec::new(),
@@ -88,7 +98,15 @@ impl Inside {
             by_key: HashMap::new(),
             sequence: 0,
         };
-        Inside { state: Arc::new(Mutex::new(state)), is_away: Arc::default() }
+        Inside {
+            state: Arc::new(Mutex::new(state)),
+            is_away: Arc::default(),
+            is_mute: Arc::default(),
+            is_behind: Arc::default(),
+            has_arrears: Arc::default(),
+            refusal: Arc::default(),
+            hand,
+        }
     }
 
     /// Takes all accounts away.
@@ -160,8 +178,30 @@ impl Inside {
         if !open && session != Some(state.access.as_str()) {
             return Outcome::Problem(Problem::new(Code::Unauthenticated, "No session."));
         }
+        let is_refusable = !open && !matches!(envelope.request, Request::AccountList(_));
+        if let Some(problem) = self.refusal.lock().unwrap().take_if(|_| is_refusable) {
+            return Outcome::Problem(problem);
+        }
+        let is_write = envelope.request.spec().kind == Kind::Write;
+        let is_behind = self.is_behind.load(Ordering::SeqCst);
+        if is_behind && !is_write && !envelope.head.token.is_empty() {
+            return Outcome::Pending(Vec::new());
+        }
         match state.serve(&envelope.request, key) {
-            Ok(reply) => Outcome::Done(reply),
+            Ok(_) if is_write && self.is_mute.load(Ordering::SeqCst) => {
+                Outcome::Problem(Problem::new(Code::DeadlineExceeded, "No answer."))
+            }
+            Ok(_) if is_write && is_behind => Outcome::Accepted(operation()),
+            Ok(Reply::OperationGet(mut reply)) if !is_behind => {
+                reply.state = OperationState::Applied;
+                Outcome::Done(Reply::OperationGet(reply))
+            }
+            Ok(mut reply) => {
+                if self.has_arrears.load(Ordering::SeqCst) {
+                    with_arrears(&mut reply);
+                }
+                Outcome::Done(reply)
+            }
             Err(problem) => Outcome::Problem(problem),
         }
     }
@@ -178,6 +218,31 @@ impl Service for Inside {
     }
     async fn push(&self, _payload: Vec<u8>) -> Option<Vec<u8>> {
         None
+    }
+}
+
+/// The write that is under way while the inside is behind.
+pub(crate) fn operation() -> OperationId {
+    OperationId::mint(Bucket::of(b"o"), 7)
+}
+
+/// The first account's June is not paid, and late.
+fn with_arrears(reply: &mut Reply) {
+    let june = bills(accounts()[0]).into_iter().rev().nth(1).unwrap();
+    match reply {
+        Reply::AccountSummary(summary) if summary.account == accounts()[0] => {
+            let balance = &mut summary.balance;
+            balance.due_fen += june.amount_fen;
+            (balance.overdue_fen, balance.due_on) = (june.amount_fen, Some(date(2026, 7, 25)));
+        }
+        Reply::BillList(list) => {
+            let is_june =
+                |bill: &&mut BillBrief| bill.bill.account == accounts()[0] && bill.month == june.period;
+            for bill in list.bills.iter_mut().filter(is_june) {
+                (bill.paid_fen, bill.state) = (Fen(0), BillState::Overdue);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -579,7 +644,10 @@ pub(crate) struct Portal {
 /// Starts the portal on `port` (0: a free one), with its gate's socket in `folder`.
 pub(crate) async fn start(folder: &Path, port: u16) -> Portal {
     let shutdown = Shutdown::new();
-    let inside = Inside::new();
+    // Noon of that day in China.
+    let noon = TODAY.at(4, 0, 0, 0).to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
+    let (clock, hand) = Clock::manual(noon.as_millisecond().unsigned_abs());
+    let inside = Inside::new(hand);
     let socket = folder.join("outer.sock");
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
     let service = inside.clone();
@@ -602,7 +670,7 @@ pub(crate) async fn start(folder: &Path, port: u16) -> Portal {
         inside: None,
         limits: Limits::default(),
     };
-    let inward = Inward::new(Clock::system());
+    let inward = Inward::new(clock);
     inward.connect(&[socket], &[], &inside, &shutdown);
     inward.gates().ready().await;
     let router = edge::portal::router(inward, Arc::new(config));

@@ -186,11 +186,101 @@ async fn home_says_what_is_owed_and_until_when() {
     {
         assert!(html.contains(words), "{words}");
     }
+    assert!(!html.contains("Due today"));
+    browser.portal.inside.hand.set(1_787_637_900_000); // 25 Aug
+    assert!(browser.page("/").await.contains("Due today"));
     let [_, second, _] = accounts();
     let html = browser.page(&format!("/?account={second}")).await;
     assert!(html.contains("Nothing to pay") && html.contains("¥36.50 stands to your credit"));
     browser.portal.inside.unbind_all();
     assert!(browser.page("/").await.contains(r#"href="/accounts/bind""#));
+}
+
+#[tokio::test]
+async fn home_gives_both_dates_where_a_part_is_overdue_and_leads_to_that_bill() {
+    let browser = Browser::logged_in("en").await;
+    browser.portal.inside.has_arrears.store(true, Ordering::SeqCst);
+    let html = browser.page("/").await;
+    for words in ["was due by 25 Jul 2026", "can be paid until 25 Aug 2026", "-2026-06\">See the bill"] {
+        assert!(html.contains(words), "{words}");
+    }
+    assert!(!html.contains("Due today") && html.contains(r#"class="tag bad""#));
+}
+
+#[tokio::test]
+async fn a_payment_whose_answer_was_lost_can_be_sent_again_and_is_one() {
+    let browser = Browser::logged_in("en").await;
+    let html = browser.page("/pay").await;
+    let (form, key) = (hidden(&html, "form"), hidden(&html, "key"));
+    let account = accounts()[0].to_string();
+    let fields = [
+        ("form", form.as_str()),
+        ("key", &key),
+        ("account", &account),
+        ("amount", "1"),
+        ("provider", "sim-pay"),
+    ];
+    browser.portal.inside.is_mute.store(true, Ordering::SeqCst);
+    let lost = browser.post("/pay", &fields).await;
+    assert_eq!(lost.status(), StatusCode::GATEWAY_TIMEOUT);
+    let policy = lost.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.contains("form-action 'self' http"), "a form may lead on to the provider: {policy}");
+    let html = lost.text().await.unwrap();
+    check_html("/pay", &html);
+    for words in ["We do not know yet", "Nothing is taken until you pay", r#"href="/payments""#, "Send again"]
+    {
+        assert!(html.contains(words), "{words}");
+    }
+    browser.portal.inside.is_mute.store(false, Ordering::SeqCst);
+    let (_, again) = html.split_once(r#"action="/pay""#).unwrap();
+    let names = fields.map(|(name, _)| name);
+    let sent = names.map(|name| (name, hidden(again, name)));
+    assert_eq!(sent.each_ref().map(|(name, value)| (*name, value.as_str())), fields);
+    let again = browser.post("/pay", &fields).await;
+    assert!(place(&again).starts_with("http://127.0.0.1:9/pay?order="));
+    assert_eq!(browser.portal.inside.payment_count(), 1);
+}
+
+#[tokio::test]
+async fn a_log_in_whose_answer_was_lost_says_nothing_of_payments() {
+    let browser = Browser::new("en").await;
+    browser.portal.inside.is_mute.store(true, Ordering::SeqCst);
+    let lost = browser.submit("/login", "/login", &[("phone", "13800138000"), ("next", "/")]).await;
+    assert_eq!(lost.status(), StatusCode::GATEWAY_TIMEOUT);
+    let html = lost.text().await.unwrap();
+    check_html("/login", &html);
+    assert!(html.contains("Send again") && hidden(&html, "phone") == "13800138000");
+    assert!(!text_of(&html).contains("payment") && html.contains(r#"href="/login""#));
+}
+
+#[tokio::test]
+async fn a_write_that_takes_long_is_waited_for_on_a_page_of_its_own() {
+    let browser = Browser::logged_in("en").await;
+    browser.portal.inside.is_behind.store(true, Ordering::SeqCst);
+    let account = accounts()[0].to_string();
+    let fields = [("account", account.as_str()), ("amount", "1"), ("provider", "sim-pay")];
+    let sent = browser.submit("/pay", "/pay", &fields).await;
+    let working = place(&sent);
+    assert_eq!(working, format!("/working/{}?next=/payments", fixture::operation()));
+    let html = browser.page(&working).await;
+    assert!(html.contains("goes on by itself") && html.contains("data-live"));
+    // What was seen is insisted on still where older data could be shown.
+    assert_eq!(browser.get("/payments").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    browser.portal.inside.is_behind.store(false, Ordering::SeqCst);
+    assert_eq!(place(&browser.get(&working).await), "/payments");
+}
+
+#[tokio::test]
+async fn who_tried_wrong_proofs_too_often_is_told_when_to_come_again() {
+    let browser = Browser::logged_in("en").await;
+    let locked = protocol::Problem::new(protocol::Code::TooManyAttempts, "No.").retry_after(86_394);
+    let third = accounts()[2].to_string();
+    let bind = "/accounts/bind";
+    let fields = [("account", third.as_str()), ("how", "bill"), ("month", "2026-07"), ("amount", "1.00")];
+    browser.page(bind).await;
+    *browser.portal.inside.refusal.lock().unwrap() = Some(locked);
+    let wrong = browser.submit(bind, bind, &fields).await;
+    assert!(wrong.text().await.unwrap().contains("Too many wrong tries. Please try again tomorrow."));
 }
 
 #[tokio::test]
@@ -374,7 +464,7 @@ async fn a_double_click_pays_once_and_the_page_turns_to_paid() {
     let id = place(&one).rsplit('=').next().unwrap().to_owned();
     let open = browser.page(&format!("/payments/{id}")).await;
     assert!(
-        open.contains("Being processed")
+        open.contains("Waiting for your payment")
             && open.contains("http-equiv=\"refresh\"")
             && open.contains("data-live")
     );
