@@ -25,8 +25,12 @@ pub enum Relation {
     HolderIfNamed,
     /// They made the request; a fault report may be seen by all who have bound its account.
     RequestParty,
-    /// They have bound the payment's account.
-    PaymentHolder,
+    /// They have bound the account; looked at where it is applied, so that who asks again after it was done is answered.
+    HolderInLane,
+    /// They have bound the account, or have looked whose it is and want to pay for them.
+    HolderOrPayer,
+    /// They have bound the payment's account, or ordered the payment; then the account's other details stay hidden.
+    PaymentHolderOrPayer,
     /// It is an operation they asked for.
     Asker,
     /// The message carries a signature that proves itself.
@@ -58,6 +62,9 @@ pub const TABLE: &[Rule] = &[
     rule("account_summary", Role::Customer, Relation::Holder),
     rule("account_bind_start", Role::Customer, Relation::None),
     rule("account_bind", Role::Customer, Relation::None),
+    rule("account_unbind_start", Role::Customer, Relation::Holder),
+    rule("account_unbind", Role::Customer, Relation::HolderInLane),
+    rule("payee_get", Role::Customer, Relation::None),
     rule("bill_list", Role::Customer, Relation::Holder),
     rule("bill_get", Role::Customer, Relation::Holder),
     rule("usage_month", Role::Customer, Relation::Holder),
@@ -65,9 +72,9 @@ pub const TABLE: &[Rule] = &[
     rule("usage_year", Role::Customer, Relation::Holder),
     rule("tariff_quote", Role::Customer, Relation::Holder),
     rule("tariff_compare", Role::Customer, Relation::Holder),
-    rule("payment_create", Role::Customer, Relation::Holder),
-    rule("payment_get", Role::Customer, Relation::PaymentHolder),
-    rule("payment_list", Role::Customer, Relation::Holder),
+    rule("payment_create", Role::Customer, Relation::HolderOrPayer),
+    rule("payment_get", Role::Customer, Relation::PaymentHolderOrPayer),
+    rule("payment_list", Role::Customer, Relation::PaymentHolderOrPayer),
     rule("payment_callback", Role::Anyone, Relation::Signed),
     rule("form_list", Role::Anyone, Relation::None),
     rule("request_create", Role::Customer, Relation::HolderIfNamed),
@@ -110,7 +117,7 @@ pub fn check_role(
     }
 }
 
-/// The account a request is about, where its relation is [`Relation::Holder`] or [`Relation::HolderIfNamed`].
+/// The account a request is about, where its relation is a holder's of some kind.
 pub fn account_of(request: &Request) -> Option<AccountId> {
     match request {
         Request::AccountSummary(r) => Some(r.account),
@@ -122,11 +129,11 @@ pub fn account_of(request: &Request) -> Option<AccountId> {
         Request::TariffQuote(r) => Some(r.account),
         Request::TariffCompare(r) => Some(r.account),
         Request::PaymentCreate(r) => Some(r.account),
-        Request::PaymentList(r) => Some(r.account),
         Request::RequestCreate(r) => r.account,
         Request::FaultReport(r) => Some(r.account),
         Request::RequestList(r) => r.account,
         Request::OutageList(r) => Some(r.account),
+        Request::AccountUnbindStart(r) => Some(r.account),
         _ => None,
     }
 }

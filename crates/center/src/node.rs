@@ -140,8 +140,11 @@ impl Node {
             return Ok(Answer { outcome, token: asked.head.token });
         }
         let names_account = || authorize::account_of(&request).is_some();
-        if relation == Relation::Holder || relation == Relation::HolderIfNamed && names_account() {
-            self.check_holder(&asked, &request).await?;
+        match relation {
+            Relation::Holder => self.check_holder(&asked, &request).await?,
+            Relation::HolderIfNamed if names_account() => self.check_holder(&asked, &request).await?,
+            Relation::HolderOrPayer => self.check_payer(&asked, &request).await?,
+            _ => {}
         }
         match request.spec().kind {
             Kind::Read => self.read(&asked, &request).await,

@@ -32,6 +32,10 @@ pub enum Own {
     SessionClose(SessionClose),
     /// Takes in readings and issues their bills.
     Import(Import),
+    /// Takes an account off a customer's list, after it was unbound in the account's lane.
+    CustomerAccountRemove(CustomerAccountRemove),
+    /// Counts that a customer asks whose account a number is.
+    PayeeAsk(PayeeAsk),
     /// Moves a request on.
     RequestAdvance(RequestAdvance),
     /// Publishes an outage, changes it, or says that power is back.
@@ -160,6 +164,24 @@ pub struct Import {
     pub days: Vec<DayReadings>,
 }
 
+/// See [`Own::CustomerAccountRemove`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CustomerAccountRemove {
+    /// Whose list.
+    pub customer: CustomerId,
+    /// Which account.
+    pub account: AccountId,
+}
+
+/// See [`Own::PayeeAsk`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PayeeAsk {
+    /// Who asks.
+    pub customer: CustomerId,
+    /// About which account.
+    pub account: AccountId,
+}
+
 macro_rules! own {
     ($($variant:ident = $code:literal v $version:literal $name:literal;)*) => {
         impl Own {
@@ -200,6 +222,8 @@ own! {
     SessionContinue = 0x8003 v 1 "session_refresh";
     SessionClose = 0x8004 v 1 "session_end";
     Import = 0x8005 v 1 "readings_import";
+    CustomerAccountRemove = 0x8020 v 1 "customer_account_remove";
+    PayeeAsk = 0x8021 v 1 "payee_ask";
     RequestAdvance = 0x8030 v 1 "request_advance";
     OutagePut = 0x8031 v 1 "outage_put";
     OutageClose = 0x8032 v 1 "outage_close";

@@ -1,6 +1,7 @@
 //! Reads: from the cache, or a slave; authorized already, but for what only the row tells.
 mod account;
 mod bill;
+mod payee;
 mod payment;
 mod request;
 mod tariff;
@@ -40,6 +41,7 @@ impl Node {
         match request {
             Request::AccountList(_) => self.account_list(customer(asked)?).await,
             Request::AccountSummary(r) => self.account_summary(r.account).await,
+            Request::PayeeGet(r) => self.payee_get(asked, r.account).await,
             Request::BillList(r) => self.bill_list(r).await,
             Request::BillGet(r) => self.bill_get(r.bill).await,
             Request::UsageMonth(r) => self.usage_month(r).await,
@@ -48,7 +50,7 @@ impl Node {
             Request::TariffQuote(r) => self.tariff_quote(r).await,
             Request::TariffCompare(r) => self.tariff_compare(r.account).await,
             Request::PaymentGet(r) => self.payment_get(customer(asked)?, r.payment).await,
-            Request::PaymentList(r) => self.payment_list(r.account).await,
+            Request::PaymentList(r) => self.payment_list(customer(asked)?, r.account).await,
             Request::FormList(_) => Ok(self.form_list()),
             Request::RequestList(r) => self.request_list(customer(asked)?, r).await,
             Request::RequestGet(r) => self.request_get(customer(asked)?, r.request).await,

@@ -7,6 +7,7 @@ mod account;
 mod import;
 mod login;
 mod outage;
+mod payee;
 mod payment;
 mod request;
 #[cfg(test)]
@@ -67,6 +68,8 @@ impl Rules {
             Request::LoginFinish(r) => login::finish(self, rows, message, r),
             Request::AccountBindStart(r) => account::bind_start(self, rows, message, r),
             Request::AccountBind(r) => account::bind(self, rows, message, r),
+            Request::AccountUnbindStart(r) => account::unbind_start(self, rows, message, r),
+            Request::AccountUnbind(r) => account::unbind(self, rows, message, r),
             Request::PaymentCreate(r) => payment::create(self, rows, message, r),
             Request::RequestCreate(r) => request::create(self, rows, message, r),
             Request::FaultReport(r) => request::fault(rows, message, r),
@@ -89,6 +92,8 @@ impl Rules {
         match own {
             Own::Settle(settle) => payment::settle(rows, message, settle),
             Own::CustomerAccountAdd(add) => account::list_add(rows, add),
+            Own::CustomerAccountRemove(gone) => account::list_remove(rows, gone),
+            Own::PayeeAsk(ask) => payee::ask(rows, message, ask),
             Own::SessionContinue(go_on) => login::go_on(rows, message, go_on),
             Own::SessionClose(close) => login::close(rows, close),
             Own::Import(import) => import::import(self, rows, message, import),

@@ -98,6 +98,29 @@ impl Node {
         }
     }
 
+    /// Runs one of the center's own operations as a part of what a customer asks, until it is visible everywhere; gives
+    /// where. The same `key` is the same operation.
+    pub(crate) async fn own_of(
+        &self,
+        asked: &Asked,
+        own: Own,
+        bucket: Bucket,
+        key: &str,
+    ) -> Result<Token, Problem> {
+        let subject = asked.session.as_ref().map(|s| s.customer.to_string()).unwrap_or_default();
+        let id = OperationId::derive(bucket, own.name(), &subject, key);
+        let write = Write { operation: Operation::Own(own), bucket, id };
+        let patience = asked.deadline.remaining().saturating_sub(MARGIN);
+        let answer = self.accept(write, self.origin(asked), patience).await?;
+        match answer.outcome {
+            Outcome::Done(_) => Ok(answer.token),
+            Outcome::Problem(problem) => Err(problem),
+            Outcome::Accepted(_) | Outcome::Pending(_) => {
+                Err(Problem::new(Code::NotYetVisible, "It is not carried out yet. Ask again in a moment."))
+            }
+        }
+    }
+
     /// A write whose id comes from its idempotency key.
     fn keyed(
         &self,

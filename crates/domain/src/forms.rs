@@ -267,7 +267,7 @@ impl Form {
 impl Field {
     fn check(&self, at: impl Fn(&str) -> String) -> Result<(), Broken> {
         let is_choice = self.kind == FieldKind::Choice;
-        if is_choice != !self.options.is_empty() {
+        if is_choice == self.options.is_empty() {
             return Err((at("options"), "a choice has options, and nothing else has"));
         }
         if self.options.len() > MAX_OPTIONS {

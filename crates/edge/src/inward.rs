@@ -221,6 +221,11 @@ impl Inward {
         }
     }
 
+    /// The clock that everything here goes by.
+    pub fn clock(&self) -> &Clock {
+        &self.state.clock
+    }
+
     /// How many gates are connected.
     pub fn gates_connected(&self) -> usize {
         self.state.peers.connected()

@@ -242,11 +242,18 @@ fn code_text(code: &str, purpose: CodePurpose, expires_in_s: u32, language: Lang
         (Language::Zh, CodePurpose::BindAccount) => {
             format!("【网上营业厅】绑定用电户号的验证码 {code}，{minutes} 分钟内有效。非本人操作请忽略。")
         }
+        (Language::Zh, CodePurpose::UnbindAccount) => {
+            format!("【网上营业厅】解绑用电户号的验证码 {code}，{minutes} 分钟内有效。非本人操作请忽略。")
+        }
         (Language::En, CodePurpose::LogIn) => {
             format!("Your log-in code is {code}. It is good for {minutes} minutes. Tell it to nobody.")
         }
         (Language::En, CodePurpose::BindAccount) => format!(
             "Your code to bind an electricity account is {code}. It is good for {minutes} minutes. \
+             If you did not ask for it, do nothing."
+        ),
+        (Language::En, CodePurpose::UnbindAccount) => format!(
+            "Your code to remove an electricity account from your list is {code}. It is good for {minutes} minutes. \
              If you did not ask for it, do nothing."
         ),
     }

@@ -141,6 +141,10 @@ async fn take(State(shed): State<Shed>, request: Request, next: Next) -> Respons
 /// Counts a request for its source. The error is when to come again, in seconds.
 fn may_ask(parts: &Parts) -> Result<(), u32> {
     let Some(source) = parts.extensions.get::<Arc<Source>>() else { return Ok(()) };
+    // A page without its sheet says nothing; they are few, in memory, and kept by the browser for ever.
+    if parts.uri.path().starts_with("/assets/") {
+        return Ok(());
+    }
     source.request()?;
     let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
     if parts.method == Method::POST && LOGIN_STARTS.contains(&path) {

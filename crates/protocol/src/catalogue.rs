@@ -137,6 +137,10 @@ catalogue! {
     AccountBindStart = 0x0022 v 1 "account_bind_start" Write;
     /// Binds an account, with proof.
     AccountBind = 0x0023 v 1 "account_bind" Write;
+    /// Takes an account off the customer's list, with proof.
+    AccountUnbind = 0x0024 v 1 "account_unbind" Write;
+    /// Whose account a number is, masked, for who wants to pay for somebody else.
+    PayeeGet = 0x0025 v 1 "payee_get" Read;
 
     /// Where the use stands in the tiers, and where its pace leads.
     TierGet = 0x0026 v 1 "tier_get" Read;
@@ -188,6 +192,9 @@ catalogue! {
     /// How an accepted write stands.
     OperationGet = 0x0060 v 1 "operation_get" Read;
 
+    /// Sends a code, to unbind, to the phone that is registered with an account.
+    AccountUnbindStart = 0x00c5 v 1 "account_unbind_start" Write;
+
     /// How the delivery of a push ended.
     PushResult = 0x0070 v 1 "push_result" Write;
 }
@@ -202,6 +209,9 @@ impl Request {
             Request::AccountSummary(r) => Some(r.account.bucket()),
             Request::AccountBindStart(r) => Some(r.account.bucket()),
             Request::AccountBind(r) => Some(r.account.bucket()),
+            Request::AccountUnbindStart(r) => Some(r.account.bucket()),
+            Request::AccountUnbind(r) => Some(r.account.bucket()),
+            Request::PayeeGet(r) => Some(r.account.bucket()),
             Request::BillList(r) => Some(r.account.bucket()),
             Request::BillGet(r) => Some(r.bill.account.bucket()),
             Request::UsageMonth(r) => Some(r.account.bucket()),

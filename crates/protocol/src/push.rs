@@ -44,6 +44,8 @@ pub enum CodePurpose {
     LogIn,
     /// To bind an account.
     BindAccount,
+    /// To unbind an account.
+    UnbindAccount,
 }
 
 /// What the center tells every edge.

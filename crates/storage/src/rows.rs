@@ -98,6 +98,15 @@ pub struct BindTries {
     pub window_ms: u64,
 }
 
+/// An account that is not their own, about which a customer has asked in order to pay for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payee {
+    /// Which account, whether or not there is one.
+    pub account: AccountId,
+    /// When they asked last, Unix ms.
+    pub asked_ms: u64,
+}
+
 /// A verified way to recognise somebody.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
@@ -212,6 +221,27 @@ pub enum Put {
         account: AccountId,
         /// Since when, Unix ms.
         since_ms: u64,
+    },
+    /// Takes a customer off an account, in the account's shard.
+    HolderGone {
+        /// The account.
+        account: AccountId,
+        /// The customer.
+        customer: CustomerId,
+    },
+    /// Takes an account off a customer's list, in the customer's shard.
+    CustomerAccountGone {
+        /// The customer.
+        customer: CustomerId,
+        /// The account.
+        account: AccountId,
+    },
+    /// Notes about whose account a customer has asked.
+    Payee {
+        /// Who asked.
+        customer: CustomerId,
+        /// About which account, and when.
+        payee: Payee,
     },
     /// Counts somebody's tries to bind an account.
     BindTries(BindTries),
@@ -365,8 +395,12 @@ impl Put {
         let one = |entity| [Some(entity), None];
         match self {
             Put::Account(account) => one(Entity::Account(account.id)),
-            Put::Holder { account, .. } | Put::Readings { account, .. } => one(Entity::Account(*account)),
-            Put::CustomerAccount { customer, .. } => one(Entity::Customer(*customer)),
+            Put::Holder { account, .. } | Put::HolderGone { account, .. } | Put::Readings { account, .. } => {
+                one(Entity::Account(*account))
+            }
+            Put::CustomerAccount { customer, .. } | Put::CustomerAccountGone { customer, .. } => {
+                one(Entity::Customer(*customer))
+            }
             Put::Bill(head, _) => one(Entity::Account(head.id.account)),
             Put::BillPaid { bill, .. } => one(Entity::Account(bill.account)),
             Put::Session(session) => one(Entity::Session(session.id)),
@@ -389,6 +423,7 @@ impl Put {
             }
             Put::DivisionReport { .. }
             | Put::BindTries(_)
+            | Put::Payee { .. }
             | Put::Identity(_)
             | Put::Challenge(_)
             | Put::ProviderTransaction { .. }

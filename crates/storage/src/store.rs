@@ -19,7 +19,7 @@ use crate::{
     message::{Decision, LaneMessage, NewMessage, OperationRow},
     queue::{Recent, RecentLanes},
     rows::{
-        Account, BillDetail, BillHead, Customer, Entity, OutageRow, Payment, Put, RequestView,
+        Account, BillDetail, BillHead, Customer, Entity, OutageRow, Payee, Payment, Put, RequestView,
         ServiceRequest, Session,
     },
     sqlite::{
@@ -367,6 +367,21 @@ impl Store {
     /// An account's payments, newest first.
     pub async fn payments(&self, id: AccountId, limit: u32) -> Result<Seen<Vec<Payment>>> {
         self.seen(id.bucket(), move |c| load::payments(c, id, limit)).await
+    }
+
+    /// The payments that one customer ordered for an account, newest first.
+    pub async fn payments_of(
+        &self,
+        account: AccountId,
+        customer: CustomerId,
+        limit: u32,
+    ) -> Result<Seen<Vec<Payment>>> {
+        self.seen(account.bucket(), move |c| load::payments_of(c, account, customer, limit)).await
+    }
+
+    /// The accounts of others that a customer has asked about, newest first.
+    pub async fn payees(&self, customer: CustomerId) -> Result<Seen<Vec<Payee>>> {
+        self.seen(customer.bucket(), move |c| load::payees(c, customer)).await
     }
 
     /// A session.

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use protocol::{AccountId, ChallengeId, CustomerId, OutageId, PaymentId, ServiceRequestId, SessionId};
 
 use crate::rows::{
-    Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, Identity, Payment, Put,
-    ServiceRequest, Session,
+    Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, Identity, Payee,
+    Payment, Put, ServiceRequest, Session,
 };
 
 /// What can be asked for.
@@ -20,6 +20,8 @@ pub enum Key {
     Bills(AccountId),
     /// Somebody's tries to bind an account.
     BindTries(AccountId, CustomerId),
+    /// The accounts of others that a customer has asked about.
+    Payees(CustomerId),
     /// An identity.
     Identity(String),
     /// A challenge.
@@ -87,6 +89,8 @@ tables! {
     bills: AccountId => Vec<BillHead>, bills, fill_bills, |k| Key::Bills(*k);
     /// Somebody's tries to bind an account.
     bind_tries: (AccountId, CustomerId) => BindTries, bind_tries, fill_bind_tries, |k| Key::BindTries(k.0, k.1);
+    /// The accounts of others that a customer has asked about.
+    payees: CustomerId => Vec<Payee>, payees, fill_payees, |k| Key::Payees(*k);
     /// An identity.
     identities: String => Identity, identity, fill_identity, |k| Key::Identity(k.clone());
     /// A challenge.
@@ -121,8 +125,13 @@ impl WorkingSet {
                 _ => drop(self.accounts.remove(&account.id)),
             },
             // A binding takes its place by its time, which is the database's to say; it is rare enough to read again.
-            Put::Holder { account, .. } => drop(self.accounts.remove(account)),
-            Put::CustomerAccount { customer, .. } => drop(self.customers.remove(customer)),
+            Put::Holder { account, .. } | Put::HolderGone { account, .. } => {
+                drop(self.accounts.remove(account))
+            }
+            Put::CustomerAccount { customer, .. } | Put::CustomerAccountGone { customer, .. } => {
+                drop(self.customers.remove(customer))
+            }
+            Put::Payee { customer, .. } => drop(self.payees.remove(customer)),
             Put::Bill(head, _) => {
                 if let Some(Some(bills)) = self.bills.get_mut(&head.id.account) {
                     bills.retain(|bill| bill.id != head.id);

@@ -175,6 +175,11 @@ impl Format {
     }
 }
 
+/// The day on which an instant falls in China. `None` beyond the year 9999.
+pub fn china_date(unix_ms: u64) -> Option<Date> {
+    china_time(unix_ms).map(|local| local.date())
+}
+
 fn china_time(unix_ms: u64) -> Option<DateTime> {
     let at = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok())?;
     Some(Offset::constant(CHINA_UTC_OFFSET_H).to_datetime(at))

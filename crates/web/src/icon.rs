@@ -1,10 +1,12 @@
 //! Icons, drawn by us on a grid of 24 with lines of 1.75, in the colour of the text around them.
 
-/// One icon as an inline SVG element, hidden from screen readers: the words beside it say what it is. An unknown
-/// name gives a small circle, so that a slip is seen and nothing breaks.
+/// One icon as an inline SVG element, hidden from screen readers: the words beside it say what it is. Its size is the
+/// sheet's, and small without one. An unknown name gives a small circle, so that a slip is seen and nothing breaks.
 pub fn icon(name: &str) -> String {
     let paths = PATHS.iter().find(|(known, _)| *known == name).map_or(UNKNOWN, |(_, paths)| paths);
-    format!(r#"<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">{paths}</svg>"#)
+    format!(
+        r#"<svg class="icon" width="20" height="20" viewBox="0 0 24 24" aria-hidden="true" focusable="false">{paths}</svg>"#
+    )
 }
 
 const UNKNOWN: &str = r#"<circle cx="12" cy="12" r="4"/>"#;

@@ -95,7 +95,7 @@ pub(super) fn standing(row: &AccountView, tariff: &Tariff, today: Date) -> Resul
     })
 }
 
-fn balance(row: &AccountView, today: Date) -> Balance {
+pub(super) fn balance(row: &AccountView, today: Date) -> Balance {
     let sum = |late_only: bool| -> Fen {
         let counts = |bill: &&storage::rows::BillHead| !late_only || bill.due_on < today;
         row.open_bills.iter().filter(counts).map(storage::rows::BillHead::open_fen).sum()

@@ -53,6 +53,24 @@ pub(super) async fn bind(
     caller.ask(requests::AccountBind { account, proof }).await
 }
 
+/// Sends a code, to unbind, to the phone registered with an account: `POST /v1/accounts/{account}/unbind/start`
+pub(super) async fn unbind_start(
+    caller: Caller,
+    Named(account): Named<AccountId>,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Response, ApiProblem> {
+    caller.or_wait_ms(BIND_START_WAIT_MS).ask(requests::AccountUnbindStart { account }).await
+}
+
+/// Takes an account off the customer's list, with proof: `POST /v1/accounts/{account}/unbind`
+pub(super) async fn unbind(
+    caller: Caller,
+    Named(account): Named<AccountId>,
+    Body(Bind { proof }): Body<Bind>,
+) -> Result<Response, ApiProblem> {
+    caller.ask(requests::AccountUnbind { account, proof }).await
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {

@@ -50,3 +50,8 @@ pub(super) async fn list(caller: Caller, Named(account): Named<AccountId>) -> Re
 pub(super) async fn get(caller: Caller, Named(payment): Named<PaymentId>) -> Result<Response, ApiProblem> {
     caller.ask(requests::PaymentGet { payment }).await
 }
+
+/// Whose account a number is, masked, and what is owed: `GET /v1/payees/{account}`. Who has asked may pay for it.
+pub(super) async fn payee(caller: Caller, Named(account): Named<AccountId>) -> Result<Response, ApiProblem> {
+    caller.ask(requests::PayeeGet { account }).await
+}

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// How long a binding may stay half done, in seconds.
-const STEP_S: i64 = 1800;
+pub(super) const STEP_S: i64 = 1800;
 
 #[derive(Default, Deserialize)]
 pub(super) struct StartForm {
@@ -209,7 +209,8 @@ impl OrElseWrong for Made {
                 Code::ProofWrong | Code::Forbidden | Code::OperationFailed => {
                     visit.w.bind_proof_wrong.to_owned()
                 }
-                Code::TooManyAttempts | Code::TooManyRequests => errors::too_often(visit, problem),
+                Code::TooManyAttempts => errors::too_many_tries(visit, problem),
+                Code::TooManyRequests => errors::too_often(visit, problem),
                 _ => return self,
             },
             _ => return self,

@@ -22,6 +22,8 @@ pub(super) mod name {
     pub(crate) const LOGIN: &str = "gd_login";
     /// A binding under way.
     pub(crate) const BIND: &str = "gd_bind";
+    /// An unbinding under way.
+    pub(crate) const UNBIND: &str = "gd_unbind";
 }
 
 /// No cookie of ours is longer, in bytes: what is longer was not set by us.

@@ -2,26 +2,31 @@
 use askama::Template;
 use axum::response::Response;
 use protocol::catalogue::{
-    replies::{AccountSummary, Outage, OutageState, TierPace, TierStanding, UsageSoFar},
+    replies::{
+        AccountSummary, BillBrief, BillState, Outage, OutageState, TierPace, TierStanding, UsageSoFar,
+    },
     requests,
 };
 use serde::Deserialize;
 use web::{
     chart,
     domain::money::{Fen, Wh},
-    words,
+    format, words,
 };
 
 use super::{
+    bills::StateTag,
     outages::OutageCard,
     requests::{Row, all},
     shell::{Shell, Tab, figure, quantity},
-    visit::{Asked, Made, Page, Visit},
+    visit::{Asked, Made, Page, Stop, Visit},
     words::tier_name,
 };
 
 /// How many open requests are shown.
 const OPEN_SHOWN: usize = 3;
+/// So many bills are looked through for what is not paid: two years.
+const UNPAID_MAX: u8 = 24;
 
 /// Which account a page is about; every page that has one takes this.
 #[derive(Debug, Default, Deserialize)]
@@ -55,7 +60,7 @@ struct Power {
 
 struct Due {
     is_due: bool,
-    is_overdue: bool,
+    tag: Option<StateTag>,
     amount: String,
     sentence: String,
     credit: Option<String>,
@@ -108,6 +113,7 @@ async fn make(visit: &mut Visit, query: AccountQuery) -> Made {
     let outages = visit.read(requests::OutageList { account }).await?.outages;
     let open: Vec<_> = all(visit, Some(account)).await?;
     let open = open.iter().filter(|request| !request.state.is_closed()).take(OPEN_SHOWN);
+    let unpaid = unpaid(visit, &summary).await?;
     let standing = visit.read(requests::TierGet { account }).await?;
     let pace = standing.pace.as_ref();
     let page = Home {
@@ -116,7 +122,7 @@ async fn make(visit: &mut Visit, query: AccountQuery) -> Made {
         shell: shell(visit),
         account: visit.f.account(account),
         account_number: account.to_string(),
-        due: due(visit, &summary),
+        due: due(visit, &summary, &unpaid),
         usage: usage(visit, &summary.this_month, pace),
         tier: tier(visit, &summary.tier, summary.tariff.time_of_use, pace),
         holder: summary.holder,
@@ -136,17 +142,42 @@ fn power(visit: &Visit, outages: &[Outage]) -> Power {
     Power { text, more: Some(more), tone: card.tone, icon: "bolt" }
 }
 
-fn due(visit: &Visit, summary: &AccountSummary) -> Due {
+/// What is not paid of which bills, newest first: asked for only where it is not the latest bill alone.
+async fn unpaid(visit: &mut Visit, summary: &AccountSummary) -> Result<Vec<BillBrief>, Stop> {
+    let left = |bill: &BillBrief| bill.amount_fen - bill.paid_fen;
+    let latest = summary.latest_bill.iter().find(|bill| left(bill) == summary.balance.due_fen);
+    let mut bills = match latest {
+        Some(bill) => vec![bill.clone()],
+        None if summary.balance.due_fen <= Fen::ZERO => Vec::new(),
+        None => {
+            let asked = requests::BillList { account: summary.account, before: None, limit: UNPAID_MAX };
+            visit.read(asked).await?.bills
+        }
+    };
+    bills.retain(|bill| bill.state != BillState::Paid);
+    Ok(bills)
+}
+
+fn due(visit: &Visit, summary: &AccountSummary, unpaid: &[BillBrief]) -> Due {
     let (w, f) = (visit.w, visit.f);
     let balance = &summary.balance;
     let is_due = balance.due_fen > Fen::ZERO;
     let is_overdue = balance.overdue_fen > Fen::ZERO;
     let by = balance.due_on.map(|date| f.date(date)).unwrap_or_default();
+    // All that is overdue was due by the last of its dates.
+    let late = unpaid.iter().filter(|bill| bill.state == BillState::Overdue).map(|bill| bill.due_on).max();
+    let late = late.or(balance.due_on).map(|date| f.date(date)).unwrap_or_default();
+    let next = unpaid.iter().filter(|bill| bill.state == BillState::Open).map(|bill| bill.due_on).min();
+    let overdue = f.money(balance.overdue_fen);
     let sentence = match (is_due, is_overdue, &summary.latest_bill) {
-        (true, true, _) if balance.overdue_fen < balance.due_fen => {
-            words::fill(w.overdue_by, &[&f.money(balance.overdue_fen)])
-        }
-        (true, true, _) => words::fill(w.overdue_all, &[&by]),
+        (true, true, _) if balance.overdue_fen < balance.due_fen => match next {
+            Some(next) => {
+                let rest = f.money(balance.due_fen - balance.overdue_fen);
+                words::fill(w.overdue_part, &[&overdue, &late, &rest, &f.date(next)])
+            }
+            None => words::fill(w.overdue_by, &[&overdue, &late]),
+        },
+        (true, true, _) => words::fill(w.overdue_all, &[&late]),
         (true, false, _) if balance.due_on.is_some() => words::fill(w.pay_until, &[&by]),
         (true, false, _) => String::new(),
         (false, _, Some(_)) => w.owe_nothing_lead.to_owned(),
@@ -154,13 +185,23 @@ fn due(visit: &Visit, summary: &AccountSummary) -> Due {
     };
     let credit =
         (balance.credit_fen > Fen::ZERO).then(|| words::fill(w.credit, &[&f.money(balance.credit_fen)]));
+    let today = format::china_date(visit.portal.inward.clock().unix_ms());
+    let tag = if is_overdue {
+        Some(StateTag { text: w.state_overdue, tone: "bad" })
+    } else if is_due && balance.due_on.is_some() && balance.due_on == today {
+        Some(StateTag { text: w.due_today, tone: "warn" })
+    } else {
+        None
+    };
+    // The oldest that is not paid, else the latest.
+    let bill = unpaid.last().or(summary.latest_bill.as_ref());
     Due {
         is_due,
-        is_overdue,
+        tag,
         amount: figure(&f.amount(balance.due_fen), ""),
         sentence,
         credit,
-        bill_href: summary.latest_bill.as_ref().map(|bill| format!("/bills/{}", bill.bill)),
+        bill_href: bill.map(|bill| format!("/bills/{}", bill.bill)),
     }
 }
 

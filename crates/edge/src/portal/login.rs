@@ -14,7 +14,7 @@ use super::{
     cookies::name,
     errors,
     shell::Shell,
-    visit::{Asked, Made, Page, Posted, Stop, Visit, Written, YEAR_S, local_path},
+    visit::{Again, Asked, Made, Page, Posted, Stop, Visit, Written, YEAR_S, local_path},
 };
 
 /// How long a log-in may stay half done, in seconds.
@@ -127,6 +127,17 @@ async fn send_code(visit: &mut Visit, form: PhoneForm) -> Made {
         let wrong = visit.w.login_phone_wrong.to_owned();
         return login_page(visit, typed, next, false, Some(wrong)).map(Page::not_accepted);
     };
+    visit.again = Some(Again {
+        action: "/login".to_owned(),
+        fields: vec![
+            ("form", form.form.clone()),
+            ("key", form.key.clone()),
+            ("phone", phone.to_string()),
+            ("next", next.clone()),
+        ],
+        unknown: visit.w.login_unknown,
+        is_payment: false,
+    });
     let asked = visit
         .write_before_login(&form.key, &[phone.as_str()], requests::LoginStart { phone: phone.clone() })
         .await;
@@ -177,6 +188,12 @@ async fn open_session(visit: &mut Visit, form: CodeForm) -> Made {
         let wrong = visit.w.code_form.to_owned();
         return show_code_page(visit, step, Some(wrong)).map(Page::not_accepted);
     };
+    visit.again = Some(Again {
+        action: "/login/code".to_owned(),
+        fields: vec![("form", form.form.clone()), ("key", form.key.clone()), ("code", typed.clone())],
+        unknown: visit.w.login_unknown,
+        is_payment: false,
+    });
     let operation = requests::LoginFinish { challenge: step.challenge, code };
     let said = [step.challenge.to_string(), typed];
     let finished = match visit.write_before_login(&form.key, &[&said[0], &said[1]], operation).await {

@@ -33,7 +33,7 @@ async fn make(visit: &mut Visit) -> Made {
     let rows = chosen.bound.iter().map(|bound| AccountRow {
         number: visit.f.account(bound.account),
         since: words::fill(visit.w.me_bound, &[&visit.f.instant_date(bound.bound_ms)]),
-        href: format!("/?account={}", bound.account),
+        href: format!("/accounts/{}", bound.account),
         is_current: Some(bound.account) == chosen.account,
     });
     let accounts = rows.collect();

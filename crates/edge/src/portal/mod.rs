@@ -21,6 +21,7 @@ use crate::{
     inward::Inward,
 };
 
+mod accounts;
 mod ask;
 mod bill;
 mod bills;
@@ -34,11 +35,13 @@ mod me;
 mod messages;
 mod outages;
 mod pay;
+mod payee;
 mod payments;
 mod requests;
 mod session;
 mod shell;
 mod tariffs;
+mod unbind;
 mod usage;
 mod usage_year;
 mod visit;
@@ -84,6 +87,10 @@ pub fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -
         .route("/login", get(login::page).post(login::send))
         .route("/login/code", get(login::code_page).post(login::finish))
         .route("/logout", post(login::leave))
+        .route("/accounts", get(accounts::page))
+        .route("/accounts/{account}", get(accounts::one))
+        .route("/accounts/{account}/unbind", get(unbind::page).post(unbind::start))
+        .route("/accounts/{account}/unbind/code", get(unbind::code_page).post(unbind::finish))
         .route("/accounts/bind", get(bind::page).post(bind::start))
         .route("/accounts/bind/code", get(bind::code_page).post(bind::finish))
         .route("/bills", get(bills::page))
@@ -91,6 +98,8 @@ pub fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -
         .route("/usage", get(usage::page))
         .route("/tariffs", get(tariffs::page))
         .route("/pay", get(pay::page).post(pay::order))
+        .route("/pay/other", get(payee::page).post(payee::look))
+        .route("/pay/other/{account}", get(payee::pay_page).post(payee::order))
         .route("/payments", get(payments::page))
         .route("/payments/{id}", get(payments::one))
         .route("/payments/{id}/live", get(live::payment))
@@ -133,7 +142,7 @@ impl Refusals {
     /// The page that says it.
     pub(crate) async fn page(&self, mut parts: Parts, problem: Problem) -> Response {
         let Ok(visit) = Visit::from_request_parts(&mut parts, &self.0).await;
-        visit.finish(Err(Stop::Problem(problem)))
+        visit.finish(Err(Stop::Refused(problem)))
     }
 }
 

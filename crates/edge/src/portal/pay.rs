@@ -2,6 +2,7 @@
 use askama::Template;
 use axum::{http::StatusCode, response::Response};
 use protocol::{
+    AccountId,
     bounds::{PayableFen, ShortName},
     catalogue::{replies::AccountSummary, requests},
 };
@@ -11,7 +12,7 @@ use web::{domain::money::Fen, words};
 use super::{
     home::AccountQuery,
     shell::{Shell, Tab},
-    visit::{Asked, Made, Page, Posted, Stop, Visit, Written},
+    visit::{Again, Asked, Made, Page, Posted, Stop, Visit, Written},
 };
 
 /// The payment providers one can choose from.
@@ -23,7 +24,7 @@ pub(super) const SIMULATED: &str = "sim-pay";
 pub(super) struct PayForm {
     form: String,
     key: String,
-    account: String,
+    pub(super) account: String,
     amount: String,
     provider: String,
 }
@@ -32,6 +33,8 @@ pub(super) struct PayForm {
 #[template(path = "pay.html")]
 struct Pay {
     shell: Shell,
+    action: String,
+    for_other: bool,
     account: String,
     account_number: String,
     holder: String,
@@ -59,21 +62,37 @@ pub(super) async fn page(mut visit: Visit, Asked(query): Asked<AccountQuery>) ->
 /// `POST /pay`: orders the payment and goes to the provider.
 pub(super) async fn order(mut visit: Visit, Posted(form): Posted<PayForm>) -> Response {
     let made = match form {
-        Ok(form) => create(&mut visit, form).await,
+        Ok(form) => create(&mut visit, form, false).await,
         Err(stop) => Err(stop),
     };
     visit.finish(made)
 }
 
-async fn create(visit: &mut Visit, form: PayForm) -> Made {
+/// Orders a payment for one's own account, or `for_other`'s.
+pub(super) async fn create(visit: &mut Visit, form: PayForm, for_other: bool) -> Made {
     visit.check_form(&form.form)?;
-    let account = form.account.parse().map_err(|_| Stop::NotFound)?;
+    let account: AccountId = form.account.parse().map_err(|_| Stop::NotFound)?;
     let provider: Option<ShortName> =
         PROVIDERS.contains(&form.provider.as_str()).then(|| form.provider.parse().ok()).flatten();
     let provider = provider.ok_or(Stop::Form)?;
     let Some(amount_fen) = payable(&form.amount) else {
-        return show(visit, Some(&form.account), Some(form.amount)).await;
+        return match for_other {
+            true => show_for_other(visit, &form.account, Some(form.amount)).await,
+            false => show(visit, Some(&form.account), Some(form.amount)).await,
+        };
     };
+    visit.again = Some(Again {
+        action: if for_other { format!("/pay/other/{account}") } else { "/pay".to_owned() },
+        fields: vec![
+            ("form", form.form.clone()),
+            ("key", form.key.clone()),
+            ("account", form.account.clone()),
+            ("amount", form.amount.clone()),
+            ("provider", form.provider.clone()),
+        ],
+        unknown: visit.w.pay_unknown,
+        is_payment: true,
+    });
     let said = [form.account.as_str(), &i64::from(amount_fen).to_string(), provider.as_str()];
     let operation = requests::PaymentCreate { account, amount_fen, provider: provider.clone() };
     Ok(Page::See(match visit.write(&form.key, &said, operation).await? {
@@ -103,26 +122,53 @@ async fn show(visit: &mut Visit, asked: Option<&str>, wrong: Option<String>) -> 
     let Some(account) = chosen.account else { return Ok(Page::See("/accounts/bind".to_owned())) };
     let AccountSummary { holder, address, balance, .. } =
         visit.read(requests::AccountSummary { account }).await?;
+    let shell = Shell::within(visit, visit.w.pay_title, Tab::Payments, &chosen);
+    let whom = Whom { account, holder, address, due_fen: balance.due_fen };
+    render(visit, shell, "/pay".to_owned(), whom, wrong)
+}
+
+/// The same for an account that is somebody else's.
+pub(super) async fn show_for_other(visit: &mut Visit, asked: &str, wrong: Option<String>) -> Made {
+    let account: AccountId = asked.parse().map_err(|_| Stop::NotFound)?;
+    let chosen = visit.choose_account(None).await?;
+    let payee = visit.read(requests::PayeeGet { account }).await?;
+    let shell = Shell::within(visit, visit.w.payee_title, Tab::Payments, &chosen);
+    let whom = Whom { account, holder: payee.holder, address: payee.address, due_fen: payee.due_fen };
+    render(visit, shell, format!("/pay/other/{account}"), whom, wrong)
+}
+
+/// For whom a payment is.
+struct Whom {
+    account: AccountId,
+    holder: String,
+    address: String,
+    due_fen: Fen,
+}
+
+fn render(visit: &Visit, shell: Shell, action: String, whom: Whom, wrong: Option<String>) -> Made {
     let (w, f) = (visit.w, visit.f);
-    let is_due = balance.due_fen > Fen::ZERO;
+    let for_other = action != "/pay";
+    let is_due = whom.due_fen > Fen::ZERO;
     let provider =
         |(index, name): (usize, &&'static str)| Provider { name, label: w.pay_sim, is_chosen: index == 0 };
     let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let hint = match (is_due, for_other) {
+        (true, true) => words::fill(w.payee_due_hint, &[&f.money(whom.due_fen)]),
+        (true, false) => words::fill(w.pay_due_hint, &[&f.money(whom.due_fen)]),
+        (false, true) => w.payee_none_due_hint.to_owned(),
+        (false, false) => w.pay_none_due_hint.to_owned(),
+    };
     let page = Pay {
-        shell: Shell::within(visit, w.pay_title, Tab::Payments, &chosen),
-        account: f.account(account),
-        account_number: account.to_string(),
-        holder,
-        address,
-        hint: if wrong.is_some() {
-            w.pay_amount_wrong.to_owned()
-        } else if is_due {
-            words::fill(w.pay_due_hint, &[&f.money(balance.due_fen)])
-        } else {
-            w.pay_none_due_hint.to_owned()
-        },
+        shell,
+        action,
+        for_other,
+        account: f.account(whom.account),
+        account_number: whom.account.to_string(),
+        holder: whom.holder,
+        address: whom.address,
+        hint: if wrong.is_some() { w.pay_amount_wrong.to_owned() } else { hint },
         wrong: wrong.is_some(),
-        amount: wrong.unwrap_or_else(|| if is_due { balance.due_fen.to_string() } else { String::new() }),
+        amount: wrong.unwrap_or_else(|| if is_due { whom.due_fen.to_string() } else { String::new() }),
         is_en: !visit.is_zh(),
         providers: PROVIDERS.iter().enumerate().map(provider).collect(),
     };

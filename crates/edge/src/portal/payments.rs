@@ -33,6 +33,7 @@ struct Row {
     href: String,
     amount: String,
     when: String,
+    by_another: bool,
     state: &'static str,
     tone: &'static str,
 }
@@ -47,9 +48,12 @@ struct OnePayment {
     tone: &'static str,
     is_open: bool,
     is_expired: bool,
+    /// It is for an account that this customer has not bound.
+    for_other: bool,
+    by_another: bool,
+    again_href: String,
     amount: String,
     account: String,
-    account_number: String,
     ordered: String,
     provider: String,
     number: String,
@@ -86,7 +90,7 @@ async fn list(visit: &mut Visit, asked: Option<&str>) -> Made {
     let reply = visit.read(requests::PaymentList { account }).await?;
     let row = |payment: &Payment| {
         let (state, tone) = match payment.state {
-            PaymentState::Open => (visit.w.payment_state_open, "warn"),
+            PaymentState::Open => (visit.w.payment_state_open, ""),
             PaymentState::Paid => (visit.w.payment_state_paid, "good"),
             PaymentState::Expired => (visit.w.payment_state_expired, ""),
         };
@@ -95,6 +99,7 @@ async fn list(visit: &mut Visit, asked: Option<&str>) -> Made {
             href: format!("/payments/{}", payment.payment),
             amount: visit.f.money(paid),
             when: visit.f.instant(payment.created_ms),
+            by_another: payment.by_another,
             state,
             tone,
         }
@@ -117,12 +122,17 @@ pub(super) async fn one(mut visit: Visit, Path(id): Path<String>) -> Response {
 async fn show(visit: &mut Visit, id: &str) -> Made {
     let payment: PaymentId = id.parse().map_err(|_| Stop::NotFound)?;
     let reply = visit.read(requests::PaymentGet { payment }).await?;
-    let chosen = visit.choose_account(Some(&reply.payment.account.to_string())).await?;
+    let mut chosen = visit.choose_account(None).await?;
+    let for_other = !chosen.bound.iter().any(|bound| bound.account == reply.payment.account);
+    if !for_other {
+        chosen = visit.choose_account(Some(&reply.payment.account.to_string())).await?;
+    }
     let (w, f) = (visit.w, visit.f);
     let payment = reply.payment;
     let only_https = visit.portal.is_secure();
     let (title, lead, icon, tone) = match payment.state {
-        PaymentState::Open => (w.payment_open, w.payment_open_lead, "clock", "warn"),
+        PaymentState::Open => (w.payment_open, w.payment_open_lead, "clock", ""),
+        PaymentState::Paid if for_other => (w.payment_paid, w.payee_paid_lead, "check", ""),
         PaymentState::Paid => (w.payment_paid, w.payment_paid_lead, "check", ""),
         PaymentState::Expired => (w.payment_expired, w.payment_expired_lead, "info", "warn"),
     };
@@ -141,13 +151,19 @@ async fn show(visit: &mut Visit, id: &str) -> Made {
         is_expired: payment.state == PaymentState::Expired,
         amount: figure(&f.amount(amount), ""),
         account: f.account(payment.account),
-        account_number: payment.account.to_string(),
+        for_other,
+        by_another: payment.by_another,
+        again_href: if for_other {
+            format!("/pay/other/{}", payment.account)
+        } else {
+            format!("/pay?account={}", payment.account)
+        },
         ordered: f.instant(payment.created_ms),
         provider: provider_name(visit, &payment.provider),
         number: payment.payment.to_string(),
         pay_url: reply.pay_url.filter(|url| is_open && is_web_address(url, only_https)),
         open_until: words::fill(w.payment_open_until, &[&f.instant(payment.expires_ms)]),
-        receipt: payment.receipt.as_ref().map(|receipt| receipt_view(visit, receipt)),
+        receipt: payment.receipt.as_ref().map(|receipt| receipt_view(visit, receipt, for_other)),
     };
     Ok(Page::html(page.render()?))
 }
@@ -156,7 +172,7 @@ fn provider_name(visit: &Visit, provider: &str) -> String {
     if provider == SIMULATED { visit.w.pay_sim.to_owned() } else { provider.to_owned() }
 }
 
-fn receipt_view(visit: &Visit, receipt: &Receipt) -> ReceiptView {
+fn receipt_view(visit: &Visit, receipt: &Receipt, for_other: bool) -> ReceiptView {
     let (w, f) = (visit.w, visit.f);
     let bills = receipt.bills.iter().map(|part| Part {
         label: words::fill(w.receipt_bill, &[&f.month(part.bill.month)]),
@@ -168,13 +184,19 @@ fn receipt_view(visit: &Visit, receipt: &Receipt) -> ReceiptView {
         href: None,
         amount: f.money(receipt.credit_fen),
     });
+    // What the payment did there is for who has bound the account.
+    let whole = for_other.then(|| Part {
+        label: w.receipt_other.to_owned(),
+        href: None,
+        amount: f.money(receipt.paid_fen),
+    });
     let debits = receipt.transactions.len();
     ReceiptView {
         number: receipt.number.clone(),
         paid_at: f.instant(receipt.paid_ms),
         paid: f.money(receipt.paid_fen),
         transactions: receipt.transactions.clone(),
-        parts: bills.chain(credit).collect(),
+        parts: bills.chain(credit).chain(whole).collect(),
         twice: (debits > 1).then(|| words::fill(w.receipt_twice, &[&debits])),
     }
 }

@@ -51,9 +51,23 @@ pub(super) struct Visit {
     pub(super) elder: bool,
     /// Path and query of a page that can be fetched again.
     pub(super) here: String,
+    /// The form that came, to be sent once more should nobody know what has become of it.
+    pub(super) again: Option<Again>,
     method: Method,
     is_same_origin: bool,
     base: Call,
+}
+
+/// A form as it came. Sent once more, its key makes it the same write.
+pub(super) struct Again {
+    /// Where it goes.
+    pub(super) action: String,
+    /// Its fields, hidden ones included.
+    pub(super) fields: Vec<(&'static str, String)>,
+    /// What to say while nobody knows what has become of it.
+    pub(super) unknown: &'static str,
+    /// Whether it may lead to a payment provider.
+    pub(super) is_payment: bool,
 }
 
 /// What a page is.
@@ -76,6 +90,8 @@ pub(super) enum Page {
 pub(super) enum Stop {
     /// Something went wrong.
     Problem(Problem),
+    /// Refused before it came to any page; nothing was done.
+    Refused(Problem),
     /// Data fresh enough is not visible yet.
     Pending,
     /// One has to log in first.
@@ -168,6 +184,7 @@ impl FromRequestParts<Portal> for Visit {
             cookies,
             language,
             elder,
+            again: None,
             base,
         })
     }
@@ -244,6 +261,15 @@ impl Visit {
             Answered::Done(reply) => Ok(reply),
             Answered::Accepted(_) | Answered::Pending(_) => Err(Stop::Pending),
         }
+    }
+
+    /// Asks for the customer how something stands, whatever was seen before: the answer speaks for itself.
+    pub(super) async fn read_unseen<O: Operation + Clone>(&mut self, operation: O) -> Result<O::Reply, Stop> {
+        let seen = std::mem::take(&mut self.base.token);
+        let reply = self.read(operation).await;
+        let newly = std::mem::replace(&mut self.base.token, seen);
+        self.note_seen(&newly);
+        reply
     }
 
     /// Writes for the customer. `key` is what the form carried, `said` what the customer wrote in it: sent again it is

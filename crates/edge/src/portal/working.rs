@@ -40,7 +40,8 @@ pub(super) async fn page(
 
 async fn make(visit: &mut Visit, id: &str, next: &str) -> Made {
     let operation: OperationId = id.parse().map_err(|_| Stop::NotFound)?;
-    let reply = visit.read(requests::OperationGet { operation }).await?;
+    // What was seen includes that it was taken: insisting on that would be waiting here for it to be done.
+    let reply = visit.read_unseen(requests::OperationGet { operation }).await?;
     match reply.state {
         OperationState::Accepted => {
             let mut shell = Shell::bare(visit, visit.w.working_title);

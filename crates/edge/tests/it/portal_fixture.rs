@@ -23,8 +23,8 @@ use edge::{
 };
 use jiff::civil::{Date, date};
 use protocol::{
-    AccountId, BillId, Bucket, ChallengeId, Code, CustomerId, Outcome, PaymentId, Problem, Reply,
-    ReplyEnvelope, Request, RequestEnvelope, SessionId, Token,
+    AccountId, BillId, Bucket, ChallengeId, Code, CustomerId, Kind, OperationId, Outcome, PaymentId, Problem,
+    Reply, ReplyEnvelope, Request, RequestEnvelope, SessionId, Token,
     catalogue::{
         replies::{self, *},
         requests::BindProof,
@@ -34,7 +34,7 @@ use protocol::{
     wire,
 };
 use runtime::{
-    clock::Clock,
+    clock::{Clock, ClockHand},
     mux::{Limits as MuxLimits, Peer, Plain, Service},
     shutdown::Shutdown,
 };
@@ -64,10 +64,21 @@ pub(crate) struct Inside {
     state: Arc<Mutex<State>>,
     /// While set, everything is answered `unavailable`.
     pub(crate) is_away: Arc<AtomicBool>,
+    /// While set, writes are done and the answer is lost on the way.
+    pub(crate) is_mute: Arc<AtomicBool>,
+    /// While set, writes are taken and not visible: they have no result yet, and who insists on them gets nothing.
+    pub(crate) is_behind: Arc<AtomicBool>,
+    /// While set, the bill before the last of the first account is overdue.
+    pub(crate) has_arrears: Arc<AtomicBool>,
+    /// What the next request is refused with.
+    pub(crate) refusal: Arc<Mutex<Option<Problem>>>,
+    /// Sets the portal's clock, which stands.
+    pub(crate) hand: ClockHand,
 }
 
 struct State {
     bound: Vec<AccountId>,
+    looked_at: Vec<AccountId>,
     access: String,
     refresh: String,
     refreshed: u32,
@@ -78,9 +89,10 @@ struct State {
 }
 
 impl Inside {
-    pub(crate) fn new() -> Self {
+    fn new(hand: ClockHand) -> Self {
         let state = State {
             bound: accounts()[..2].to_vec(),
+            looked_at: Vec::new(),
             access: "access-0".into(),
             refresh: "refresh-0".into(),
             refreshed: 0,
@@ -89,7 +101,15 @@ impl Inside {
             sequence: 0,
             desk: Desk::new(),
         };
-        Inside { state: Arc::new(Mutex::new(state)), is_away: Arc::default() }
+        Inside {
+            state: Arc::new(Mutex::new(state)),
+            is_away: Arc::default(),
+            is_mute: Arc::default(),
+            is_behind: Arc::default(),
+            has_arrears: Arc::default(),
+            refusal: Arc::default(),
+            hand,
+        }
     }
 
     /// Does something at the service's desk.
@@ -134,6 +154,12 @@ impl Inside {
         });
     }
 
+    /// Makes a payment one that somebody else ordered.
+    pub(crate) fn by_another(&self, payment: PaymentId) {
+        let mut state = self.state.lock().unwrap();
+        state.payments.iter_mut().find(|p| p.payment == payment).unwrap().by_another = true;
+    }
+
     /// Lets a payment's time pass.
     pub(crate) fn expire(&self, payment: PaymentId) {
         let mut state = self.state.lock().unwrap();
@@ -163,8 +189,30 @@ impl Inside {
         if !open && session != Some(state.access.as_str()) {
             return Outcome::Problem(Problem::new(Code::Unauthenticated, "No session."));
         }
+        let is_refusable = !open && !matches!(envelope.request, Request::AccountList(_));
+        if let Some(problem) = self.refusal.lock().unwrap().take_if(|_| is_refusable) {
+            return Outcome::Problem(problem);
+        }
+        let is_write = envelope.request.spec().kind == Kind::Write;
+        let is_behind = self.is_behind.load(Ordering::SeqCst);
+        if is_behind && !is_write && !envelope.head.token.is_empty() {
+            return Outcome::Pending(Vec::new());
+        }
         match state.serve(&envelope.request, key) {
-            Ok(reply) => Outcome::Done(reply),
+            Ok(_) if is_write && self.is_mute.load(Ordering::SeqCst) => {
+                Outcome::Problem(Problem::new(Code::DeadlineExceeded, "No answer."))
+            }
+            Ok(_) if is_write && is_behind => Outcome::Accepted(operation()),
+            Ok(Reply::OperationGet(mut reply)) if !is_behind => {
+                reply.state = OperationState::Applied;
+                Outcome::Done(Reply::OperationGet(reply))
+            }
+            Ok(mut reply) => {
+                if self.has_arrears.load(Ordering::SeqCst) {
+                    with_arrears(&mut reply);
+                }
+                Outcome::Done(reply)
+            }
             Err(problem) => Outcome::Problem(problem),
         }
     }
@@ -181,6 +229,31 @@ impl Service for Inside {
     }
     async fn push(&self, _payload: Vec<u8>) -> Option<Vec<u8>> {
         None
+    }
+}
+
+/// The write that is under way while the inside is behind.
+pub(crate) fn operation() -> OperationId {
+    OperationId::mint(Bucket::of(b"o"), 7)
+}
+
+/// The first account's June is not paid, and late.
+fn with_arrears(reply: &mut Reply) {
+    let june = bills(accounts()[0]).into_iter().rev().nth(1).unwrap();
+    match reply {
+        Reply::AccountSummary(summary) if summary.account == accounts()[0] => {
+            let balance = &mut summary.balance;
+            balance.due_fen += june.amount_fen;
+            (balance.overdue_fen, balance.due_on) = (june.amount_fen, Some(date(2026, 7, 25)));
+        }
+        Reply::BillList(list) => {
+            let is_june =
+                |bill: &&mut BillBrief| bill.bill.account == accounts()[0] && bill.month == june.period;
+            for bill in list.bills.iter_mut().filter(is_june) {
+                (bill.paid_fen, bill.state) = (Fen(0), BillState::Overdue);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -258,6 +331,32 @@ impl State {
                 }
                 self.bind(r.account)
             }
+            Request::AccountUnbindStart(r) => {
+                self.own(r.account)?;
+                let challenge = challenge();
+                Reply::AccountUnbindStart(replies::AccountUnbindStart { challenge, expires_in_s: 300 })
+            }
+            Request::AccountUnbind(r) => {
+                self.own(r.account)?;
+                let latest = bills(r.account).pop().unwrap();
+                let fits = match &r.proof {
+                    BindProof::Code { code, .. } => code.as_str() == CODE,
+                    BindProof::LatestBill { amount_fen, .. } => *amount_fen == latest.amount_fen.0,
+                };
+                if !fits {
+                    return Err(Problem::new(Code::ProofWrong, "No."));
+                }
+                self.bound.retain(|account| *account != r.account);
+                Reply::AccountUnbind(replies::AccountUnbind { account: r.account })
+            }
+            Request::PayeeGet(r) => {
+                let index = accounts().iter().position(|account| *account == r.account);
+                index.ok_or_else(|| Problem::not_found("account"))?;
+                let AccountSummary { holder, address, balance, .. } = summary(r.account, false);
+                let due_fen = balance.due_fen;
+                self.looked_at.push(r.account);
+                Reply::PayeeGet(replies::PayeeGet { account: r.account, holder, address, due_fen })
+            }
             Request::BillList(r) => {
                 self.own(r.account)?;
                 let settled = self.is_settled(r.account);
@@ -297,7 +396,9 @@ impl State {
                 Reply::TariffQuote(tariff_quote(r))
             }
             Request::PaymentCreate(r) => {
-                self.own(r.account)?;
+                if !self.looked_at.contains(&r.account) {
+                    self.own(r.account)?;
+                }
                 let next = PaymentId::mint(r.account.bucket(), (self.payments.len() as u128 + 1) << 64);
                 let payment = *self.by_key.entry(key).or_insert(next);
                 if payment == next {
@@ -307,6 +408,7 @@ impl State {
                         account: r.account,
                         amount_fen: r.amount_fen.fen(),
                         provider: r.provider.to_string(),
+                        by_another: false,
                         state: PaymentState::Open,
                         created_ms: 1_787_019_840_000,
                         expires_ms: 1_787_021_640_000,
@@ -319,7 +421,11 @@ impl State {
             }
             Request::PaymentGet(r) => {
                 let payment = self.payments.iter().find(|p| p.payment == r.payment).cloned();
-                let payment = payment.ok_or_else(|| Problem::not_found("payment"))?;
+                let mut payment = payment.ok_or_else(|| Problem::not_found("payment"))?;
+                if let Some(receipt) = payment.receipt.as_mut().filter(|_| self.own(payment.account).is_err())
+                {
+                    (receipt.bills, receipt.credit_fen) = (Vec::new(), Fen(0));
+                }
                 let pay_url = Some(format!("http://127.0.0.1:9/pay?order={}", payment.payment));
                 Reply::PaymentGet(replies::PaymentGet { payment, pay_url })
             }
@@ -552,7 +658,10 @@ pub(crate) struct Portal {
 /// Starts the portal on `port` (0: a free one), with its gate's socket in `folder`.
 pub(crate) async fn start(folder: &Path, port: u16) -> Portal {
     let shutdown = Shutdown::new();
-    let inside = Inside::new();
+    // Noon of that day in China.
+    let noon = TODAY.at(4, 0, 0, 0).to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
+    let (clock, hand) = Clock::manual(noon.as_millisecond().unsigned_abs());
+    let inside = Inside::new(hand);
     let socket = folder.join("outer.sock");
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
     let service = inside.clone();
@@ -575,7 +684,7 @@ pub(crate) async fn start(folder: &Path, port: u16) -> Portal {
         inside: None,
         limits: Limits::default(),
     };
-    let inward = Inward::new(Clock::system());
+    let inward = Inward::new(clock);
     inward.connect(&[socket], &[], &inside, &shutdown);
     inward.gates().ready().await;
     let router = edge::portal::router(inward, Arc::new(config), shutdown.token());

@@ -123,7 +123,11 @@ fn paths() -> Vec<String> {
     let [first, second, _] = accounts();
     let mut paths: Vec<String> =
         ["/", "/bills", "/usage", "/pay", "/payments", "/me", "/accounts/bind"].map(String::from).to_vec();
+    paths.extend(["/accounts", "/pay/other"].map(String::from));
     paths.extend([
+        format!("/accounts/{first}"),
+        format!("/accounts/{second}/unbind"),
+        format!("/pay/other/{first}"),
         format!("/?account={second}"),
         format!("/bills/{first}-2026-07"),
         format!("/bills/{first}-2025-12"),
@@ -182,11 +186,101 @@ async fn home_says_what_is_owed_and_until_when() {
     {
         assert!(html.contains(words), "{words}");
     }
+    assert!(!html.contains("Due today"));
+    browser.portal.inside.hand.set(1_787_637_900_000); // 25 Aug
+    assert!(browser.page("/").await.contains("Due today"));
     let [_, second, _] = accounts();
     let html = browser.page(&format!("/?account={second}")).await;
     assert!(html.contains("Nothing to pay") && html.contains("¥36.50 stands to your credit"));
     browser.portal.inside.unbind_all();
     assert!(browser.page("/").await.contains(r#"href="/accounts/bind""#));
+}
+
+#[tokio::test]
+async fn home_gives_both_dates_where_a_part_is_overdue_and_leads_to_that_bill() {
+    let browser = Browser::logged_in("en").await;
+    browser.portal.inside.has_arrears.store(true, Ordering::SeqCst);
+    let html = browser.page("/").await;
+    for words in ["was due by 25 Jul 2026", "can be paid until 25 Aug 2026", "-2026-06\">See the bill"] {
+        assert!(html.contains(words), "{words}");
+    }
+    assert!(!html.contains("Due today") && html.contains(r#"class="tag bad""#));
+}
+
+#[tokio::test]
+async fn a_payment_whose_answer_was_lost_can_be_sent_again_and_is_one() {
+    let browser = Browser::logged_in("en").await;
+    let html = browser.page("/pay").await;
+    let (form, key) = (hidden(&html, "form"), hidden(&html, "key"));
+    let account = accounts()[0].to_string();
+    let fields = [
+        ("form", form.as_str()),
+        ("key", &key),
+        ("account", &account),
+        ("amount", "1"),
+        ("provider", "sim-pay"),
+    ];
+    browser.portal.inside.is_mute.store(true, Ordering::SeqCst);
+    let lost = browser.post("/pay", &fields).await;
+    assert_eq!(lost.status(), StatusCode::GATEWAY_TIMEOUT);
+    let policy = lost.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.contains("form-action 'self' http"), "a form may lead on to the provider: {policy}");
+    let html = lost.text().await.unwrap();
+    check_html("/pay", &html);
+    for words in ["We do not know yet", "Nothing is taken until you pay", r#"href="/payments""#, "Send again"]
+    {
+        assert!(html.contains(words), "{words}");
+    }
+    browser.portal.inside.is_mute.store(false, Ordering::SeqCst);
+    let (_, again) = html.split_once(r#"action="/pay""#).unwrap();
+    let names = fields.map(|(name, _)| name);
+    let sent = names.map(|name| (name, hidden(again, name)));
+    assert_eq!(sent.each_ref().map(|(name, value)| (*name, value.as_str())), fields);
+    let again = browser.post("/pay", &fields).await;
+    assert!(place(&again).starts_with("http://127.0.0.1:9/pay?order="));
+    assert_eq!(browser.portal.inside.payment_count(), 1);
+}
+
+#[tokio::test]
+async fn a_log_in_whose_answer_was_lost_says_nothing_of_payments() {
+    let browser = Browser::new("en").await;
+    browser.portal.inside.is_mute.store(true, Ordering::SeqCst);
+    let lost = browser.submit("/login", "/login", &[("phone", "13800138000"), ("next", "/")]).await;
+    assert_eq!(lost.status(), StatusCode::GATEWAY_TIMEOUT);
+    let html = lost.text().await.unwrap();
+    check_html("/login", &html);
+    assert!(html.contains("Send again") && hidden(&html, "phone") == "13800138000");
+    assert!(!text_of(&html).contains("payment") && html.contains(r#"href="/login""#));
+}
+
+#[tokio::test]
+async fn a_write_that_takes_long_is_waited_for_on_a_page_of_its_own() {
+    let browser = Browser::logged_in("en").await;
+    browser.portal.inside.is_behind.store(true, Ordering::SeqCst);
+    let account = accounts()[0].to_string();
+    let fields = [("account", account.as_str()), ("amount", "1"), ("provider", "sim-pay")];
+    let sent = browser.submit("/pay", "/pay", &fields).await;
+    let working = place(&sent);
+    assert_eq!(working, format!("/working/{}?next=/payments", fixture::operation()));
+    let html = browser.page(&working).await;
+    assert!(html.contains("goes on by itself") && html.contains("data-live"));
+    // What was seen is insisted on still where older data could be shown.
+    assert_eq!(browser.get("/payments").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    browser.portal.inside.is_behind.store(false, Ordering::SeqCst);
+    assert_eq!(place(&browser.get(&working).await), "/payments");
+}
+
+#[tokio::test]
+async fn who_tried_wrong_proofs_too_often_is_told_when_to_come_again() {
+    let browser = Browser::logged_in("en").await;
+    let locked = protocol::Problem::new(protocol::Code::TooManyAttempts, "No.").retry_after(86_394);
+    let third = accounts()[2].to_string();
+    let bind = "/accounts/bind";
+    let fields = [("account", third.as_str()), ("how", "bill"), ("month", "2026-07"), ("amount", "1.00")];
+    browser.page(bind).await;
+    *browser.portal.inside.refusal.lock().unwrap() = Some(locked);
+    let wrong = browser.submit(bind, bind, &fields).await;
+    assert!(wrong.text().await.unwrap().contains("Too many wrong tries. Please try again tomorrow."));
 }
 
 #[tokio::test]
@@ -370,7 +464,7 @@ async fn a_double_click_pays_once_and_the_page_turns_to_paid() {
     let id = place(&one).rsplit('=').next().unwrap().to_owned();
     let open = browser.page(&format!("/payments/{id}")).await;
     assert!(
-        open.contains("Being processed")
+        open.contains("Waiting for your payment")
             && open.contains("http-equiv=\"refresh\"")
             && open.contains("data-live")
     );
@@ -442,6 +536,74 @@ async fn an_account_is_bound_by_code_or_by_bill() {
     let bound = browser.submit("/accounts/bind/code", "/accounts/bind/code", &[("code", CODE)]).await;
     assert_eq!(place(&bound), "/");
     assert!(browser.page("/").await.contains("王*明"), "the new account is shown");
+}
+
+#[tokio::test]
+async fn accounts_are_one_list_with_a_total_and_can_be_removed() {
+    let browser = Browser::logged_in("en").await;
+    let [first, second, third] = accounts();
+    let html = browser.page("/accounts").await;
+    for words in ["张*华", "李*", "¥208.97", "Nothing to pay", "¥36.50 stands to their credit"] {
+        assert!(html.contains(words), "{words}");
+    }
+    let unbind = format!("/accounts/{second}/unbind");
+    assert!(browser.page(&format!("/accounts/{second}")).await.contains(&unbind));
+    let wrong = browser.submit(&unbind, &unbind, &[("how", "bill"), ("month", "x"), ("amount", "y")]).await;
+    assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    check_html(&unbind, &wrong.text().await.unwrap());
+    let fields = [("how", "bill"), ("month", "2026-07"), ("amount", "1.00")];
+    let wrong = browser.submit(&unbind, &unbind, &fields).await;
+    assert!(wrong.text().await.unwrap().contains("does not fit the account"));
+    let sent = browser.submit(&unbind, &unbind, &[("how", "code")]).await;
+    let code = format!("{unbind}/code");
+    assert_eq!(place(&sent), code);
+    assert!(browser.page(&code).await.contains("If a phone is registered"));
+    let wrong = browser.submit(&code, &code, &[("code", "111111")]).await;
+    assert!(wrong.text().await.unwrap().contains("not right or no longer good"));
+    let done = browser.submit(&code, &code, &[("code", CODE)]).await;
+    assert_eq!(place(&done), "/accounts");
+    let html = browser.page("/accounts").await;
+    assert!(!html.contains("李*") && html.contains(&format!("/accounts/{first}")));
+    for path in [unbind, format!("/accounts/{third}"), format!("/accounts/{third}/unbind")] {
+        assert_eq!(browser.get(&path).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(place(&browser.get(&format!("/accounts/{third}/unbind/code")).await), "/accounts");
+}
+
+#[tokio::test]
+async fn one_pays_for_somebody_else_without_seeing_their_bills() {
+    let browser = Browser::logged_in("en").await;
+    let third = accounts()[2].to_string();
+    let other = "/pay/other";
+    let wrong = browser.submit(other, other, &[("account", "123")]).await;
+    assert!(wrong.text().await.unwrap().contains("not an account number"));
+    let nobody = protocol::AccountId::mint(33, 5).unwrap().to_string();
+    let wrong = browser.submit(other, other, &[("account", &nobody)]).await;
+    assert!(wrong.text().await.unwrap().contains("no account with this number"));
+    let found = browser.submit(other, other, &[("account", &third)]).await;
+    let pay = format!("{other}/{third}");
+    assert_eq!(place(&found), pay);
+    let html = browser.page(&pay).await;
+    assert!(html.contains("王*明") && html.contains("上海市浦东新区***弄") && html.contains("is due there"));
+    let fields = |account, amount| [("account", account), ("amount", amount), ("provider", "sim-pay")];
+    let mine = accounts()[0].to_string();
+    assert_eq!(browser.submit(&pay, &pay, &fields(&mine, "5")).await.status(), StatusCode::FORBIDDEN);
+    let wrong = browser.submit(&pay, &pay, &fields(&third, "1.234")).await;
+    assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(browser.portal.inside.payment_count(), 0);
+    let ordered = browser.submit(&pay, &pay, &fields(&third, "5")).await;
+    let id = place(&ordered).rsplit('=').next().unwrap().to_owned();
+    browser.portal.inside.settle(id.parse().unwrap(), 1);
+    let html = browser.page(&format!("/payments/{id}")).await;
+    assert!(html.contains("Whoever looks after that account") && html.contains("R-20260818-000417"));
+    assert!(html.contains("For that account") && !html.contains("href=\"/bills/3"));
+
+    let paid = browser.submit("/pay", "/pay", &fields(&mine, "5")).await;
+    let id = place(&paid).rsplit('=').next().unwrap().to_owned();
+    browser.portal.inside.by_another(id.parse().unwrap());
+    for path in ["/payments".to_owned(), format!("/payments/{id}")] {
+        assert!(browser.page(&path).await.contains("Paid by another person"), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,25 @@ async fn requests_in_a_second() {
 }
 
 #[tokio::test]
+async fn a_page_of_refusal_has_its_sheet() {
+    let world = limited(Limits { requests_per_second: 1, ..Limits::default() }).await;
+    let person = || world.get("/login").header("accept", "text/html").header("accept-language", "en");
+    // The world's own look at the edge may have used the one there is; the second is over the limit in any case.
+    person().send().await.unwrap();
+    let refused = person().send().await.unwrap();
+    assert_eq!(refused.status(), 429);
+    let html = refused.text().await.unwrap();
+    assert!(html.contains("<h1>Too many requests</h1>") && html.contains("in 1 second"), "{html}");
+    for linked in ["href=\"/assets/", "src=\"/assets/"] {
+        let (_, path) = html.split_once(linked).unwrap();
+        let path = format!("/assets/{}", path.split('"').next().unwrap());
+        assert_eq!(world.get(&path).send().await.unwrap().status(), 200, "{path}");
+    }
+    let (_, icon) = html.split_once("<svg").unwrap();
+    assert!(icon.split('>').next().unwrap().contains(r#"width="20" height="20""#), "{icon}");
+}
+
+#[tokio::test]
 async fn one_time_codes_in_a_minute_over_all_ways_to_ask_for_one() {
     let world = limited(Limits { login_starts_per_minute: 1, ..Limits::default() }).await;
     let phone = json!({ "phone": "13800000001" });

@@ -7,6 +7,7 @@ mod cli;
 mod flush;
 mod import;
 mod kills;
+mod person;
 mod sim;
 mod system;
 mod webdriver;

@@ -19,6 +19,9 @@ macro_rules! requests {
     };
 }
 
+mod person;
+pub use person::*;
+
 requests! {
     /// Asks the gate for an echo.
     GateProbe {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     StorageError,
-    rows::{Account, BillHead, BindTries, Challenge, Customer, Identity, Payment, Session},
+    rows::{Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Payment, Session},
     working_set::{AccountState, Key, WorkingSet},
 };
 
@@ -26,6 +26,7 @@ pub(crate) fn load(c: &Connection, key: &Key, into: &mut WorkingSet) -> Result<(
         Key::BindTries(account, customer) => {
             into.fill_bind_tries((*account, *customer), bind_tries(c, *account, *customer)?);
         }
+        Key::Payees(customer) => into.fill_payees(*customer, Some(payees(c, *customer)?)),
         Key::Identity(identity) => into.fill_identity(identity.clone(), self::identity(c, identity)?),
         Key::Challenge(id) => into.fill_challenge(*id, challenge(c, *id)?),
         Key::Session(id) => into.fill_session(*id, session(c, *id)?),
@@ -216,6 +217,20 @@ fn bind_tries(c: &Connection, account: AccountId, customer: CustomerId) -> Resul
     )
 }
 
+/// The accounts of others that a customer has asked about, newest first.
+pub(crate) fn payees(c: &Connection, customer: CustomerId) -> Result<Vec<Payee>> {
+    many(
+        c,
+        "reading payees",
+        "SELECT account, asked_ms FROM payee WHERE customer = ?1 ORDER BY asked_ms DESC LIMIT 512",
+        [bits(customer.bits())],
+        |row| {
+            let (account, asked): (i64, i64) = (row.get(0)?, row.get(1)?);
+            Ok(account_from(account).map(|account| Payee { account, asked_ms: asked as u64 }))
+        },
+    )
+}
+
 fn identity(c: &Connection, identity: &str) -> Result<Option<Identity>> {
     one(
         c,
@@ -337,6 +352,20 @@ pub(crate) fn payment(c: &Connection, id: PaymentId) -> Result<Option<Payment>> 
 pub(crate) fn payments(c: &Connection, account: AccountId, limit: u32) -> Result<Vec<Payment>> {
     let sql = format!("SELECT {PAYMENT} FROM payment WHERE account = ?1 ORDER BY created_ms DESC LIMIT ?2");
     many(c, "reading payments", &sql, params![account.number() as i64, limit], payment_row)
+}
+
+/// The payments of one customer for one account, newest first.
+pub(crate) fn payments_of(
+    c: &Connection,
+    account: AccountId,
+    customer: CustomerId,
+    limit: u32,
+) -> Result<Vec<Payment>> {
+    let sql = format!(
+        "SELECT {PAYMENT} FROM payment WHERE account = ?1 AND customer = ?2 ORDER BY created_ms DESC LIMIT ?3"
+    );
+    let key = params![account.number() as i64, bits(customer.bits()), limit];
+    many(c, "reading a payer's payments", &sql, key, payment_row)
 }
 
 fn provider_transaction(c: &Connection, provider: &str, transaction: &str) -> Result<Option<PaymentId>> {

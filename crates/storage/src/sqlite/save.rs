@@ -36,6 +36,18 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
             "INSERT OR IGNORE INTO customer_account VALUES (?1, ?2, ?3)",
             params![bits(customer.bits()), account.number() as i64, *since_ms as i64],
         ),
+        Put::HolderGone { account, customer } => run(
+            "DELETE FROM holder WHERE account = ?1 AND customer = ?2",
+            params![account.number() as i64, bits(customer.bits())],
+        ),
+        Put::CustomerAccountGone { customer, account } => run(
+            "DELETE FROM customer_account WHERE customer = ?1 AND account = ?2",
+            params![bits(customer.bits()), account.number() as i64],
+        ),
+        Put::Payee { customer, payee } => run(
+            "INSERT OR REPLACE INTO payee VALUES (?1, ?2, ?3)",
+            params![bits(customer.bits()), payee.account.number() as i64, payee.asked_ms as i64],
+        ),
         Put::BindTries(t) => run(
             "INSERT OR REPLACE INTO bind_tries VALUES (?1, ?2, ?3, ?4)",
             params![t.account.number() as i64, bits(t.customer.bits()), t.tries, t.window_ms as i64],

@@ -495,6 +495,11 @@ fn prune(c: &Connection, messages_before_ms: u64, operations_before_ms: u64) -> 
                (SELECT account, customer FROM bind_tries WHERE window_ms < ?1 LIMIT ?2)",
             young,
         ),
+        (
+            "DELETE FROM payee WHERE (customer, account) IN
+               (SELECT customer, account FROM payee WHERE asked_ms < ?1 LIMIT ?2)",
+            young,
+        ),
     ] {
         gone += c.execute(sql, params![before, MOST])?;
     }

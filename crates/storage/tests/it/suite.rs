@@ -61,6 +61,7 @@ macro_rules! backend_suite {
                 children_and_pushes_leave_with_their_operation,
                 results_changes_and_position_are_of_one_snapshot,
                 every_row_reads_back_as_it_was_written,
+                what_is_taken_away_is_gone_and_what_was_asked_is_kept_a_while,
                 pruning_keeps_what_is_not_applied,
                 epochs_grow_with_every_opening,
                 the_ledger_sums_to_zero,

@@ -1,6 +1,6 @@
 //! Requests, outages and what customers are told.
 use protocol::{
-    OutageId, ServiceRequestId, ShardId,
+    OutageId, ServiceRequestId,
     bounds::{Few, Prose},
     catalogue::{
         replies::{NoticeBody, RequestKind, RequestState, StepBy, StepKind},
@@ -18,28 +18,6 @@ use crate::{
 const DIVISION: &str = "110105";
 
 impl World {
-    /// Applies what operations have caused elsewhere, until nothing is left.
-    async fn carry(&mut self) {
-        loop {
-            let rows = self.store.outbox(ShardId(0), 1_000).await.unwrap();
-            if rows.is_empty() {
-                return;
-            }
-            let ids = rows.iter().map(|row| row.id).collect();
-            let messages: Vec<_> = (self.applied + 1..)
-                .zip(rows)
-                .map(|(sequence, row)| LaneMessage { sequence, message: row.message })
-                .collect();
-            let lane = self.store.map().lanes().next().unwrap();
-            let epoch = self.store.epoch(lane).unwrap();
-            let batch = Batch { lane, epoch, generation: 1, after: self.applied, messages };
-            let applied = self.store.apply(batch, Arc::clone(&self.rules) as _).await.unwrap();
-            assert_eq!(applied.failed, 0);
-            self.applied = applied.sequence;
-            self.store.outbox_sent(ShardId(0), ids).await.unwrap();
-        }
-    }
-
     async fn create(
         &mut self,
         form: &str,

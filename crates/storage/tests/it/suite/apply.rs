@@ -352,9 +352,41 @@ pub(crate) async fn every_row_reads_back_as_it_was_written<B: Backend>() {
     assert_eq!(found, Some(customer(2)));
     assert_eq!(store.customer_of_phone(phone(3).parse().unwrap()).await.unwrap(), None);
     let row = ended(&backend, 0).await;
+    let payments = store.payments_of(account(2), customer(1), 1).await.unwrap().value;
+    assert_eq!(payments.iter().map(|p| p.id).collect::<Vec<_>>(), [payment(2)], "who ordered it");
+    assert_eq!(store.payments_of(account(2), customer(4), 9).await.unwrap().value, []);
     let origin = message(0, &Op::AskForEver).origin;
     assert_eq!((row.code, row.customer, row.accepted_ms), (rules::CODE, origin.customer, origin.accepted_ms));
     assert!(matches!(row.ended, Ended::Applied(Reply::GateProbe(_))));
+}
+
+pub(crate) async fn what_is_taken_away_is_gone_and_what_was_asked_is_kept_a_while<B: Backend>() {
+    let backend = B::fresh(one_lane()).await;
+    let ops = [
+        open(1),
+        Op::Bind { account: 1, customer: 4, since_ms: 1 },
+        Op::Bind { account: 1, customer: 5, since_ms: 2 },
+        Op::Bound { account: 1, customer: 4, since_ms: 1 },
+        Op::Bound { account: 2, customer: 4, since_ms: 1 },
+        Op::Payee { account: 7, customer: 4, asked_ms: 100 },
+        Op::Payee { account: 8, customer: 4, asked_ms: 300 },
+        Op::Payee { account: 7, customer: 4, asked_ms: 200 },
+        Op::Unbind { account: 1, customer: 4 },
+        Op::Unbind { account: 1, customer: 9 },
+    ];
+    run(&backend, 0, &ops).await;
+    let backend = backend.reopen().await;
+    let store = backend.store();
+    assert_eq!(store.holders(account(1)).await.unwrap().value, Some(vec![customer(5)]));
+    assert_eq!(store.customer(customer(4)).await.unwrap().value.accounts, [(account(2), 1)]);
+    let changed = store.changes(LANE, 8).await.unwrap().value;
+    let of = |n| [Entity::Account(account(1)), Entity::Customer(customer(n))];
+    assert_eq!(changed, [of(4), of(9)].concat());
+    let payees = store.payees(customer(4)).await.unwrap().value;
+    let kept: Vec<_> = payees.iter().map(|payee| (payee.account, payee.asked_ms)).collect();
+    assert_eq!(kept, [(account(8), 300), (account(7), 200)], "newest first");
+    store.prune(SHARD, 201, 0).await.unwrap();
+    assert_eq!(store.payees(customer(4)).await.unwrap().value.len(), 1);
 }
 
 pub(crate) async fn pruning_keeps_what_is_not_applied<B: Backend>() {

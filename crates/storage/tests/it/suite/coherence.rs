@@ -20,8 +20,11 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (few.clone(), month, fen.clone()).prop_map(|(account, month, paid_fen)| Op::Paid { account, month, paid_fen }),
         2 => (few.clone(), few.clone(), since_ms.clone())
             .prop_map(|(account, customer, since_ms)| Op::Bind { account, customer, since_ms }),
-        2 => (few.clone(), few.clone(), since_ms)
+        2 => (few.clone(), few.clone(), since_ms.clone())
             .prop_map(|(account, customer, since_ms)| Op::Bound { account, customer, since_ms }),
+        2 => (few.clone(), few.clone()).prop_map(|(account, customer)| Op::Unbind { account, customer }),
+        1 => (few.clone(), few.clone(), since_ms)
+            .prop_map(|(account, customer, asked_ms)| Op::Payee { account, customer, asked_ms }),
         1 => few.clone().prop_map(|session| Op::Session { session }),
         1 => (few.clone(), few.clone()).prop_map(|(phone, challenge)| Op::Code { phone, challenge }),
         1 => (few.clone(), few.clone(), 1..60i64).prop_map(|(payment, account, fen)| Op::Order { payment, account, fen }),

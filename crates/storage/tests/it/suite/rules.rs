@@ -7,7 +7,7 @@ use domain::{
 };
 use gridesk_storage::{
     message::{Child, Decision, NewMessage},
-    rows::{Account, BillDetail, BillHead, Challenge, Identity, Payment, Put, Session, Settled},
+    rows::{Account, BillDetail, BillHead, Challenge, Identity, Payee, Payment, Put, Session, Settled},
     store::Decide,
     working_set::{NotLoaded, WorkingSet},
 };
@@ -38,6 +38,10 @@ pub(crate) enum Op {
     Bind { account: u64, customer: u64, since_ms: u64 },
     /// The child of `Bind`.
     Bound { account: u64, customer: u64, since_ms: u64 },
+    /// Takes a customer off an account and the account off their list.
+    Unbind { account: u64, customer: u64 },
+    /// A customer asks whose account it is.
+    Payee { account: u64, customer: u64, asked_ms: u64 },
     /// Refreshes or begins a session.
     Session { session: u64 },
     /// Counts a code for a phone and pushes it.
@@ -198,6 +202,14 @@ fn decide(rows: &WorkingSet, message: &NewMessage, op: Op) -> Result<Decision, N
         Op::Bound { account: n, customer: c, since_ms } => {
             done(vec![Put::CustomerAccount { customer: customer(c), account: account(n), since_ms }])
         }
+        Op::Unbind { account: n, customer: c } => {
+            let (account, customer) = (account(n), customer(c));
+            done(vec![Put::HolderGone { account, customer }, Put::CustomerAccountGone { customer, account }])
+        }
+        Op::Payee { account: n, customer: c, asked_ms } => {
+            let payee = Payee { account: account(n), asked_ms };
+            done(vec![Put::Payee { customer: customer(c), payee }])
+        }
         Op::Session { session: n } => {
             let generation = rows.session(&session(n))?.map_or(0, |s| s.generation + 1);
             done(vec![Put::Session(session_row(n, generation))])
@@ -239,6 +251,7 @@ fn decide(rows: &WorkingSet, message: &NewMessage, op: Op) -> Result<Decision, N
                 rows.transaction(&("provider-sim".into(), n.to_string()))?,
                 rows.session(&session(c))?,
                 rows.challenge(&challenge(p))?,
+                rows.payees(&customer(c))?,
             );
             Ok(Decision::done(reply(blake3::hash(format!("{seen:?}").as_bytes()).to_string()), Vec::new()))
         }
