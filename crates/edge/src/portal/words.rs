@@ -80,8 +80,8 @@ words! {
         tier_used: "{0} used so far.", "累计已用 {0}。";
         tier_none: "Every kWh costs the same; your tariff has no tiers.", "您的电价不分档，每度电价格相同。";
         tier_resets: "Counting starts again on {0}.", "{0}起重新计算。";
-        tier_crossing: "At about {0} a day you will reach the next tier around {1}.", "按近期日均 {0} 计算，预计 {1}进入下一档。";
-        tier_no_crossing: "At about {0} a day you will not reach the next tier before then.", "按近期日均 {0} 计算，重新计算前不会进入下一档。";
+        tier_crossing: "At about {0} a day you will reach the next tier around {1}.", "按近期日均 {0}计算，预计 {1}进入下一档。";
+        tier_no_crossing: "At about {0} a day you will not reach the next tier before counting starts again.", "按近期日均 {0}计算，重新计算前不会进入下一档。";
         outlook: "At this pace the month will come to about {0} and {1}.", "按近期用电估算，本月约用电 {0}，电费约 {1}。";
         outlook_energy: "At this pace the month will come to about {0}.", "按近期用电估算，本月约用电 {0}。";
         tier_price_now: "Now {0}", "当前电价 {0}";

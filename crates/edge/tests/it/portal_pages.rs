@@ -351,7 +351,7 @@ async fn home_says_where_the_pace_leads_and_a_year_leads_to_its_months() {
     let browser = Browser::logged_in("en").await;
     let [first, second, _] = accounts();
     let home = browser.page(&format!("/?account={first}")).await;
-    assert!(home.contains("you will reach the next tier around 3 Oct 2026"), "{home}");
+    assert!(home.contains("you will reach the next tier around 20 Nov 2026"), "{home}");
     assert!(home.contains("At this pace the month will come to about"));
     assert!(browser.page(&format!("/?account={second}")).await.contains("will not reach the next tier"));
     let year = browser.page(&format!("/usage?account={first}&year=2026")).await;
