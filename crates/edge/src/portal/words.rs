@@ -60,6 +60,7 @@ words! {
         due_today: "Due today", "今日到期";
         overdue_part: "{0} of this was due by {1}. Please pay it soon. The other {2} can be paid until {3}.", "其中 {0} 的缴费期限为 {1}，已逾期，请尽快缴纳；其余 {2} 请于 {3}（含）前缴纳。";
         overdue_by: "{0} of this was due by {1}. Please pay it soon.", "其中 {0} 的缴费期限为 {1}，已逾期，请尽快缴纳。";
+        accounts_overdue: "{0} of this is overdue. Please pay it soon.", "其中 {0} 已逾期，请尽快缴纳。";
         overdue_all: "It was due by {0}. Please pay soon.", "缴费期限为 {0}，已逾期，请尽快缴纳。";
         pay: "Pay", "立即缴费";
         pay_ahead: "Pay in advance", "预缴电费";
