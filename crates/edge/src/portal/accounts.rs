@@ -71,7 +71,7 @@ async fn list(visit: &mut Visit) -> Made {
         shell: Shell::within(visit, w.accounts, Tab::Me, &chosen),
         due: figure(&f.amount(due), ""),
         sentence: match (due > Fen::ZERO, overdue > Fen::ZERO) {
-            (true, true) => words::fill(w.overdue_by, &[&f.money(overdue)]),
+            (true, true) => words::fill(w.accounts_overdue, &[&f.money(overdue)]),
             (true, false) => words::fill(w.accounts_together, &[&rows.len()]),
             (false, _) => w.accounts_nothing.to_owned(),
         },

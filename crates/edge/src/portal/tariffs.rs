@@ -61,6 +61,7 @@ struct Beside {
 struct Table {
     head: Vec<String>,
     rows: Vec<Row>,
+    energy: String,
     total: Vec<String>,
 }
 
@@ -171,14 +172,16 @@ fn table(visit: &Visit, compared: &TariffCompare) -> Table {
         let amount = |amount: &Fen| (f.money(*amount), several && Some(amount) == least);
         Row {
             month: f.month(month.month),
-            energy: f.energy_full(month.energy_wh),
+            energy: f.energy_round(month.energy_wh),
             amounts: month.amounts_fen.iter().map(amount).collect(),
         }
     };
     let names = compared.tariffs.iter().map(|tariff| tariff_name(visit, &tariff.tariff));
+    let energy = format!("{} ({})", shared.energy, f.energy_unit());
     Table {
-        head: [shared.month.to_owned(), shared.energy.to_owned()].into_iter().chain(names).collect(),
+        head: [shared.month.to_owned(), energy].into_iter().chain(names).collect(),
         rows: compared.months.iter().map(row).collect(),
+        energy: f.energy_round(compared.months.iter().map(|month| month.energy_wh).sum()),
         total: compared.tariffs.iter().map(|tariff| f.money(tariff.total_fen)).collect(),
     }
 }

@@ -56,11 +56,15 @@ impl Voice {
     fn paragraph(self, bill: &BillGet, explained: &Explanation, is_previous: bool) -> Vec<String> {
         let mut said = vec![self.amount(explained)];
         said.extend(self.energy(bill.bill.energy_wh, explained));
-        if is_previous {
-            said.extend(self.new_year(bill));
-            said.extend(self.crossed(bill));
+        said.extend(self.new_year(bill).filter(|_| is_previous));
+        // Said once, before what fell into the tier.
+        let mut crossed = self.crossed(bill).filter(|_| is_previous);
+        for part in telling(&explained.parts) {
+            if matches!(part.cause, Cause::Tier { .. }) {
+                said.extend(crossed.take());
+            }
+            said.push(self.part(part));
         }
-        said.extend(explained.parts.iter().map(|part| self.part(part)));
         said
     }
 
@@ -214,6 +218,16 @@ impl Voice {
     }
 }
 
+/// Parts below this say nothing in words, where there are others; the table has them all.
+const TELLING_FEN: i64 = 10;
+
+/// The parts that are worth a sentence.
+fn telling(parts: &[Part]) -> impl Iterator<Item = &Part> {
+    let tells = |part: &&Part| part.amount_fen.0.abs() >= TELLING_FEN;
+    let any = parts.iter().any(|part| tells(&part));
+    parts.iter().filter(move |part| !any || tells(part))
+}
+
 /// A period of the day, as a line of a bill names it.
 pub(super) fn period_name(w: &Words, period: PeriodName) -> &'static str {
     match period {
@@ -237,6 +251,20 @@ mod tests {
     fn said(cause: Cause, amount: i64) -> (String, String) {
         let part = Part { cause, amount_fen: Fen(amount) };
         (voice(Language::En).part(&part), voice(Language::Zh).part(&part))
+    }
+
+    #[test]
+    fn what_is_hardly_anything_is_left_to_the_table() {
+        let parts = |amounts: &[i64]| -> Vec<Part> {
+            let part = |amount: &i64| Part { cause: Cause::Rounding, amount_fen: Fen(*amount) };
+            amounts.iter().map(part).collect()
+        };
+        let told = |amounts: &[i64]| -> Vec<i64> {
+            telling(&parts(amounts)).map(|part| part.amount_fen.0).collect()
+        };
+        assert_eq!(told(&[661, -9, 10, -10, 1]), [661, 10, -10]);
+        assert_eq!(told(&[-9, 1]), [-9, 1], "unless there is nothing else");
+        assert!(told(&[]).is_empty());
     }
 
     #[test]

@@ -60,6 +60,7 @@ words! {
         due_today: "Due today", "今日到期";
         overdue_part: "{0} of this was due by {1}. Please pay it soon. The other {2} can be paid until {3}.", "其中 {0} 的缴费期限为 {1}，已逾期，请尽快缴纳；其余 {2} 请于 {3}（含）前缴纳。";
         overdue_by: "{0} of this was due by {1}. Please pay it soon.", "其中 {0} 的缴费期限为 {1}，已逾期，请尽快缴纳。";
+        accounts_overdue: "{0} of this is overdue. Please pay it soon.", "其中 {0} 已逾期，请尽快缴纳。";
         overdue_all: "It was due by {0}. Please pay soon.", "缴费期限为 {0}，已逾期，请尽快缴纳。";
         pay: "Pay", "立即缴费";
         pay_ahead: "Pay in advance", "预缴电费";
@@ -80,8 +81,8 @@ words! {
         tier_used: "{0} used so far.", "累计已用 {0}。";
         tier_none: "Every kWh costs the same; your tariff has no tiers.", "您的电价不分档，每度电价格相同。";
         tier_resets: "Counting starts again on {0}.", "{0}起重新计算。";
-        tier_crossing: "At about {0} a day you will reach the next tier around {1}.", "按近期日均 {0} 计算，预计 {1}进入下一档。";
-        tier_no_crossing: "At about {0} a day you will not reach the next tier before then.", "按近期日均 {0} 计算，重新计算前不会进入下一档。";
+        tier_crossing: "At about {0} a day you will reach the next tier around {1}.", "按近期日均 {0}计算，预计 {1}进入下一档。";
+        tier_no_crossing: "At about {0} a day you will not reach the next tier before counting starts again.", "按近期日均 {0}计算，重新计算前不会进入下一档。";
         outlook: "At this pace the month will come to about {0} and {1}.", "按近期用电估算，本月约用电 {0}，电费约 {1}。";
         outlook_energy: "At this pace the month will come to about {0}.", "按近期用电估算，本月约用电 {0}。";
         tier_price_now: "Now {0}", "当前电价 {0}";

@@ -36,7 +36,14 @@ pub(super) fn tier_get(summary: AccountSummary) -> replies::TierGet {
         daily_wh,
         days: 18,
         through: TODAY,
-        crossing_on: Some(date(2026, 10, 3)).filter(|_| summary.account == accounts()[0]),
+        crossing_on: summary
+            .tier
+            .left_wh
+            .map(|left| {
+                let days = (left.0 + daily_wh.0 - 1) / daily_wh.0;
+                TODAY.checked_add(jiff::Span::new().days(days)).unwrap()
+            })
+            .filter(|on| *on < summary.tier.resets_on && summary.account == accounts()[0]),
         month: Month::of(TODAY),
         month_wh: Wh(daily_wh.0 * 31),
         month_fen: Some(Fen(daily_wh.0 * 31 * 6 / 100)),
