@@ -262,7 +262,7 @@ async fn browser_phone_binds_accounts_and_no_page_is_too_wide() {
     type_code(&browser, &inbox.code(owner, before).await).await;
     browser.until_at(|url| url == "/").await;
     browser.open("/me").await;
-    assert_eq!(browser.texts("main ul a[href^='/?account=']").await.len(), 2);
+    assert_eq!(browser.texts("main ul a .strong.nowrap").await.len(), 2);
 
     let bill = open_newest_bill(&browser).await;
     let day = {
