@@ -12,7 +12,10 @@ words! {
         nav_me: "Me", "我的";
         nav_label: "Main", "主导航";
         switch_language: "中文", "English";
+        switch_language_brief: "中", "EN";
         larger_type: "Large type", "大字版";
+        normal_type: "Normal type", "标准字号";
+        shortcuts: "Shortcuts", "快捷入口";
         account: "Account", "户号";
         accounts: "Your accounts", "我的户号";
         account_add: "Add an account", "绑定户号";
@@ -380,6 +383,9 @@ mod tests {
 
     #[test]
     fn every_word_is_there_in_both_languages() {
-        assert_eq!(words::check(Words::PAIRS, &["switch_language"]), Vec::<String>::new());
+        assert_eq!(
+            words::check(Words::PAIRS, &["switch_language", "switch_language_brief"]),
+            Vec::<String>::new()
+        );
     }
 }
