@@ -76,7 +76,7 @@ impl Config {
 }
 
 fn default_merchant() -> String {
-    "Gridesk 供电服务".to_owned()
+    "Gridesk 电力服务".to_owned()
 }
 
 fn default_retry_first() -> TimeSpan {

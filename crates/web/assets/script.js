@@ -86,8 +86,14 @@
           const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
           const next = fresh.querySelector('main');
           if (answer.ok && next && next.innerHTML !== main.innerHTML) {
+            const hadFocus = main.contains(document.activeElement);
             main.replaceChildren(...next.childNodes);
             document.title = fresh.title;
+            const heading = main.querySelector('h1');
+            if (hadFocus && heading) {
+              heading.tabIndex = -1;
+              heading.focus();
+            }
           }
           if (answer.ok && next && !next.dataset.live) {
             for (const button of main.querySelectorAll('[data-print]')) {

@@ -58,6 +58,9 @@ pub struct Chart {
     wide: String,
     narrow: String,
     table: String,
+    id: &'static str,
+    title: String,
+    is_linked: bool,
 }
 
 struct Size {
@@ -73,11 +76,21 @@ const NARROW: Size = Size { suffix: "n", class: "chart-narrow", width: 360.0, he
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 26.0;
 const RIGHT: f64 = 4.0;
+/// Half of a character's width, as the sheet writes them at most, and a line's height.
+const HALF_CHARACTER: f64 = 4.4;
+const LINE: f64 = 16.0;
 
 impl Bars {
     /// Draws the chart.
     pub fn draw(&self) -> Chart {
-        Chart { wide: self.svg(&WIDE), narrow: self.svg(&NARROW), table: self.table() }
+        Chart {
+            wide: self.svg(&WIDE),
+            narrow: self.svg(&NARROW),
+            table: self.table(),
+            id: self.id,
+            title: self.title.clone(),
+            is_linked: self.columns().iter().any(|column| column.link.is_some()),
+        }
     }
 
     fn columns(&self) -> &[Column] {
@@ -109,7 +122,7 @@ impl Bars {
                 escape(&self.description),
             ),
         );
-        out(&mut svg, format_args!(r#"<text class="c-unit" x="0" y="12">{}</text>"#, escape(self.unit)));
+        out(&mut svg, format_args!(r#"<text class="c-unit" x="0" y="13">{}</text>"#, escape(self.unit)));
         for tick in &ticks {
             let y = y_of(*tick);
             let class = if *tick == 0.0 { "c-floor" } else { "c-grid" };
@@ -131,8 +144,35 @@ impl Bars {
             let middle = size.left + step * (index as f64 + 0.5);
             self.draw_column(&mut svg, column, Place { middle, step, bar, floor }, &y_of, size);
         }
+        let tops: Vec<f64> =
+            columns.iter().map(|column| y_of(column.height() as f64 / self.scale.max(1) as f64)).collect();
+        self.draw_values(&mut svg, &tops, step, size);
         svg.push_str("</svg>");
         svg
+    }
+
+    /// Writes values above their columns: after all of these, so that none is drawn over them, and above every column
+    /// and value that they reach over.
+    fn draw_values(&self, svg: &mut String, tops: &[f64], step: f64, size: &Size) {
+        let mut placed: Vec<(f64, f64, f64)> = Vec::new();
+        for (index, column) in self.columns().iter().enumerate() {
+            let Some(value) = &column.value_label else { continue };
+            let half = value.chars().count() as f64 * HALF_CHARACTER;
+            let middle = size.left + step * (index as f64 + 0.5);
+            // Near an edge the text is held inside the picture.
+            let x = middle.clamp(size.left + half, (size.width - half).max(size.left + half));
+            let is_under =
+                |other: usize| (size.left + step * (other as f64 + 0.5) - x).abs() < half + step * 0.34;
+            let under = tops.iter().enumerate().filter(|(other, _)| is_under(*other));
+            let mut y = under.map(|(_, top)| *top).fold(tops[index], f64::min) - 6.0;
+            while let Some((_, _, other)) =
+                placed.iter().find(|(at, wide, line)| (at - x).abs() < half + wide && (line - y).abs() < LINE)
+            {
+                y = other - LINE;
+            }
+            placed.push((x, half, y));
+            out(svg, format_args!(r#"<text class="c-value" x="{x:.1}" y="{y:.1}">{}</text>"#, escape(value)));
+        }
     }
 
     fn draw_column(
@@ -150,7 +190,9 @@ impl Bars {
             }
             None => svg.push_str("<g>"),
         }
-        out(svg, format_args!("<title>{}</title>", escape(&column.hint)));
+        // The hint as a pointer's words only: a link has it for its name already.
+        let hidden = if column.link.is_some() { r#" aria-hidden="true""# } else { "" };
+        out(svg, format_args!("<g{hidden}><title>{}</title>", escape(&column.hint)));
         let left = middle - step / 2.0;
         out(svg, format_args!(r#"<path class="c-hit" d="M{left:.1} {TOP}h{step:.1}V{floor}h-{step:.1}z"/>"#));
         let mut sum = 0;
@@ -175,13 +217,6 @@ impl Bars {
                 ),
             );
         }
-        if let Some(value) = &column.value_label {
-            // Near an edge the text is held inside the picture: about 7 to a character.
-            let half = value.chars().count() as f64 * 3.9;
-            let x = middle.clamp(size.left + half, (size.width - half).max(size.left + half));
-            let y = y_of(sum as f64 / self.scale.max(1) as f64) - 6.0;
-            out(svg, format_args!(r#"<text class="c-value" x="{x:.1}" y="{y:.1}">{}</text>"#, escape(value)));
-        }
         let label = if size.suffix == "w" { &column.label } else { &column.label_narrow };
         if !label.is_empty() {
             let class = if column.marked { "c-label marked" } else { "c-label" };
@@ -194,7 +229,7 @@ impl Bars {
                 ),
             );
         }
-        svg.push_str(if column.link.is_some() { "</a>" } else { "</g>" });
+        svg.push_str(if column.link.is_some() { "</g></a>" } else { "</g></g>" });
     }
 
     fn table(&self) -> String {
@@ -245,14 +280,18 @@ impl Column {
 }
 
 impl Chart {
-    /// The whole figure as HTML: both pictures and the table behind them.
+    /// The whole figure as HTML: both pictures and the table behind them. Where columns are links, one more leads past
+    /// all of them.
     pub fn html(&self, words: &SharedWords) -> String {
+        let Chart { wide, narrow, table, id, title, is_linked } = self;
+        let past = match is_linked {
+            true => format!(r##"<a class="skip" href="#{id}-table">{}</a>"##, escape(words.skip_chart)),
+            false => String::new(),
+        };
         format!(
-            r#"<figure class="chart">{}{}<details><summary>{}</summary><div class="scroll">{}</div></details></figure>"#,
-            self.wide,
-            self.narrow,
+            r#"<figure class="chart">{past}{wide}{narrow}<details><summary id="{id}-table">{}</summary><div class="scroll" role="region" tabindex="0" aria-label="{}">{table}</div></details></figure>"#,
             escape(words.as_table),
-            self.table
+            escape(title),
         )
     }
 }
@@ -395,6 +434,33 @@ mod tests {
             r#"<th scope="row"><a href="/usage?month=2026-08&amp;day=2026-08-01">1 Aug</a></th><td>4</td>"#
         ));
         assert!(html.contains(r#"role="group""#) && !html.contains("style="));
+        assert!(html.contains(r##"href="#t-table""##) && html.contains(r#"<summary id="t-table">"#));
+        assert!(html.contains(r#"<div class="scroll" role="region" tabindex="0" aria-label="a &lt;b&gt;">"#));
+    }
+
+    #[test]
+    fn a_value_stands_above_all_it_reaches_over_and_is_drawn_last() {
+        let column = |size: i64, value: Option<&str>| Column {
+            parts: vec![size],
+            value_label: value.map(Into::into),
+            ..Column::default()
+        };
+        let mut columns: Vec<Column> = (0..13).map(|_| column(1_000, None)).collect();
+        columns[5] = column(100_000, Some("¥100.00"));
+        columns[6] = column(20_000, Some("¥20.00"));
+        let svg = bars(columns).svg(&NARROW);
+        let values: Vec<(f64, f64)> = svg
+            .split(r#"class="c-value" x=""#)
+            .skip(1)
+            .map(|text| {
+                let (x, rest) = text.split_once(r#"" y=""#).unwrap();
+                (x.parse().unwrap(), rest.split('"').next().unwrap().parse().unwrap())
+            })
+            .collect();
+        let [high, low] = values[..] else { panic!("{values:?}") };
+        assert!(low.1 < TOP && (low.1 - high.1).abs() >= LINE && low.1 > 0.0, "{values:?}");
+        let (_, after) = svg.split_once("c-value").unwrap();
+        assert!(!after.contains("<path"), "{after}");
     }
 
     #[test]

@@ -146,6 +146,16 @@ impl Format {
         if self.is_en() { month_en(month.month()).to_owned() } else { format!("{}月", month.month()) }
     }
 
+    /// `Aug ’26`; `26年8月`.
+    pub fn month_of_year(self, month: Month) -> String {
+        let year = month.year().rem_euclid(100);
+        if self.is_en() {
+            format!("{} ’{year:02}", month_en(month.month()))
+        } else {
+            format!("{year:02}年{}月", month.month())
+        }
+    }
+
     /// The day on which an instant falls in China: `25 Aug 2026`; `2026年8月25日`. Empty beyond the year 9999.
     pub fn instant_date(self, unix_ms: u64) -> String {
         china_time(unix_ms).map(|local| self.date(local.date())).unwrap_or_default()
@@ -230,6 +240,7 @@ mod tests {
         assert_eq!((EN.day(day), ZH.day(day)), ("25 Aug".into(), "8月25日".into()));
         assert_eq!((EN.weekday(day), ZH.weekday(day)), ("Tue", "周二"));
         let month = Month::of(day);
+        assert_eq!((EN.month_of_year(month), ZH.month_of_year(month)), ("Aug ’26".into(), "26年8月".into()));
         assert_eq!((EN.month(month), ZH.month(month)), ("Aug 2026".into(), "2026年8月".into()));
         assert_eq!(EN.instant(1_787_637_900_000), "25 Aug 2026, 14:05");
         assert_eq!(ZH.instant(1_787_637_900_000), "2026年8月25日 14:05");

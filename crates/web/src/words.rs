@@ -36,6 +36,7 @@ words! {
     /// What every page says, whichever face it is.
     pub struct SharedWords {
         skip_to_content: "Skip to content", "跳到正文";
+        skip_chart: "Skip the chart", "跳过图表";
         as_table: "Show as a table", "查看数据表";
         month: "Month", "月份";
         day: "Day", "日期";

@@ -29,6 +29,7 @@ use super::{
 #[template(path = "bill.html")]
 struct Bill {
     shell: Shell,
+    account: String,
     title: String,
     amount: String,
     state: StateTag,
@@ -111,6 +112,7 @@ async fn make(visit: &mut Visit, id: &str) -> Made {
     let page = Bill {
         shell: Shell::within(visit, &title, Tab::Bills, &chosen),
         title,
+        account: f.account(bill.account),
         amount: figure(&f.amount(head.amount_fen), ""),
         state: StateTag::of(visit, head.state),
         period: words::fill(
@@ -246,11 +248,19 @@ fn history(visit: &Visit, bill: &BillGet) -> Option<String> {
             &f.month(highest.month),
         ],
     );
-    let column = |month: &MonthAmount| {
+    let count = bill.history.len();
+    let column = |(index, month): (usize, &MonthAmount)| {
         let marked = month.month == bill.bill.month;
+        let is_end = index == 0 || index + 1 == count;
+        // The two ends may be the same month of two years; on a narrow page there is room for every second.
+        let narrow = match (count - 1 - index) % 2 {
+            0 if is_end => month.month.to_string()[2..].to_owned(),
+            0 => month.month.month().to_string(),
+            _ => String::new(),
+        };
         Column {
-            label: f.month_short(month.month),
-            label_narrow: month.month.month().to_string(),
+            label: if is_end { f.month_of_year(month.month) } else { f.month_short(month.month) },
+            label_narrow: narrow,
             hint: format!(
                 "{} · {} · {}",
                 f.month(month.month),
@@ -272,7 +282,7 @@ fn history(visit: &Visit, bill: &BillGet) -> Option<String> {
         description,
         unit: shared.yuan_axis,
         scale: 100,
-        columns: bill.history.iter().map(column).collect(),
+        columns: bill.history.iter().enumerate().map(column).collect(),
         table_head: vec![shared.month.into(), shared.energy.into(), shared.amount.into()],
     };
     Some(bars.draw().html(shared))

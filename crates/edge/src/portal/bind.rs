@@ -9,14 +9,14 @@ use protocol::{
 use serde::Deserialize;
 use web::{
     domain::{calendar::Month, money::Fen},
-    words,
+    format, words,
 };
 
 use super::{
     cookies::name,
     errors,
     shell::{Chosen, Shell, Tab},
-    visit::{Made, Page, Posted, Stop, Visit, Written, YEAR_S},
+    visit::{Asked, Made, Page, Posted, Stop, Visit, Written, YEAR_S},
 };
 
 /// How long a binding may stay half done, in seconds.
@@ -57,13 +57,22 @@ struct BindPage {
     shell: Shell,
     typed: StartForm,
     by_bill: bool,
+    months: Vec<(String, String)>,
     wrong: Wrong,
+}
+
+/// What another page fills in already.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct BindQuery {
+    account: Option<String>,
+    how: Option<String>,
 }
 
 #[derive(Template)]
 #[template(path = "bind_code.html")]
 struct CodePage {
     shell: Shell,
+    account_number: String,
     lead: String,
     wrong: Option<String>,
     demo_inbox: Option<String>,
@@ -88,8 +97,14 @@ impl Step {
 }
 
 /// `GET /accounts/bind`
-pub(super) async fn page(mut visit: Visit) -> Response {
-    let made = show(&mut visit, StartForm::default(), Wrong::default()).await.map(Page::html);
+pub(super) async fn page(mut visit: Visit, Asked(query): Asked<BindQuery>) -> Response {
+    let account: Option<AccountId> = query.account.as_deref().and_then(|text| text.parse().ok());
+    let typed = StartForm {
+        account: account.map(|account| account.to_string()).unwrap_or_default(),
+        how: query.how.unwrap_or_default(),
+        ..StartForm::default()
+    };
+    let made = show(&mut visit, typed, Wrong::default()).await.map(Page::html);
     visit.finish(made)
 }
 
@@ -219,11 +234,19 @@ impl OrElseWrong for Made {
     }
 }
 
+/// The months a latest bill may be of: the thirteen before this one, newest first, as sent and as written.
+pub(super) fn recent_months(visit: &Visit) -> Vec<(String, String)> {
+    let today = format::china_date(visit.portal.inward.clock().unix_ms());
+    let newest = today.map(|today| Month::of(today).prev());
+    let months = std::iter::successors(newest, |month| Some(month.prev())).take(13);
+    months.map(|month| (month.to_string(), visit.f.month(month))).collect()
+}
+
 async fn show(visit: &mut Visit, typed: StartForm, wrong: Wrong) -> Result<String, Stop> {
     let chosen = visit.choose_account(None).await?;
     let shell = Shell::within(visit, visit.w.bind_title, Tab::Me, &chosen);
     let by_bill = typed.how == "bill";
-    Ok(BindPage { shell, typed, by_bill, wrong }.render()?)
+    Ok(BindPage { shell, typed, by_bill, months: recent_months(visit), wrong }.render()?)
 }
 
 fn show_code(visit: &Visit, step: &Step, wrong: Option<String>) -> Result<String, Stop> {
@@ -236,5 +259,6 @@ fn show_code(visit: &Visit, step: &Step, wrong: Option<String>) -> Result<String
     } else {
         words::fill(visit.w.bind_code_lead, &[&account, &step.phone])
     };
-    Ok(CodePage { shell, lead, wrong, demo_inbox: visit.portal.demo_inbox_url() }.render()?)
+    let account_number = step.account.to_string();
+    Ok(CodePage { shell, account_number, lead, wrong, demo_inbox: visit.portal.demo_inbox_url() }.render()?)
 }

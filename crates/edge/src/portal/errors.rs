@@ -23,6 +23,7 @@ struct ErrorPage {
     icon: &'static str,
     tone: &'static str,
     retry_href: Option<String>,
+    retry: &'static str,
     again: Option<Again>,
     home: (&'static str, &'static str),
     request: String,
@@ -52,7 +53,10 @@ pub(super) fn page(visit: &mut Visit, stop: Stop) -> Page {
     if is_busy && can_wait && can_repeat {
         shell.frame.refresh_s = Some(AGAIN_S);
     }
-    let retry_href = (can_wait && can_repeat).then(|| visit.here.clone());
+    let (retry_href, retry) = match &stop {
+        Stop::Form => (visit.came_from.clone(), visit.w.error_form_again),
+        _ => ((can_wait && can_repeat).then(|| visit.here.clone()), visit.w.error_retry),
+    };
     let again = visit.again.take().filter(|_| is_busy);
     if let Some(again) = &again {
         lead = again.unknown.to_owned();
@@ -65,7 +69,7 @@ pub(super) fn page(visit: &mut Visit, stop: Stop) -> Page {
     };
     let request = words::fill(visit.w.error_request, &[&visit.request_id()]);
     let (icon, tone) = if is_busy { ("clock", "warn") } else { ("alert", "warn") };
-    let page = ErrorPage { shell, title, lead, icon, tone, retry_href, again, home, request };
+    let page = ErrorPage { shell, title, lead, icon, tone, retry_href, retry, again, home, request };
     let body = page.render().unwrap_or_else(|_| format!("{title}. {}", page.request));
     Page::Html { body, status, targets }
 }

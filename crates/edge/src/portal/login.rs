@@ -67,17 +67,18 @@ struct CodePage {
     phone: String,
     next: String,
     other_href: String,
-    resend_in_s: u32,
+    resend_in_s: u64,
     wrong: Option<String>,
     demo_inbox: Option<String>,
 }
 
-/// A log-in under way, as its cookie keeps it: `challenge|phone|minutes|resend in s|next`.
+/// A log-in under way, as its cookie keeps it: `challenge|phone|minutes|resend at, in s|next`.
 struct Step {
     challenge: ChallengeId,
     phone: Phone,
     minutes: u32,
-    resend_in_s: u32,
+    /// From when on another code may be asked for, in seconds since 1970.
+    resend_at_s: u64,
     next: String,
 }
 
@@ -88,16 +89,16 @@ impl Step {
             challenge: parts.next()?.parse().ok()?,
             phone: parts.next()?.parse().ok()?,
             minutes: parts.next()?.parse().ok()?,
-            resend_in_s: parts.next()?.parse().ok()?,
+            resend_at_s: parts.next()?.parse().ok()?,
             next: local_path(parts.next()?)?.to_owned(),
         })
     }
 
     fn write(&self) -> String {
-        let Step { challenge, phone, minutes, resend_in_s, next } = self;
+        let Step { challenge, phone, minutes, resend_at_s, next } = self;
         // A path that holds what separates cookies is not worth coming back to.
         let next = if next.contains([';', ',', '"']) { "/" } else { next };
-        format!("{challenge}|{phone}|{minutes}|{resend_in_s}|{next}")
+        format!("{challenge}|{phone}|{minutes}|{resend_at_s}|{next}")
     }
 }
 
@@ -146,6 +147,10 @@ async fn send_code(visit: &mut Visit, form: PhoneForm) -> Made {
         Ok(Written::Accepted(_)) => return Err(Stop::Pending),
         Err(Stop::Problem(problem)) if problem.code.status() == 429 => {
             let wrong = errors::too_often(visit, &problem);
+            // The code that came before is still good: it can be entered where it was asked for.
+            if let Some(step) = Step::read(visit).filter(|step| step.phone == phone) {
+                return show_code_page(visit, step, Some(wrong)).map(Page::not_accepted);
+            }
             return login_page(visit, phone.to_string(), next, false, Some(wrong)).map(Page::not_accepted);
         }
         Err(stop) => return Err(stop),
@@ -155,7 +160,7 @@ async fn send_code(visit: &mut Visit, form: PhoneForm) -> Made {
         challenge: started.challenge,
         phone,
         minutes,
-        resend_in_s: started.resend_in_s.min(600),
+        resend_at_s: now_s(visit) + u64::from(started.resend_in_s.min(600)),
         next,
     };
     visit.cookies.set(name::LOGIN, step.write(), STEP_S);
@@ -239,6 +244,10 @@ pub(super) async fn leave(mut visit: Visit, Posted(form): Posted<LeaveForm>) -> 
     visit.finish(made)
 }
 
+fn now_s(visit: &Visit) -> u64 {
+    visit.portal.inward.clock().unix_ms() / 1000
+}
+
 fn login_page(
     visit: &Visit,
     phone: String,
@@ -260,7 +269,7 @@ fn show_code_page(visit: &Visit, step: Step, wrong: Option<String>) -> Result<St
         phone,
         other_href: format!("/login?next={}", errors::encode(&step.next)),
         next: step.next,
-        resend_in_s: step.resend_in_s,
+        resend_in_s: step.resend_at_s.saturating_sub(now_s(visit)).min(600),
         wrong,
         demo_inbox: visit.portal.demo_inbox_url(),
     };

@@ -41,7 +41,9 @@ pub(super) struct Shell {
     /// Whether navigation is shown.
     pub(super) with_tabs: bool,
     pub(super) accounts: Vec<AccountChoice>,
-    pub(super) account_label: String,
+    /// The number of the account shown: all but its last group, and that.
+    pub(super) account_head: String,
+    pub(super) account_tail: String,
     pub(super) language_href: String,
     pub(super) size_href: String,
     pub(super) form_token: String,
@@ -60,7 +62,8 @@ impl Shell {
             tab: Tab::None,
             with_tabs: false,
             accounts: Vec::new(),
-            account_label: String::new(),
+            account_head: String::new(),
+            account_tail: String::new(),
             language_href: with_switch(&visit.here, "lang", other),
             size_href: with_switch(&visit.here, "size", size),
             form_token: visit.form_token(),
@@ -83,11 +86,14 @@ impl Shell {
             href: format!("{path}?account={}", bound.account),
             is_current: Some(bound.account) == chosen.account,
         };
+        let label = chosen.account.map(|account| visit.f.account(account)).unwrap_or_default();
+        let (head, tail) = label.rsplit_once(' ').unwrap_or(("", &label));
         Shell {
             tab,
             with_tabs: true,
             accounts: chosen.bound.iter().map(choice).collect(),
-            account_label: chosen.account.map(|account| visit.f.account(account)).unwrap_or_default(),
+            account_head: head.to_owned(),
+            account_tail: tail.to_owned(),
             ..Shell::bare(visit, title)
         }
     }
@@ -104,6 +110,11 @@ impl Shell {
             Tab::Me => tab == "me",
             Tab::None => false,
         }
+    }
+
+    /// What the switch of type size does.
+    pub(super) fn size_word(&self) -> &'static str {
+        if self.frame.elder { self.w.normal_type } else { self.w.larger_type }
     }
 
     /// The language code of the other language, for its link.

@@ -13,7 +13,7 @@ use web::{
 };
 
 use super::{
-    bind::STEP_S,
+    bind::{STEP_S, recent_months},
     cookies::name,
     errors,
     shell::{Shell, Tab},
@@ -55,6 +55,7 @@ struct UnbindPage {
     account_number: String,
     typed: StartForm,
     by_bill: bool,
+    months: Vec<(String, String)>,
     wrong: Wrong,
 }
 
@@ -200,6 +201,7 @@ async fn show(visit: &mut Visit, asked: &str, typed: StartForm, wrong: Wrong) ->
         account: visit.f.account(account),
         account_number: account.to_string(),
         by_bill: typed.how == "bill",
+        months: recent_months(visit),
         typed,
         wrong,
     };

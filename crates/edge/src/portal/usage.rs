@@ -149,9 +149,9 @@ fn days(visit: &Visit, usage: &UsageMonth, chosen: Option<&str>) -> Option<Days>
     let column = |day: &DayUsage| {
         let number = day.date.day();
         let valley = day.energy_wh - day.peak_wh;
-        let mut hint =
-            format!("{} {} · {}", f.day(day.date), f.weekday(day.date), f.energy_full(day.energy_wh));
-        let mut row = vec![format!("{} {}", f.day(day.date), f.weekday(day.date))];
+        let name = day_name(visit, day);
+        let mut hint = format!("{name} · {}", f.energy_full(day.energy_wh));
+        let mut row = vec![name];
         if has_periods {
             let parts = [(shared.peak, day.peak_wh), (shared.valley, valley)];
             for (name, energy) in parts {
@@ -207,6 +207,12 @@ fn days(visit: &Visit, usage: &UsageMonth, chosen: Option<&str>) -> Option<Days>
     })
 }
 
+/// `Thu 15 Oct`; `10月15日 周四`.
+fn day_name(visit: &Visit, day: &DayUsage) -> String {
+    let (day, weekday) = (visit.f.day(day.date), visit.f.weekday(day.date));
+    if visit.is_zh() { format!("{day} {weekday}") } else { format!("{weekday} {day}") }
+}
+
 fn one_day(visit: &Visit, usage: &UsageMonth, chosen: &str) -> Option<Day> {
     let (w, f) = (visit.w, visit.f);
     let index = usage.days.iter().position(|day| day.date.to_string() == chosen)?;
@@ -214,8 +220,7 @@ fn one_day(visit: &Visit, usage: &UsageMonth, chosen: &str) -> Option<Day> {
     let beside = |index: Option<usize>| {
         index.and_then(|index| usage.days.get(index)).map(|day| href(usage.account, usage.month, Some(day)))
     };
-    let (date, weekday) = (f.day(day.date), f.weekday(day.date));
-    let name = if visit.is_zh() { format!("{date} {weekday} ") } else { format!("{weekday} {date}") };
+    let name = day_name(visit, day);
     let title = words::fill(w.usage_day, &[&name]);
     let highest = day.by_hour_wh.iter().enumerate().max_by_key(|(_, energy)| **energy);
     let chart = highest.map(|(hour, _)| {

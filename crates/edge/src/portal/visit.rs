@@ -51,6 +51,8 @@ pub(super) struct Visit {
     pub(super) elder: bool,
     /// Path and query of a page that can be fetched again.
     pub(super) here: String,
+    /// The page of ours that a form came from, as far as the browser says.
+    pub(super) came_from: Option<String>,
     /// The form that came, to be sent once more should nobody know what has become of it.
     pub(super) again: Option<Again>,
     method: Method,
@@ -184,6 +186,7 @@ impl FromRequestParts<Portal> for Visit {
             cookies,
             language,
             elder,
+            came_from: came_from(&parts.headers),
             again: None,
             base,
         })
@@ -445,6 +448,13 @@ pub(super) fn local_path(text: &str) -> Option<&str> {
     let rest = text.strip_prefix('/')?;
     let plain = text.len() <= 512 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     (plain && !rest.starts_with('/')).then_some(text)
+}
+
+/// Path and query of the page before. Whatever host it names, what is kept of it is within this portal.
+fn came_from(headers: &HeaderMap) -> Option<String> {
+    let referer = headers.get(header::REFERER)?.to_str().ok()?;
+    let (_, rest) = referer.split_once("://")?;
+    rest.find('/').and_then(|at| local_path(&rest[at..])).map(str::to_owned)
 }
 
 /// Whether a form comes from our own pages, as far as the browser says (Fetch Metadata; else `Origin`).

@@ -12,13 +12,16 @@ words! {
         nav_me: "Me", "我的";
         nav_label: "Main", "主导航";
         switch_language: "中文", "English";
+        switch_language_brief: "中", "EN";
         larger_type: "Large type", "大字版";
+        normal_type: "Normal type", "标准字号";
+        shortcuts: "Shortcuts", "快捷入口";
         account: "Account", "户号";
         accounts: "Your accounts", "我的户号";
         account_add: "Add an account", "绑定户号";
         log_in: "Log in", "登录";
         log_out: "Log out", "退出登录";
-        footer: "All times are China Standard Time. 1 kWh is 1 kilowatt-hour.", "时间均为北京时间。1 度等于 1 千瓦时。";
+        footer: "All times are China Standard Time.", "时间均为北京时间。1 度等于 1 千瓦时。";
 
         login_title: "Log in", "登录";
         login_lead: "See what you owe, what you used, and pay.", "查电费、看用电、缴电费。";
@@ -100,8 +103,8 @@ words! {
         bind_code_lead: "A code is on its way to the phone registered with account {0}: {1}.", "验证码已发送至户号 {0} 的登记手机 {1}。";
         bind_code_lead_unnamed: "If a phone is registered with account {0}, a code is on its way to it. If none comes, use the latest bill instead.", "如户号 {0} 已登记手机，验证码将发送至该手机。如未收到，请改用最近一期账单验证。";
         bind_month: "Month of the latest bill", "最近一期账单月份";
-        bind_month_hint: "As 2026-08.", "例如 2026-08。";
-        bind_month_wrong: "Write the month as 2026-08.", "请按 2026-08 的格式填写月份。";
+        bind_use_bill: "Use the latest bill instead", "改用最近一期账单验证";
+        bind_month_wrong: "Choose the month of the latest bill.", "请选择最近一期账单的月份。";
         bind_amount: "Amount of that bill", "该期账单金额";
         bind_proof_wrong: "That does not fit the account. Nothing was changed. Check the number and the latest bill.", "与户号信息不符，未作任何更改。请核对户号和最近一期账单。";
         bind_button: "Add this account", "确认绑定";
@@ -222,8 +225,8 @@ words! {
         usage_peak_share: "Peak hours", "峰段";
         usage_valley_share: "Valley hours", "谷段";
         usage_tap: "Choose a day to see its hours.", "点选某一天查看分时用电。";
-        usage_day: "{0}, hour by hour", "{0}分时用电";
-        usage_day_desc: "Use per hour on {0}: {1} in all, most in the hour from {2}.", "{0}每小时用电，合计 {1}，{2}起的一小时最多。";
+        usage_day: "{0}, hour by hour", "{0} 分时用电";
+        usage_day_desc: "Use per hour on {0}: {1} in all, most in the hour from {2}.", "{0} 每小时用电，合计 {1}，{2}起的一小时最多。";
         usage_no_hours: "For this day only the total was read: {0}.", "当日仅有总电量：{0}。";
         usage_day_before: "Day before", "前一天";
         usage_day_after: "Day after", "后一天";
@@ -446,7 +449,8 @@ words! {
         error_pending: "Your last change is still under way", "您的操作正在处理";
         error_pending_lead: "We do not show older data as current. This page tries again by itself.", "为避免显示过期数据，请稍候，页面将自动刷新。";
         error_form: "This form can no longer be used", "表单已失效";
-        error_form_lead: "It was opened too long ago or in another window. Nothing was done. Go back, reload the page and try again.", "表单打开时间过长，或在其他窗口中打开。操作未生效，请返回刷新后重试。";
+        error_form_lead: "It was opened too long ago or in another window. Nothing was done. Please fill in a new one.", "表单打开时间过长，或在其他窗口中打开。操作未生效，请重新填写。";
+        error_form_again: "Open the form again", "重新打开表单";
         error_refused: "That was not possible", "无法完成操作";
         error_refused_lead: "Nothing was changed.", "未作任何更改。";
         error_internal: "Something went wrong on our side", "系统出现异常";
@@ -472,6 +476,9 @@ mod tests {
 
     #[test]
     fn every_word_is_there_in_both_languages() {
-        assert_eq!(words::check(Words::PAIRS, &["switch_language"]), Vec::<String>::new());
+        assert_eq!(
+            words::check(Words::PAIRS, &["switch_language", "switch_language_brief"]),
+            Vec::<String>::new()
+        );
     }
 }

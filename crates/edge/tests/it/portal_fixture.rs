@@ -189,7 +189,7 @@ impl Inside {
         if !open && session != Some(state.access.as_str()) {
             return Outcome::Problem(Problem::new(Code::Unauthenticated, "No session."));
         }
-        let is_refusable = !open && !matches!(envelope.request, Request::AccountList(_));
+        let is_refusable = !matches!(envelope.request, Request::AccountList(_) | Request::SessionRefresh(_));
         if let Some(problem) = self.refusal.lock().unwrap().take_if(|_| is_refusable) {
             return Outcome::Problem(problem);
         }

@@ -154,8 +154,14 @@ async fn every_page_is_whole_in_english() {
         let html = browser.page(&path).await;
         assert!(html.contains(r#"<html lang="en""#), "{path}");
         // What the customer's own data say stays in its language; the links to the other language too.
-        let known =
-            ["中文", "张*华", "李*", "浙江省杭州市西湖区文三路***号", "广东省广州市天河区体育西路***号"];
+        let known = [
+            "中文",
+            "中",
+            "张*华",
+            "李*",
+            "浙江省杭州市西湖区文三路***号",
+            "广东省广州市天河区体育西路***号",
+        ];
         let rest = known.iter().fold(text_of(&html), |text, known| text.replace(known, ""));
         let chinese: String = rest.chars().filter(|c| ('\u{4e00}'..'\u{9fff}').contains(c)).collect();
         assert_eq!(chinese, "", "{path}");
@@ -520,6 +526,47 @@ async fn wrong_codes_and_forged_forms_do_nothing() {
 }
 
 #[tokio::test]
+async fn a_code_that_is_good_still_can_be_entered_after_another_was_refused() {
+    let browser = Browser::new("en").await;
+    let fields = [("phone", "13800138000"), ("next", "/usage")];
+    browser.submit("/login", "/login", &fields).await;
+    assert!(browser.page("/login/code").await.contains(r#"data-after="60""#));
+    browser.portal.inside.hand.advance(std::time::Duration::from_secs(25));
+    let wrong = browser.submit("/login/code", "/login/code", &[("code", "111111")]).await;
+    assert!(wrong.text().await.unwrap().contains(r#"data-after="35""#), "the seconds begin anew");
+    let early = protocol::Problem::new(protocol::Code::TooManyRequests, "No.").retry_after(35);
+    *browser.portal.inside.refusal.lock().unwrap() = Some(early);
+    let refused = browser.submit("/login/code", "/login", &fields).await;
+    let html = refused.text().await.unwrap();
+    check_html("/login", &html);
+    assert!(html.contains("try again in 35 seconds") && html.contains(r#"action="/login/code""#), "{html}");
+    let opened = browser.submit("/login/code", "/login/code", &[("code", CODE)]).await;
+    assert_eq!(place(&opened), "/usage");
+}
+
+#[tokio::test]
+async fn a_form_that_is_too_old_leads_to_a_fresh_one_of_ours() {
+    let browser = Browser::logged_in("en").await;
+    for (referer, path) in [
+        (
+            format!("{}/pay?account={}", browser.portal.url, accounts()[0]),
+            format!("/pay?account={}", accounts()[0]),
+        ),
+        ("https://evil.example//evil".to_owned(), "/".to_owned()),
+    ] {
+        let url = format!("{}/pay", browser.portal.url);
+        let form = [("form", "old"), ("key", "k"), ("account", ""), ("amount", "1"), ("provider", "sim-pay")];
+        let old = browser.client.post(url).header("referer", referer).form(&form).send().await.unwrap();
+        assert_eq!(old.status(), StatusCode::FORBIDDEN);
+        let html = old.text().await.unwrap();
+        assert!(
+            html.contains(&format!(r#"<a class="btn" href="{path}">"#)) && !html.contains("evil"),
+            "{html}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_account_is_bound_by_code_or_by_bill() {
     let browser = Browser::logged_in("en").await;
     let third = accounts()[2].to_string();
@@ -533,6 +580,20 @@ async fn an_account_is_bound_by_code_or_by_bill() {
     assert_eq!(place(&sent), "/accounts/bind/code");
     let html = browser.page("/accounts/bind/code").await;
     assert!(html.contains("If a phone is registered with account 3109"), "{html}");
+    let by_bill = format!("{bind}?how=bill&account={third}");
+    assert!(html.contains(&by_bill.replace('&', "&amp;")));
+    let html = browser.page(&by_bill).await;
+    for words in [
+        format!(r#"value="{third}""#),
+        r#"value="bill" checked"#.into(),
+        r#"<option value="2026-07">Jul 2026</option>"#.into(),
+    ] {
+        assert!(html.contains(&words), "{words}: {html}");
+    }
+    let form = hidden(&html, "form");
+    let fields = [("form", form.as_str()), ("key", "k2"), ("account", &third), ("how", "code")];
+    let again = browser.post(bind, &fields).await;
+    assert_eq!(place(&again), "/accounts/bind/code", "another code needs no number typed anew");
     let bound = browser.submit("/accounts/bind/code", "/accounts/bind/code", &[("code", CODE)]).await;
     assert_eq!(place(&bound), "/");
     assert!(browser.page("/").await.contains("王*明"), "the new account is shown");

@@ -109,15 +109,15 @@ async fn browser_customer_reads_pays_and_leaves() {
     recompute_bill(&browser).await;
     browser.click(".tools a[hreflang]").await;
     assert!(browser.text("h1").await.starts_with("Bill for"));
-    browser.click(".tools a[aria-pressed=false]").await;
+    browser.click(".bar .tools a[href*=\"size=large\"]").await;
     browser.text("html.elder").await;
     browser.open("/me").await;
     assert_eq!(browser.attribute("html", "class").await, "elder", "kept on the next page");
-    browser.click(".bar .tools a[aria-pressed=true]").await;
+    browser.click(".bar .tools a[href*=\"size=normal\"]").await;
 
     // A day of the month leads to its hours.
     browser.open("/usage").await;
-    let day = browser.run("return document.querySelector('main figure a').getAttribute('href')").await;
+    let day = browser.run("return document.querySelector('main figure svg a').getAttribute('href')").await;
     browser.open(day.as_str().unwrap()).await;
     browser.text("#day .chart").await;
     browser.click("#day summary").await;
@@ -267,7 +267,7 @@ async fn browser_phone_binds_accounts_and_no_page_is_too_wide() {
     let bill = open_newest_bill(&browser).await;
     let day = {
         browser.open("/usage").await;
-        browser.run("return document.querySelector('main figure a').getAttribute('href')").await
+        browser.run("return document.querySelector('main figure svg a').getAttribute('href')").await
     };
     let day = day.as_str().unwrap().to_owned();
     browser.open("/pay").await;
