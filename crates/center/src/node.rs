@@ -140,6 +140,7 @@ impl Node {
             return Ok(Answer { outcome, token: asked.head.token });
         }
         match relation {
+            Relation::OwnFresh => self.check_fresh(&asked).await?,
             Relation::Holder => self.check_holder(&asked, &request).await?,
             Relation::HolderOrPayer => self.check_payer(&asked, &request).await?,
             _ => {}

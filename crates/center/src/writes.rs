@@ -54,7 +54,8 @@ impl Node {
             request => {
                 let no_place =
                     || Problem::new(Code::Internal, "The operation does not say where it belongs.");
-                let bucket = request.bucket().ok_or_else(no_place)?;
+                let own = || asked.session.as_ref().map(|session| session.customer.bucket());
+                let bucket = request.bucket().or_else(own).ok_or_else(no_place)?;
                 let subject = match (&asked.session, &request) {
                     (Some(session), _) => session.customer.to_string(),
                     (None, Request::LoginFinish(r)) => r.challenge.to_string(),
