@@ -19,6 +19,9 @@ pub enum Relation {
     None,
     /// It is about themselves: their session, their list.
     Own,
+    /// It is about how they log in, and they logged in a short while ago: a session that was left open somewhere is not
+    /// enough.
+    OwnFresh,
     /// They have bound the account.
     Holder,
     /// They have bound the account, where one is named.
@@ -65,6 +68,16 @@ pub const TABLE: &[Rule] = &[
     rule("account_unbind_start", Role::Customer, Relation::Holder),
     rule("account_unbind", Role::Customer, Relation::HolderInLane),
     rule("payee_get", Role::Customer, Relation::None),
+    rule("person_get", Role::Customer, Relation::Own),
+    rule("person_correct", Role::Customer, Relation::Own),
+    rule("person_delete_start", Role::Customer, Relation::Own),
+    rule("person_delete", Role::Customer, Relation::Own),
+    rule("phone_change_start", Role::Customer, Relation::OwnFresh),
+    rule("phone_change", Role::Customer, Relation::OwnFresh),
+    rule("preferences_get", Role::Customer, Relation::Own),
+    rule("preferences_set", Role::Customer, Relation::Own),
+    rule("session_list", Role::Customer, Relation::Own),
+    rule("session_end_other", Role::Customer, Relation::Own),
     rule("bill_list", Role::Customer, Relation::Holder),
     rule("bill_get", Role::Customer, Relation::Holder),
     rule("usage_month", Role::Customer, Relation::Holder),

@@ -23,7 +23,7 @@ use protocol::{AccountId, Bucket, ShardId, bounds::Phone, catalogue::phone_ident
 use runtime::health::ReadyPart;
 use storage::{
     StorageError,
-    rows::{Identity, Put},
+    rows::{Identity, Person, Put},
     store::Store,
 };
 use tokio::{sync::mpsc, task::JoinSet};
@@ -240,6 +240,10 @@ async fn fill_log_in(store: &Store, household: &Household, today: Date) -> Resul
     let identity = phone_identity(&household.phone);
     let shard = store.map().shard(Bucket::of_identity(&identity));
     let customer = household.customer;
+    // One who changed the phone or was deleted does not come back.
+    if store.person(customer).await?.value.is_some() {
+        return Ok(());
+    }
     let since_ms = history::bound_ms(today)?;
     let mut puts: Vec<Put> = (household.accounts.iter().zip(since_ms..))
         .map(|(account, since_ms)| Put::CustomerAccount { customer, account: *account, since_ms })
@@ -252,6 +256,8 @@ async fn fill_log_in(store: &Store, household: &Household, today: Date) -> Resul
         }
         puts.push(service::notice(household, today)?);
     }
+    let phone = Some(household.phone.clone());
+    puts.push(Put::Person(Person { phone, ..Person::new(customer, since_ms) }));
     Ok(store.fill(shard, puts).await?)
 }
 

@@ -141,6 +141,7 @@ impl Node {
         }
         let names_account = || authorize::account_of(&request).is_some();
         match relation {
+            Relation::OwnFresh => self.check_fresh(&asked).await?,
             Relation::Holder => self.check_holder(&asked, &request).await?,
             Relation::HolderIfNamed if names_account() => self.check_holder(&asked, &request).await?,
             Relation::HolderOrPayer => self.check_payer(&asked, &request).await?,

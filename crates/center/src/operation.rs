@@ -36,6 +36,16 @@ pub enum Own {
     CustomerAccountRemove(CustomerAccountRemove),
     /// Counts that a customer asks whose account a number is.
     PayeeAsk(PayeeAsk),
+    /// Opens a session in the customer's lane, where the phone they logged in with is in another.
+    SessionOpen(SessionOpen),
+    /// Makes a phone the customer's, after it was verified in the phone's lane.
+    PersonPhone(PersonPhone),
+    /// Lets a phone go that is a customer's no longer: whoever logs in with it begins anew.
+    PhoneLeave(PhoneLeave),
+    /// Takes a customer off an account, because they are there no longer.
+    HolderRemove(CustomerAccountRemove),
+    /// Goes on deleting a customer's data where it is too much for one operation.
+    PersonForget(PersonForget),
     /// Moves a request on.
     RequestAdvance(RequestAdvance),
     /// Publishes an outage, changes it, or says that power is back.
@@ -182,6 +192,42 @@ pub struct PayeeAsk {
     pub account: AccountId,
 }
 
+/// See [`Own::SessionOpen`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionOpen {
+    /// The session; its bucket is the customer's.
+    pub session: SessionId,
+    /// Whose.
+    pub customer: CustomerId,
+    /// The phone they logged in with.
+    pub phone: Phone,
+}
+
+/// See [`Own::PersonPhone`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PersonPhone {
+    /// Whose.
+    pub customer: CustomerId,
+    /// The phone.
+    pub phone: Phone,
+}
+
+/// See [`Own::PhoneLeave`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhoneLeave {
+    /// Whose it was.
+    pub customer: CustomerId,
+    /// The phone.
+    pub phone: Phone,
+}
+
+/// See [`Own::PersonForget`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PersonForget {
+    /// Whose data.
+    pub customer: CustomerId,
+}
+
 macro_rules! own {
     ($($variant:ident = $code:literal v $version:literal $name:literal;)*) => {
         impl Own {
@@ -224,6 +270,11 @@ own! {
     Import = 0x8005 v 1 "readings_import";
     CustomerAccountRemove = 0x8020 v 1 "customer_account_remove";
     PayeeAsk = 0x8021 v 1 "payee_ask";
+    SessionOpen = 0x8022 v 1 "session_open";
+    PersonPhone = 0x8023 v 1 "person_phone";
+    PhoneLeave = 0x8024 v 1 "phone_leave";
+    HolderRemove = 0x8025 v 1 "holder_remove";
+    PersonForget = 0x8026 v 1 "person_forget";
     RequestAdvance = 0x8030 v 1 "request_advance";
     OutagePut = 0x8031 v 1 "outage_put";
     OutageClose = 0x8032 v 1 "outage_close";

@@ -3,6 +3,7 @@ mod account;
 mod bill;
 mod payee;
 mod payment;
+mod person;
 mod request;
 mod tariff;
 mod tier;
@@ -41,6 +42,9 @@ impl Node {
         match request {
             Request::AccountList(_) => self.account_list(customer(asked)?).await,
             Request::AccountSummary(r) => self.account_summary(r.account).await,
+            Request::PersonGet(_) => self.person_get(asked).await,
+            Request::PreferencesGet(_) => self.preferences_get(asked).await,
+            Request::SessionList(_) => self.session_list(asked).await,
             Request::PayeeGet(r) => self.payee_get(asked, r.account).await,
             Request::BillList(r) => self.bill_list(r).await,
             Request::BillGet(r) => self.bill_get(r.bill).await,

@@ -9,7 +9,10 @@ mod login;
 mod outage;
 mod payee;
 mod payment;
+mod person;
+mod phone;
 mod request;
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -70,6 +73,13 @@ impl Rules {
             Request::AccountBind(r) => account::bind(self, rows, message, r),
             Request::AccountUnbindStart(r) => account::unbind_start(self, rows, message, r),
             Request::AccountUnbind(r) => account::unbind(self, rows, message, r),
+            Request::PersonCorrect(r) => person::correct(rows, message, r),
+            Request::PreferencesSet(r) => person::prefer(rows, message, r),
+            Request::PersonDeleteStart(_) => person::delete_start(self, rows, message),
+            Request::PersonDelete(r) => person::delete(self, rows, message, r),
+            Request::PhoneChangeStart(r) => phone::start(self, rows, message, r),
+            Request::PhoneChange(r) => phone::change(self, rows, message, r),
+            Request::SessionEndOther(r) => session::end_other(rows, message, r),
             Request::PaymentCreate(r) => payment::create(self, rows, message, r),
             Request::RequestCreate(r) => request::create(self, rows, message, r),
             Request::FaultReport(r) => request::fault(rows, message, r),
@@ -94,8 +104,13 @@ impl Rules {
             Own::CustomerAccountAdd(add) => account::list_add(rows, add),
             Own::CustomerAccountRemove(gone) => account::list_remove(rows, gone),
             Own::PayeeAsk(ask) => payee::ask(rows, message, ask),
-            Own::SessionContinue(go_on) => login::go_on(rows, message, go_on),
-            Own::SessionClose(close) => login::close(rows, close),
+            Own::SessionOpen(open) => session::open(rows, message, open),
+            Own::SessionContinue(go_on) => session::go_on(rows, message, go_on),
+            Own::SessionClose(close) => session::close(rows, close),
+            Own::PersonPhone(take) => phone::take(rows, message, take),
+            Own::PhoneLeave(leave) => phone::leave(rows, leave),
+            Own::HolderRemove(gone) => account::holder_remove(rows, gone),
+            Own::PersonForget(forget) => person::forget(rows, message, forget.customer),
             Own::Import(import) => import::import(self, rows, message, import),
             Own::RequestAdvance(advance) => request::advance(rows, message, advance),
             Own::OutagePut(put) => outage::put(rows, message, put),

@@ -11,12 +11,15 @@ use storage::rows::Entity;
 
 use crate::{
     keys::SessionKeys,
-    node::{Node, unavailable},
+    node::{Asked, Node, unavailable},
     views,
 };
 
 /// For how long the result of a log-in or a refresh may be asked for again, in ms.
 const REPEAT_MS: u64 = 5 * 60 * 1000;
+
+/// For how long after logging in one may change how one logs in, in ms.
+const FRESH_MS: u64 = 15 * 60 * 1000;
 
 /// What the node remembers of who asked, and with which keys.
 pub(crate) struct Sessions {
@@ -82,6 +85,19 @@ impl Node {
         Ok(found.value.as_ref().as_ref().is_some_and(|s| {
             !s.ended && s.customer == claims.customer && self.parts.clock.unix_ms() < s.expires_ms
         }))
+    }
+
+    /// Lets through who logged in a short while ago.
+    pub(crate) async fn check_fresh(&self, asked: &Asked) -> Result<(), Problem> {
+        let claims = asked.session.as_ref().ok_or_else(|| refused(SessionError::Expired))?;
+        let load = self.parts.store.session(claims.session);
+        let found = self.view(Entity::Session(claims.session), views::SESSION, load).await?;
+        let begun_ms = found.value.as_ref().as_ref().map_or(0, |session| session.begun_ms);
+        if self.parts.clock.unix_ms().saturating_sub(begun_ms) < FRESH_MS {
+            return Ok(());
+        }
+        let why = "This touches how you log in. Log in anew, then ask again within a quarter of an hour.";
+        Err(Problem::new(Code::SessionStale, why))
     }
 
     /// Makes a session's tokens.

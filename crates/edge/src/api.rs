@@ -8,6 +8,7 @@ mod callbacks;
 mod caller;
 mod operations;
 mod payments;
+mod person;
 mod problem;
 mod reply;
 mod requests;
@@ -34,6 +35,14 @@ pub(crate) fn router(inward: Inward) -> Router {
         .route("/login/finish", post(sessions::login_finish))
         .route("/sessions/refresh", post(sessions::refresh))
         .route("/sessions/end", post(sessions::end))
+        .route("/sessions", get(person::sessions))
+        .route("/sessions/end-other", post(person::end_other))
+        .route("/person", get(person::get).put(person::correct))
+        .route("/person/delete/start", post(person::delete_start))
+        .route("/person/delete", post(person::delete))
+        .route("/person/phone/start", post(person::phone_start))
+        .route("/person/phone", post(person::phone))
+        .route("/person/preferences", get(person::preferences).put(person::prefer))
         .route("/accounts", get(accounts::list))
         .route("/accounts/{account}", get(accounts::summary))
         .route("/accounts/{account}/bind/start", post(accounts::bind_start))

@@ -245,6 +245,14 @@ fn code_text(code: &str, purpose: CodePurpose, expires_in_s: u32, language: Lang
         (Language::Zh, CodePurpose::UnbindAccount) => {
             format!("【网上营业厅】解绑用电户号的验证码 {code}，{minutes} 分钟内有效。非本人操作请忽略。")
         }
+        (Language::Zh, CodePurpose::ChangePhone) => {
+            format!("【网上营业厅】更换登录手机的验证码 {code}，{minutes} 分钟内有效。请勿告诉任何人。")
+        }
+        (Language::Zh, CodePurpose::DeletePerson) => {
+            format!(
+                "【网上营业厅】注销并删除个人信息的验证码 {code}，{minutes} 分钟内有效。非本人操作请忽略。"
+            )
+        }
         (Language::En, CodePurpose::LogIn) => {
             format!("Your log-in code is {code}. It is good for {minutes} minutes. Tell it to nobody.")
         }
@@ -254,6 +262,14 @@ fn code_text(code: &str, purpose: CodePurpose, expires_in_s: u32, language: Lang
         ),
         (Language::En, CodePurpose::UnbindAccount) => format!(
             "Your code to remove an electricity account from your list is {code}. It is good for {minutes} minutes. \
+             If you did not ask for it, do nothing."
+        ),
+        (Language::En, CodePurpose::ChangePhone) => format!(
+            "Your code to log in with this phone from now on is {code}. It is good for {minutes} minutes. \
+             Tell it to nobody."
+        ),
+        (Language::En, CodePurpose::DeletePerson) => format!(
+            "Your code to delete your personal data is {code}. It is good for {minutes} minutes. \
              If you did not ask for it, do nothing."
         ),
     }

@@ -192,8 +192,29 @@ catalogue! {
     /// How an accepted write stands.
     OperationGet = 0x0060 v 1 "operation_get" Read;
 
+    /// Everything that is held about the customer.
+    PersonGet = 0x00c0 v 1 "person_get" Read;
+    /// Corrects what the customer said about themselves.
+    PersonCorrect = 0x00c1 v 1 "person_correct" Write;
+    /// Deletes the customer's personal data, with a code.
+    PersonDelete = 0x00c2 v 1 "person_delete" Write;
+    /// Sends a code to the phone that is to be the customer's.
+    PhoneChangeStart = 0x00c3 v 1 "phone_change_start" Write;
+    /// Changes the customer's phone, with the code.
+    PhoneChange = 0x00c4 v 1 "phone_change" Write;
     /// Sends a code, to unbind, to the phone that is registered with an account.
     AccountUnbindStart = 0x00c5 v 1 "account_unbind_start" Write;
+    /// Sends a code, to delete their data, to the customer's phone.
+    PersonDeleteStart = 0x00c6 v 1 "person_delete_start" Write;
+    /// What the customer wants to be told of, and how they are spoken to.
+    PreferencesGet = 0x00c8 v 1 "preferences_get" Read;
+    /// Sets what the customer wants to be told of, and how they are spoken to.
+    PreferencesSet = 0x00c9 v 1 "preferences_set" Write;
+
+    /// Where the customer is logged in.
+    SessionList = 0x00d0 v 1 "session_list" Read;
+    /// Ends other sessions of the customer.
+    SessionEndOther = 0x00d1 v 1 "session_end_other" Write;
 
     /// How the delivery of a push ended.
     PushResult = 0x0070 v 1 "push_result" Write;
@@ -212,6 +233,9 @@ impl Request {
             Request::AccountUnbindStart(r) => Some(r.account.bucket()),
             Request::AccountUnbind(r) => Some(r.account.bucket()),
             Request::PayeeGet(r) => Some(r.account.bucket()),
+            Request::PersonDelete(r) => Some(r.challenge.bucket()),
+            Request::PhoneChangeStart(r) => Some(Bucket::of_identity(&phone_identity(&r.phone))),
+            Request::PhoneChange(r) => Some(r.challenge.bucket()),
             Request::BillList(r) => Some(r.account.bucket()),
             Request::BillGet(r) => Some(r.bill.account.bucket()),
             Request::UsageMonth(r) => Some(r.account.bucket()),
@@ -238,6 +262,13 @@ impl Request {
             | Request::FormList(_)
             | Request::NoticeList(_)
             | Request::NoticeRead(_)
+            | Request::PersonGet(_)
+            | Request::PersonCorrect(_)
+            | Request::PersonDeleteStart(_)
+            | Request::PreferencesGet(_)
+            | Request::PreferencesSet(_)
+            | Request::SessionList(_)
+            | Request::SessionEndOther(_)
             | Request::PaymentCallback(_) => None,
         }
     }

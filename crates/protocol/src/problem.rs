@@ -39,6 +39,8 @@ codes! {
     Unauthenticated = "unauthenticated", 401, "Log in first";
     /// The caller may not do this.
     Forbidden = "forbidden", 403, "Not allowed";
+    /// The session was opened too long ago for what touches the log-in itself.
+    SessionStale = "session_stale", 403, "Log in anew first";
     /// No such thing, or not one the caller may know about.
     NotFound = "not_found", 404, "Not found";
     /// The path exists, the method does not.

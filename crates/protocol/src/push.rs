@@ -46,6 +46,10 @@ pub enum CodePurpose {
     BindAccount,
     /// To unbind an account.
     UnbindAccount,
+    /// To make the phone one's own here.
+    ChangePhone,
+    /// To delete one's data.
+    DeletePerson,
 }
 
 /// What the center tells every edge.

@@ -10,9 +10,14 @@ use domain::{
 };
 use jiff::civil::Date;
 use protocol::{
-    AccountId, BillId, Bucket, ChallengeId, CustomerId, PaymentId, PushId, ServiceRequestId, SessionId,
+    AccountId, BillId, Bucket, ChallengeId, Channel, CustomerId, PaymentId, PushId, ServiceRequestId,
+    SessionId,
     bounds::Phone,
-    catalogue::replies::{BillPart, NoticeBody, RequestStep},
+    catalogue::{
+        replies::{BillPart, NoticeBody, RequestStep},
+        requests::Notices,
+    },
+    envelope::Language,
     push::{CodePurpose, PushBody},
 };
 use serde::{Deserialize, Serialize};
@@ -154,6 +159,58 @@ pub struct Session {
     pub expires_ms: u64,
     /// Whether it has been ended.
     pub ended: bool,
+    /// When it was opened, Unix ms; 0 where it was not noted.
+    pub begun_ms: u64,
+    /// When it was opened or last renewed, Unix ms; 0 where it was not noted.
+    pub used_ms: u64,
+    /// Where it was opened, where that was noted.
+    pub channel: Option<Channel>,
+}
+
+/// What is held about a customer besides their accounts; in their own shard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Person {
+    /// Who.
+    pub customer: CustomerId,
+    /// The phone by which they log in.
+    pub phone: Option<Phone>,
+    /// Since when they are known, Unix ms.
+    pub since_ms: u64,
+    /// How they want to be called.
+    pub name: String,
+    /// In which language they are spoken to, where they said so.
+    pub language: Option<Language>,
+    /// Whether type is large.
+    pub elder: bool,
+    /// What they want a message about.
+    pub notices: Notices,
+    /// When the last code to delete it all was sent, Unix ms.
+    pub last_code_ms: u64,
+    /// Such codes since [`Person::code_window_ms`].
+    pub codes: u32,
+    /// When counting of them began, Unix ms.
+    pub code_window_ms: u64,
+    /// When it was deleted, Unix ms. The row stays, empty, so that what was under way brings nothing back.
+    pub gone_ms: Option<u64>,
+}
+
+impl Person {
+    /// Somebody of whom nothing is known yet.
+    pub fn new(customer: CustomerId, since_ms: u64) -> Person {
+        Person {
+            customer,
+            phone: None,
+            since_ms,
+            name: String::new(),
+            language: None,
+            elder: false,
+            notices: Notices::default(),
+            last_code_ms: 0,
+            codes: 0,
+            code_window_ms: 0,
+            gone_ms: None,
+        }
+    }
 }
 
 /// A person or company, and the accounts they have bound.
@@ -263,6 +320,13 @@ pub enum Put {
         /// The packed day.
         packed: Vec<u8>,
     },
+    /// Forgets about whose accounts a customer has asked.
+    PayeesGone {
+        /// Who asked.
+        customer: CustomerId,
+    },
+    /// Inserts or replaces what is held about a customer.
+    Person(Person),
     /// Inserts or replaces an identity.
     Identity(Identity),
     /// Inserts or replaces a challenge.
@@ -401,6 +465,7 @@ impl Put {
             Put::CustomerAccount { customer, .. } | Put::CustomerAccountGone { customer, .. } => {
                 one(Entity::Customer(*customer))
             }
+            Put::Person(person) => one(Entity::Customer(person.customer)),
             Put::Bill(head, _) => one(Entity::Account(head.id.account)),
             Put::BillPaid { bill, .. } => one(Entity::Account(bill.account)),
             Put::Session(session) => one(Entity::Session(session.id)),
@@ -424,6 +489,7 @@ impl Put {
             Put::DivisionReport { .. }
             | Put::BindTries(_)
             | Put::Payee { .. }
+            | Put::PayeesGone { .. }
             | Put::Identity(_)
             | Put::Challenge(_)
             | Put::ProviderTransaction { .. }

@@ -19,7 +19,7 @@ use crate::{
     message::{Decision, LaneMessage, NewMessage, OperationRow},
     queue::{Recent, RecentLanes},
     rows::{
-        Account, BillDetail, BillHead, Customer, Entity, OutageRow, Payee, Payment, Put, RequestView,
+        Account, BillDetail, BillHead, Customer, Entity, OutageRow, Payee, Payment, Person, Put, RequestView,
         ServiceRequest, Session,
     },
     sqlite::{
@@ -145,6 +145,19 @@ pub struct NoticePage {
     pub notices: Vec<Notice>,
     /// How many are unread in all, counted up to 100.
     pub unread: u32,
+}
+
+/// Everything that is held about a customer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PersonView {
+    /// What they said, where anything is held.
+    pub person: Option<Person>,
+    /// Their accounts.
+    pub customer: Customer,
+    /// Their sessions that have not been ended.
+    pub sessions: Vec<Session>,
+    /// About whose accounts they asked.
+    pub payees: Vec<Payee>,
 }
 
 /// How the shards are laid out on disk.
@@ -382,6 +395,29 @@ impl Store {
     /// The accounts of others that a customer has asked about, newest first.
     pub async fn payees(&self, customer: CustomerId) -> Result<Seen<Vec<Payee>>> {
         self.seen(customer.bucket(), move |c| load::payees(c, customer)).await
+    }
+
+    /// What is held about a customer besides their accounts.
+    pub async fn person(&self, customer: CustomerId) -> Result<Seen<Option<Person>>> {
+        self.seen(customer.bucket(), move |c| load::person(c, customer)).await
+    }
+
+    /// Everything that is held about a customer, of one moment.
+    pub async fn person_view(&self, id: CustomerId) -> Result<Seen<PersonView>> {
+        let read = move |c: &Connection| {
+            Ok(PersonView {
+                person: load::person(c, id)?,
+                customer: load::customer(c, id)?,
+                sessions: load::sessions_of(c, id)?,
+                payees: load::payees(c, id)?,
+            })
+        };
+        self.seen(id.bucket(), read).await
+    }
+
+    /// A customer's sessions that have not been ended, newest first.
+    pub async fn sessions_of(&self, customer: CustomerId) -> Result<Seen<Vec<Session>>> {
+        self.seen(customer.bucket(), move |c| load::sessions_of(c, customer)).await
     }
 
     /// A session.

@@ -8,7 +8,7 @@ use protocol::{AccountId, ChallengeId, CustomerId, OutageId, PaymentId, ServiceR
 
 use crate::rows::{
     Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, Identity, Payee,
-    Payment, Put, ServiceRequest, Session,
+    Payment, Person, Put, ServiceRequest, Session,
 };
 
 /// What can be asked for.
@@ -22,6 +22,10 @@ pub enum Key {
     BindTries(AccountId, CustomerId),
     /// The accounts of others that a customer has asked about.
     Payees(CustomerId),
+    /// What is held about a customer.
+    Person(CustomerId),
+    /// A customer's sessions that have not been ended.
+    Sessions(CustomerId),
     /// An identity.
     Identity(String),
     /// A challenge.
@@ -91,6 +95,10 @@ tables! {
     bind_tries: (AccountId, CustomerId) => BindTries, bind_tries, fill_bind_tries, |k| Key::BindTries(k.0, k.1);
     /// The accounts of others that a customer has asked about.
     payees: CustomerId => Vec<Payee>, payees, fill_payees, |k| Key::Payees(*k);
+    /// What is held about a customer.
+    persons: CustomerId => Person, person, fill_person, |k| Key::Person(*k);
+    /// A customer's sessions that have not been ended, newest first; at most 64.
+    sessions_of: CustomerId => Vec<Session>, sessions_of, fill_sessions_of, |k| Key::Sessions(*k);
     /// An identity.
     identities: String => Identity, identity, fill_identity, |k| Key::Identity(k.clone());
     /// A challenge.
@@ -131,7 +139,7 @@ impl WorkingSet {
             Put::CustomerAccount { customer, .. } | Put::CustomerAccountGone { customer, .. } => {
                 drop(self.customers.remove(customer))
             }
-            Put::Payee { customer, .. } => drop(self.payees.remove(customer)),
+            Put::Payee { customer, .. } | Put::PayeesGone { customer } => drop(self.payees.remove(customer)),
             Put::Bill(head, _) => {
                 if let Some(Some(bills)) = self.bills.get_mut(&head.id.account) {
                     bills.retain(|bill| bill.id != head.id);
@@ -171,7 +179,11 @@ impl WorkingSet {
             Put::BindTries(row) => self.fill_bind_tries((row.account, row.customer), Some(*row)),
             Put::Identity(row) => self.fill_identity(row.identity.clone(), Some(row.clone())),
             Put::Challenge(row) => self.fill_challenge(row.id, Some(row.clone())),
-            Put::Session(row) => self.fill_session(row.id, Some(row.clone())),
+            Put::Person(row) => self.fill_person(row.customer, Some(row.clone())),
+            Put::Session(row) => {
+                self.fill_session(row.id, Some(row.clone()));
+                self.sessions_of.remove(&row.customer);
+            }
             Put::Payment(row) => self.fill_payment(row.id, Some(row.clone())),
             Put::PaymentSettled { payment, settled, .. } => match self.payments.get_mut(payment) {
                 Some(Some(row)) => row.settled = Some(settled.clone()),

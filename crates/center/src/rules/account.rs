@@ -244,12 +244,18 @@ fn brake(account: &Account, now_ms: u64) -> Option<Account> {
 }
 
 pub(super) fn list_add(rows: &WorkingSet, asked: &CustomerAccountAdd) -> Decided {
+    let reply = || Reply::AccountBind(replies::AccountBind { account: asked.account });
+    if rows.person(&asked.customer)?.is_some_and(|person| person.gone_ms.is_some()) {
+        // Bound while they were being deleted: undone where it was done.
+        let gone = CustomerAccountRemove { customer: asked.customer, account: asked.account };
+        let children = vec![Own::HolderRemove(gone).child(asked.account.bucket())];
+        return Ok(Decision { children, ..Decision::done(reply(), Vec::new()) });
+    }
     let listed =
         rows.customer(&asked.customer)?.is_some_and(|c| c.accounts.iter().any(|(a, _)| *a == asked.account));
     let put =
         Put::CustomerAccount { customer: asked.customer, account: asked.account, since_ms: asked.since_ms };
-    let reply = Reply::AccountBind(replies::AccountBind { account: asked.account });
-    Ok(Decision::done(reply, if listed { Vec::new() } else { vec![put] }))
+    Ok(Decision::done(reply(), if listed { Vec::new() } else { vec![put] }))
 }
 
 pub(super) fn list_remove(rows: &WorkingSet, asked: &CustomerAccountRemove) -> Decided {
@@ -258,4 +264,12 @@ pub(super) fn list_remove(rows: &WorkingSet, asked: &CustomerAccountRemove) -> D
     let put = Put::CustomerAccountGone { customer: asked.customer, account: asked.account };
     let reply = Reply::AccountUnbind(replies::AccountUnbind { account: asked.account });
     Ok(Decision::done(reply, if listed { vec![put] } else { Vec::new() }))
+}
+
+/// Without proof: for a customer who is there no longer.
+pub(super) fn holder_remove(rows: &WorkingSet, asked: &CustomerAccountRemove) -> Decided {
+    let holds = rows.account(&asked.account)?.is_some_and(|state| state.holders.contains(&asked.customer));
+    let put = Put::HolderGone { account: asked.account, customer: asked.customer };
+    let reply = Reply::AccountUnbind(replies::AccountUnbind { account: asked.account });
+    Ok(Decision::done(reply, if holds { vec![put] } else { Vec::new() }))
 }

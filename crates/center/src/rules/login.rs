@@ -1,21 +1,21 @@
-//! Log-in by one-time code, and sessions.
+//! Log-in by one-time code.
 //!
 //! A phone that nobody knows is answered like any other: who logs in with it for the first time becomes a customer
 //! without accounts, so that nothing tells whether a number is known here.
 use protocol::{
     ChallengeId, Code, CustomerId, Problem, PushId, Reply, SessionId,
+    bounds::Phone,
     catalogue::{phone_identity, replies, requests},
     push::{CodePurpose, PushBody},
-    session::REFRESH_TTL_S,
 };
 use storage::{
     message::{Decision, NewMessage},
-    rows::{Challenge, Identity, Put, Session},
-    working_set::WorkingSet,
+    rows::{Challenge, Identity, Put},
+    working_set::{NotLoaded, WorkingSet},
 };
 
-use super::{Decided, Rules};
-use crate::operation::{SessionClose, SessionContinue};
+use super::{Decided, Rules, session};
+use crate::operation::{Own, SessionOpen};
 
 /// How long a code is good, in seconds.
 pub(super) const CODE_TTL_S: u32 = 300;
@@ -34,33 +34,10 @@ pub(super) fn start(
     asked: &requests::LoginStart,
 ) -> Decided {
     let now_ms = message.origin.accepted_ms;
-    let identity = phone_identity(&asked.phone);
-    let mut row = rows.identity(&identity)?.cloned().unwrap_or(Identity {
-        identity,
-        customer: None,
-        last_code_ms: 0,
-        codes: 0,
-        code_window_ms: now_ms,
-    });
-    let since_last_s = now_ms.saturating_sub(row.last_code_ms) / 1000;
-    if row.last_code_ms > 0 && since_last_s < u64::from(RESEND_S) {
-        let wait = RESEND_S - since_last_s as u32;
-        let problem = Problem::new(
-            Code::TooManyRequests,
-            format!("A code was just sent. Ask for another in {wait} s."),
-        );
-        return Ok(Decision::rejected(problem.retry_after(wait)));
-    }
-    if now_ms.saturating_sub(row.code_window_ms) >= WINDOW_MS {
-        (row.codes, row.code_window_ms) = (0, now_ms);
-    }
-    if row.codes >= MOST_CODES {
-        let wait = ((row.code_window_ms + WINDOW_MS).saturating_sub(now_ms) / 1000) as u32 + 1;
-        let problem =
-            Problem::new(Code::TooManyRequests, "Too many codes were sent to this phone within an hour.");
-        return Ok(Decision::rejected(problem.retry_after(wait)));
-    }
-    (row.codes, row.last_code_ms) = (row.codes + 1, now_ms);
+    let row = match may_send(identity_of(rows, &asked.phone, now_ms)?, now_ms) {
+        Ok(row) => row,
+        Err(problem) => return Ok(Decision::rejected(problem)),
+    };
     let challenge = Challenge {
         id: ChallengeId::from_bits(message.operation.bits()),
         phone: asked.phone.clone(),
@@ -74,6 +51,47 @@ pub(super) fn start(
         replies::LoginStart { challenge: challenge.id, expires_in_s: CODE_TTL_S, resend_in_s: RESEND_S };
     let push = send_code(rules, message, &challenge);
     Ok(Decision::done(Reply::LoginStart(reply), vec![Put::Identity(row), Put::Challenge(challenge), push]))
+}
+
+/// A phone's row, fresh where there is none.
+pub(super) fn identity_of(rows: &WorkingSet, phone: &Phone, now_ms: u64) -> Result<Identity, NotLoaded> {
+    let identity = phone_identity(phone);
+    let known = rows.identity(&identity)?.cloned();
+    let fresh = Identity { identity, customer: None, last_code_ms: 0, codes: 0, code_window_ms: now_ms };
+    Ok(known.unwrap_or(fresh))
+}
+
+/// Counts one more code to a phone, or says that there have been too many or one just now.
+pub(super) fn may_send(mut row: Identity, now_ms: u64) -> Result<Identity, Problem> {
+    let sent = (row.last_code_ms, row.codes, row.code_window_ms);
+    (row.last_code_ms, row.codes, row.code_window_ms) = count_code(sent, now_ms)?;
+    Ok(row)
+}
+
+/// When the last code was sent, how many since when: with one more now.
+pub(super) fn count_code(
+    (last_ms, mut codes, mut window_ms): (u64, u32, u64),
+    now_ms: u64,
+) -> Result<(u64, u32, u64), Problem> {
+    let since_last_s = now_ms.saturating_sub(last_ms) / 1000;
+    if last_ms > 0 && since_last_s < u64::from(RESEND_S) {
+        let wait = RESEND_S - since_last_s as u32;
+        let problem = Problem::new(
+            Code::TooManyRequests,
+            format!("A code was just sent. Ask for another in {wait} s."),
+        );
+        return Err(problem.retry_after(wait));
+    }
+    if now_ms.saturating_sub(window_ms) >= WINDOW_MS {
+        (codes, window_ms) = (0, now_ms);
+    }
+    if codes >= MOST_CODES {
+        let wait = ((window_ms + WINDOW_MS).saturating_sub(now_ms) / 1000) as u32 + 1;
+        let problem =
+            Problem::new(Code::TooManyRequests, "Too many codes were sent to this phone within an hour.");
+        return Err(problem.retry_after(wait));
+    }
+    Ok((now_ms, codes + 1, window_ms))
 }
 
 /// The push that carries a challenge's code.
@@ -138,44 +156,25 @@ pub(super) fn finish(
         )));
     };
     let bits = message.operation.bits();
-    let customer = *identity.customer.get_or_insert(CustomerId::from_bits(bits));
+    let here = |customer: &CustomerId| customer.bucket() == message.operation.bucket();
+    let known = match identity.customer {
+        // Deleted, and the phone has not been let go yet.
+        Some(customer) if here(&customer) && session::is_gone(rows, customer)? => None,
+        known => known,
+    };
+    let customer = known.unwrap_or(CustomerId::from_bits(bits));
+    identity.customer = Some(customer);
     // A new code may be asked for at once after the last was used.
     identity.last_code_ms = 0;
-    let session = Session {
-        id: SessionId::from_bits(bits),
-        customer,
-        generation: 1,
-        expires_ms: now_ms + REFRESH_TTL_S * 1000,
-        ended: false,
-    };
-    let reply = replies::LoginFinish { session: session.id, customer, tokens: None };
-    let puts = vec![Put::Challenge(challenge), Put::Identity(identity), Put::Session(session)];
-    Ok(Decision::done(Reply::LoginFinish(reply), puts))
-}
-
-pub(super) fn go_on(rows: &WorkingSet, message: &NewMessage, asked: &SessionContinue) -> Decided {
-    let ended = || Problem::new(Code::Unauthenticated, "The session has ended. Log in again.");
-    let now_ms = message.origin.accepted_ms;
-    let open = rows.session(&asked.session)?.filter(|s| !s.ended && now_ms < s.expires_ms);
-    let Some(mut session) = open.cloned() else {
-        return Ok(Decision::rejected(ended()));
-    };
-    if session.generation != asked.generation {
-        // A refresh token that was used before: somebody has a copy. Nobody goes on with this session.
-        session.ended = true;
-        return Ok(Decision { puts: vec![Put::Session(session)], ..Decision::rejected(ended()) });
+    // Sessions are where their customer is: with the first phone's bucket, whichever phone they have now.
+    let session = SessionId::mint(customer.bucket(), bits << 12);
+    let open = SessionOpen { session, customer, phone: challenge.phone.clone() };
+    let reply = Reply::LoginFinish(replies::LoginFinish { session, customer, tokens: None });
+    let mut puts = vec![Put::Challenge(challenge), Put::Identity(identity)];
+    if here(&customer) {
+        puts.extend(session::opened(rows, message, &open)?);
+        return Ok(Decision::done(reply, puts));
     }
-    session.generation += 1;
-    session.expires_ms = now_ms + REFRESH_TTL_S * 1000;
-    let reply = replies::SessionRefresh { session: session.id, generation: session.generation, tokens: None };
-    Ok(Decision::done(Reply::SessionRefresh(reply), vec![Put::Session(session)]))
-}
-
-pub(super) fn close(rows: &WorkingSet, asked: &SessionClose) -> Decided {
-    let reply = Reply::SessionEnd(replies::SessionEnd {});
-    let session = rows.session(&asked.session)?.cloned();
-    Ok(Decision::done(
-        reply,
-        session.map(|s| Put::Session(Session { ended: true, ..s })).into_iter().collect(),
-    ))
+    let children = vec![Own::SessionOpen(open).child(customer.bucket())];
+    Ok(Decision { children, ..Decision::done(reply, puts) })
 }

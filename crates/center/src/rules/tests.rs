@@ -42,6 +42,7 @@ struct World {
     applied: u64,
     now_ms: u64,
     customer: Option<CustomerId>,
+    session: Option<protocol::SessionId>,
     _folder: tempfile::TempDir,
 }
 
@@ -62,7 +63,15 @@ impl World {
             providers: vec![provider],
             public_url: "http://portal".into(),
         };
-        World { store, rules: Arc::new(rules), applied: 0, now_ms: START_MS, customer: None, _folder: folder }
+        World {
+            store,
+            rules: Arc::new(rules),
+            applied: 0,
+            now_ms: START_MS,
+            customer: None,
+            session: None,
+            _folder: folder,
+        }
     }
 
     async fn apply(&mut self, operation: Operation, bucket: Bucket) -> Result<Reply, Code> {
@@ -70,7 +79,7 @@ impl World {
         let origin = Origin {
             accepted_ms: self.now_ms,
             customer: self.customer,
-            session: None,
+            session: self.session,
             channel: Channel::Portal,
             language: Language::En,
             request_id: [0; 16],

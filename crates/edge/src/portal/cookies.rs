@@ -24,6 +24,10 @@ pub(super) mod name {
     pub(crate) const BIND: &str = "gd_bind";
     /// An unbinding under way.
     pub(crate) const UNBIND: &str = "gd_unbind";
+    /// A change of the phone under way.
+    pub(crate) const PHONE: &str = "gd_phone";
+    /// A deletion under way.
+    pub(crate) const DELETE: &str = "gd_delete";
 }
 
 /// No cookie of ours is longer, in bytes: what is longer was not set by us.

@@ -139,11 +139,11 @@ pub(super) fn code_refused(visit: &Visit, problem: &Problem) -> Option<String> {
     })
 }
 
-/// Ends a log-in or binding that is under way.
+/// Ends whatever was under way with a code.
 pub(super) fn forget_steps(visit: &mut Visit) {
-    visit.cookies.remove(name::LOGIN);
-    visit.cookies.remove(name::BIND);
-    visit.cookies.remove(name::UNBIND);
+    for step in [name::LOGIN, name::BIND, name::UNBIND, name::PHONE, name::DELETE] {
+        visit.cookies.remove(step);
+    }
 }
 
 /// Writes a path as a query's value (RFC 3986, 2.1).

@@ -224,6 +224,12 @@ async fn open_session(visit: &mut Visit, form: CodeForm) -> Made {
     visit.keep_tokens(&tokens);
     // What guards the forms of one customer is not that of the next.
     visit.cookies.set(name::FORM, RequestId::random().to_string(), YEAR_S);
+    // As they like it, in whichever browser. Not worth failing a log-in for.
+    if let Ok(preferences) = visit.read(requests::PreferencesGet {}).await
+        && (preferences.language.is_some() || preferences.elder)
+    {
+        visit.take_preferences(preferences.language, preferences.elder);
+    }
     Ok(Page::See(step.next))
 }
 

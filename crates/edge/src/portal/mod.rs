@@ -27,6 +27,7 @@ mod bill;
 mod bills;
 mod bind;
 mod cookies;
+mod data;
 mod errors;
 mod home;
 mod live;
@@ -37,8 +38,10 @@ mod outages;
 mod pay;
 mod payee;
 mod payments;
+mod phone;
 mod requests;
 mod session;
+mod settings;
 mod shell;
 mod tariffs;
 mod unbind;
@@ -114,6 +117,15 @@ pub fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -
         .route("/outages", get(outages::page))
         .route("/messages", get(messages::page).post(messages::read))
         .route("/me", get(me::page))
+        .route("/me/data", get(data::page).post(data::correct))
+        .route("/me/data/download", get(data::download))
+        .route("/me/delete", get(data::delete_page).post(data::delete_start))
+        .route("/me/delete/code", get(data::delete_code_page).post(data::delete))
+        .route("/me/deleted", get(data::deleted))
+        .route("/me/phone", get(phone::page).post(phone::start))
+        .route("/me/phone/code", get(phone::code_page).post(phone::finish))
+        .route("/me/settings", get(settings::page).post(settings::set))
+        .route("/me/sessions", get(settings::sessions).post(settings::end))
         .route("/working/{operation}", get(working::page))
         .route("/assets/{name}", get(asset))
         .fallback(errors::not_found)

@@ -79,6 +79,10 @@ pub(crate) struct Inside {
 struct State {
     bound: Vec<AccountId>,
     looked_at: Vec<AccountId>,
+    name: String,
+    preferences: PreferencesGet,
+    sessions: Vec<SessionBrief>,
+    is_stale: bool,
     access: String,
     refresh: String,
     refreshed: u32,
@@ -93,6 +97,10 @@ impl Inside {
         let state = State {
             bound: accounts()[..2].to_vec(),
             looked_at: Vec::new(),
+            name: String::new(),
+            preferences: PreferencesGet { language: None, elder: false, notices: Default::default() },
+            sessions: vec![session(1, true), session(2, false), session(3, false)],
+            is_stale: false,
             access: "access-0".into(),
             refresh: "refresh-0".into(),
             refreshed: 0,
@@ -115,6 +123,17 @@ impl Inside {
     /// Does something at the service's desk.
     pub(crate) fn desk<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> T {
         work(&mut self.state.lock().unwrap().desk)
+    }
+
+    /// Makes the session one that was opened long ago.
+    pub(crate) fn make_stale(&self) {
+        self.state.lock().unwrap().is_stale = true;
+    }
+
+    /// Sets what the customer prefers, as from another device.
+    pub(crate) fn prefer(&self, language: protocol::envelope::Language, elder: bool) {
+        let mut state = self.state.lock().unwrap();
+        (state.preferences.language, state.preferences.elder) = (Some(language), elder);
     }
 
     /// Takes all accounts away.
@@ -257,6 +276,17 @@ fn with_arrears(reply: &mut Reply) {
     }
 }
 
+fn session(n: u128, is_current: bool) -> SessionBrief {
+    SessionBrief {
+        session: SessionId::mint(Bucket::of(b"s"), n << 20),
+        channel: [None, Some(protocol::Channel::Portal), Some(protocol::Channel::Wechat), None][n as usize],
+        begun_ms: Some(1_750_000_000_000),
+        used_ms: Some(1_787_019_840_000),
+        expires_ms: 1_800_000_000_000,
+        is_current,
+    }
+}
+
 fn challenge() -> ChallengeId {
     ChallengeId::mint(Bucket::of(b"c"), 7)
 }
@@ -356,6 +386,57 @@ impl State {
                 let due_fen = balance.due_fen;
                 self.looked_at.push(r.account);
                 Reply::PayeeGet(replies::PayeeGet { account: r.account, holder, address, due_fen })
+            }
+            Request::PersonGet(_) => Reply::PersonGet(replies::PersonGet {
+                customer: CustomerId::mint(Bucket::of(b"c"), 1),
+                since_ms: Some(1_750_000_000_000),
+                phone: Some("13800138000".parse().unwrap()),
+                name: self.name.clone(),
+                preferences: self.preferences.clone(),
+                accounts: Vec::new(),
+                sessions: self.sessions.clone(),
+                payees: Vec::new(),
+            }),
+            Request::PersonCorrect(r) => {
+                self.name = r.name.to_string();
+                Reply::PersonCorrect(replies::PersonCorrect {})
+            }
+            Request::PreferencesGet(_) => Reply::PreferencesGet(self.preferences.clone()),
+            Request::PreferencesSet(r) => {
+                let (language, elder, notices) = (r.language, r.elder, r.notices);
+                self.preferences = PreferencesGet { language, elder, notices };
+                Reply::PreferencesSet(replies::PreferencesSet {})
+            }
+            Request::SessionList(_) => {
+                Reply::SessionList(replies::SessionList { sessions: self.sessions.clone() })
+            }
+            Request::SessionEndOther(r) => {
+                let before = self.sessions.len();
+                self.sessions.retain(|s| s.is_current || r.session.is_some_and(|id| id != s.session));
+                let ended = (before - self.sessions.len()) as u32;
+                Reply::SessionEndOther(replies::SessionEndOther { ended })
+            }
+            Request::PersonDeleteStart(_) => Reply::PersonDeleteStart(replies::PersonDeleteStart {
+                challenge: challenge(),
+                phone: "138****8000".into(),
+                expires_in_s: 300,
+            }),
+            Request::PersonDelete(r) => {
+                check_code(r.code.as_str())?;
+                self.access = "access-gone".into();
+                self.refresh = "refresh-gone".into();
+                Reply::PersonDelete(replies::PersonDelete {})
+            }
+            Request::PhoneChangeStart(_) if self.is_stale => {
+                return Err(Problem::new(Code::SessionStale, "Log in anew."));
+            }
+            Request::PhoneChangeStart(_) => Reply::PhoneChangeStart(replies::PhoneChangeStart {
+                challenge: challenge(),
+                expires_in_s: 300,
+            }),
+            Request::PhoneChange(r) => {
+                check_code(r.code.as_str())?;
+                Reply::PhoneChange(replies::PhoneChange {})
             }
             Request::BillList(r) => {
                 self.own(r.account)?;

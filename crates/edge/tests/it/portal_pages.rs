@@ -123,7 +123,10 @@ fn paths() -> Vec<String> {
     let [first, second, _] = accounts();
     let mut paths: Vec<String> =
         ["/", "/bills", "/usage", "/pay", "/payments", "/me", "/accounts/bind"].map(String::from).to_vec();
-    paths.extend(["/accounts", "/pay/other"].map(String::from));
+    paths.extend(
+        ["/accounts", "/pay/other", "/me/data", "/me/phone", "/me/delete", "/me/settings", "/me/sessions"]
+            .map(String::from),
+    );
     paths.extend([
         format!("/accounts/{first}"),
         format!("/accounts/{second}/unbind"),
@@ -668,6 +671,89 @@ async fn one_pays_for_somebody_else_without_seeing_their_bills() {
     for path in ["/payments".to_owned(), format!("/payments/{id}")] {
         assert!(browser.page(&path).await.contains("Paid by another person"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn ones_data_is_seen_corrected_downloaded_and_deleted() {
+    let browser = Browser::logged_in("en").await;
+    let html = browser.page("/me/data").await;
+    assert!(html.contains("138****8000") && !html.contains("13800138000"), "masked on the page");
+    let data = "/me/data";
+    let wrong = browser.submit(data, data, &[("name", &"x".repeat(61))]).await;
+    assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let saved = browser.submit(data, data, &[("name", "<b>Li</b>")]).await;
+    assert_eq!(place(&saved), data);
+    let html = browser.page(data).await;
+    assert!(html.contains("&#60;b&#62;Li") && !html.contains("<b>Li"), "a name is text: {html}");
+    let file = browser.get("/me/data/download").await;
+    let disposition = file.headers()[header::CONTENT_DISPOSITION].to_str().unwrap().to_owned();
+    assert!(disposition.starts_with("attachment"), "{disposition}");
+    let held: serde_json::Value = file.json().await.unwrap();
+    assert_eq!((&held["phone"], &held["name"]), (&"13800138000".into(), &"<b>Li</b>".into()));
+
+    let html = browser.page("/me/delete").await;
+    assert!(html.contains("What stays, and why") && html.contains("the law obliges us"));
+    assert_eq!(place(&browser.get("/me/delete/code").await), "/me/delete", "not without a code");
+    let sent = browser.submit("/me/delete", "/me/delete", &[]).await;
+    let code = "/me/delete/code";
+    assert_eq!(place(&sent), code);
+    assert!(browser.page(code).await.contains("138****8000"));
+    let wrong = browser.submit(code, code, &[("code", "111111")]).await;
+    assert!(wrong.text().await.unwrap().contains("That code is not right"));
+    let deleted = browser.submit(code, code, &[("code", CODE)]).await;
+    assert_eq!(place(&deleted), "/me/deleted");
+    assert!(browser.page("/me/deleted").await.contains("You are logged out everywhere"));
+    assert!(place(&browser.get("/me").await).starts_with("/login"), "and so it is");
+}
+
+#[tokio::test]
+async fn a_phone_is_changed_by_who_logged_in_just_now() {
+    let browser = Browser::logged_in("en").await;
+    let phone = "/me/phone";
+    let wrong = browser.submit(phone, phone, &[("phone", "12")]).await;
+    assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let sent = browser.submit(phone, phone, &[("phone", "139 0013 9000")]).await;
+    assert_eq!(place(&sent), "/me/phone/code");
+    let code = "/me/phone/code";
+    assert!(browser.page(code).await.contains("139****9000"));
+    let wrong = browser.submit(code, code, &[("code", "111111")]).await;
+    assert!(wrong.text().await.unwrap().contains("That code is not right"));
+    assert_eq!(place(&browser.submit(code, code, &[("code", CODE)]).await), "/me/data");
+    browser.portal.inside.make_stale();
+    let stale = browser.submit(phone, phone, &[("phone", "13900139000")]).await;
+    assert_eq!(place(&stale), "/login?next=/me/phone");
+}
+
+#[tokio::test]
+async fn settings_and_sessions_are_the_customers_not_the_browsers() {
+    let browser = Browser::logged_in("en").await;
+    let settings = "/me/settings";
+    let html = browser.page(settings).await;
+    assert!(html.contains(r#"name="bill_issued" value="on" checked"#), "who says nothing is told");
+    let fields = [("language", "zh"), ("elder", "on"), ("outage", "on")];
+    assert_eq!(place(&browser.submit(settings, settings, &fields).await), settings);
+    let html = browser.page(settings).await;
+    assert!(html.contains(r#"<html lang="zh-CN""#) && html.contains(r#"class="elder""#));
+    assert!(html.contains(r#"name="outage" value="on" checked"#));
+    assert!(!html.contains(r#"name="bill_issued" value="on" checked"#));
+
+    let sessions = "/me/sessions";
+    let html = browser.page(sessions).await;
+    assert_eq!(html.matches("name=\"session\" value=\"se_").count(), 2, "not the one in use");
+    assert_eq!(browser.submit(sessions, sessions, &[("session", "x")]).await.status(), StatusCode::FORBIDDEN);
+    let id = hidden(&html, "session");
+    assert_eq!(place(&browser.submit(sessions, sessions, &[("session", &id)]).await), sessions);
+    assert!(!browser.page(sessions).await.contains(&id));
+    browser.submit(sessions, sessions, &[("session", "all")]).await;
+    assert!(!browser.page(sessions).await.contains("name=\"session\""), "only this one is left");
+
+    // On another device: as the customer likes it.
+    let other = Browser::new("zh-CN").await;
+    other.portal.inside.prefer(protocol::envelope::Language::En, true);
+    other.submit("/login", "/login", &[("phone", "13800138000"), ("next", "/")]).await;
+    other.submit("/login/code", "/login/code", &[("code", CODE)]).await;
+    let html = other.page("/me").await;
+    assert!(html.contains(r#"<html lang="en""#) && html.contains(r#"class="elder""#));
 }
 
 #[tokio::test]

@@ -152,7 +152,16 @@ fn rows(home: &Home, size: Size, puts: &mut Vec<(Bucket, Put)>) -> Result<()> {
         proof_window_ms: 0,
     };
     let expires_ms = now_ms + TTL_S * 1000;
-    let log_in = Session { id: session, customer, generation: 1, expires_ms, ended: false };
+    let log_in = Session {
+        id: session,
+        customer,
+        generation: 1,
+        expires_ms,
+        ended: false,
+        begun_ms: now_ms,
+        used_ms: now_ms,
+        channel: None,
+    };
     puts.push((account.bucket(), Put::Account(own)));
     puts.push((account.bucket(), Put::Holder { account, customer, since_ms: 1 }));
     puts.push((customer.bucket(), Put::CustomerAccount { customer, account, since_ms: 1 }));

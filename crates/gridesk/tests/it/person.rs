@@ -1,7 +1,10 @@
 //! What a customer does about themselves and for others, through every zone of a whole system.
+use std::time::Duration;
+
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Client, World, key};
+use crate::world::{Client, Said, World, key, send};
 
 /// The month and amount of an account's latest bill, as a proof.
 async fn proof(client: &mut Client, account: &str) -> Value {
@@ -21,6 +24,121 @@ async fn system_accounts_come_and_go_and_are_paid_by_others() {
     let world = World::start();
     unbinding(&world).await;
     paying_for_another(&world).await;
+    data_and_sessions(&world).await;
+    another_phone(&world).await;
+    deletion(&world).await;
+}
+
+async fn put(client: &mut Client, path: &str, body: &Value) -> Said {
+    let request = client.own(Method::PUT, path).header("idempotency-key", key("put"));
+    let said = send(request.header("prefer", "wait=10").json(body)).await;
+    client.seen.merge(&said.token());
+    said
+}
+
+async fn data_and_sessions(world: &World) {
+    let phone = &world.phones[9];
+    let mut one = world.customer(phone).await;
+    let mut other = world.customer(phone).await;
+    let held = one.get("/v1/person").await;
+    assert_eq!((held.status, &held.json["phone"]), (200, &json!(phone)), "{held:?}");
+    let notices =
+        json!({ "bill_issued": true, "payment_received": true, "outage": true, "request_progress": true });
+    assert_eq!(held.json["preferences"], json!({ "language": null, "elder": false, "notices": notices }));
+    assert_eq!(held.json["accounts"].as_array().map(Vec::len), Some(1));
+    let corrected = put(&mut one, "/v1/person", &json!({ "name": "样例", "language": "en" })).await;
+    assert_eq!(corrected.status, 200, "{corrected:?}");
+    assert_eq!(other.get("/v1/person").await.json["name"], "样例", "on every device");
+    for bad in [
+        json!({}),
+        json!({ "name": "a\u{202e}b", "language": null }),
+        json!({ "name": "x".repeat(61), "language": null }),
+        json!({ "name": "x", "language": "fr" }),
+        json!({ "name": "x", "language": null, "phone": "1" }),
+    ] {
+        let refused = put(&mut one, "/v1/person", &bad).await;
+        assert_eq!((refused.status, refused.code()), (400, "invalid_request"), "{bad}: {refused:?}");
+    }
+    let mut wanted = json!({ "language": "zh", "elder": true, "notices": notices });
+    wanted["notices"]["outage"] = json!(false);
+    let set = put(&mut one, "/v1/person/preferences", &wanted).await;
+    assert_eq!(set.status, 200, "{set:?}");
+    assert_eq!(other.get("/v1/person/preferences").await.json, wanted);
+    wanted["notices"].as_object_mut().unwrap().remove("outage");
+    let refused = put(&mut one, "/v1/person/preferences", &wanted).await;
+    assert_eq!((refused.status, refused.code()), (400, "invalid_request"), "all or nothing: {refused:?}");
+
+    let sessions = one.get("/v1/sessions").await.json["sessions"].as_array().unwrap().clone();
+    let current: Vec<_> = sessions.iter().filter(|s| s["is_current"] == true).collect();
+    assert_eq!((sessions.len(), current.len()), (2, 1), "{sessions:?}");
+    let refused =
+        one.post("/v1/sessions/end-other", &key("e"), 10, &json!({ "session": current[0]["session"] })).await;
+    assert_eq!((refused.status, refused.code()), (409, "conflict"), "{refused:?}");
+    let ended = one.post("/v1/sessions/end-other", &key("e"), 10, &json!({ "session": null })).await;
+    assert_eq!((ended.status, &ended.json["ended"]), (200, &json!(1)), "{ended:?}");
+    assert_eq!(other.get("/v1/accounts").await.status, 401, "ended at once");
+    assert_eq!(one.get("/v1/accounts").await.status, 200);
+}
+
+async fn another_phone(world: &World) {
+    let (old, new) = (&world.phones[10], "13900002222");
+    let mut one = world.customer(old).await;
+    let mine = accounts(&mut one).await;
+    let taken = &world.phones[11];
+    world.customer(taken).await;
+    for (phone, status, code) in [(taken.as_str(), 409, "conflict"), (new, 200, "")] {
+        let before = one.inbox_end(phone).await;
+        let started = one.post("/v1/person/phone/start", &key("p"), 10, &json!({ "phone": phone })).await;
+        assert_eq!(started.status, 200, "{started:?}");
+        let sent = one.code(phone, before).await;
+        let body = json!({ "challenge": started.json["challenge"], "code": sent });
+        let changed = one.post("/v1/person/phone", &key("p"), 10, &body).await;
+        assert_eq!((changed.status, changed.code()), (status, code), "{phone}: {changed:?}");
+    }
+    assert_eq!(one.get("/v1/person").await.json["phone"], new);
+    world.carried(Duration::from_secs(20)).await;
+    let mut again = world.customer(new).await;
+    assert_eq!(accounts(&mut again).await, mine, "the same person by the new phone");
+    assert_eq!(again.get("/v1/sessions").await.json["sessions"].as_array().map(Vec::len), Some(2));
+    let mut anew = world.customer(old).await;
+    assert_eq!(accounts(&mut anew).await, Vec::<String>::new(), "the old phone begins anew");
+}
+
+async fn deletion(world: &World) {
+    let phone = &world.phones[0];
+    let mut one = world.customer(phone).await;
+    let mine = accounts(&mut one).await;
+    assert_eq!(mine.len(), 2);
+    let before = one.inbox_end(phone).await;
+    let started = one.post("/v1/person/delete/start", &key("d"), 10, &json!({})).await;
+    assert_eq!(started.status, 200, "{started:?}");
+    assert_eq!(started.json["phone"], format!("{}****{}", &phone[..3], &phone[7..]));
+    let code = one.code(phone, before).await;
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    let body = |code: &str| json!({ "challenge": started.json["challenge"], "code": code });
+    let refused = one.post("/v1/person/delete", &key("d"), 10, &body(wrong)).await;
+    assert_eq!((refused.status, refused.code()), (422, "code_wrong"), "{refused:?}");
+    let mut other = world.customer(&world.phones[12]).await;
+    let refused = other.post("/v1/person/delete", &key("d"), 10, &body(&code)).await;
+    assert_eq!((refused.status, refused.code()), (422, "code_expired"), "{refused:?}");
+    assert_eq!(accounts(&mut one).await, mine, "nothing was done");
+    // The center dies just as it is accepted: whatever is left of it is done afterwards.
+    let accepted = one.post("/v1/person/delete", &key("d"), 0, &body(&code)).await;
+    assert_eq!(accepted.status, 202, "{accepted:?}");
+    world.kill("center");
+    world.carried(Duration::from_secs(60)).await;
+    assert_eq!(one.get("/v1/accounts").await.status, 401, "logged out");
+    let mut anew = world.customer(phone).await;
+    assert_eq!(accounts(&mut anew).await, Vec::<String>::new());
+    for account in &mine {
+        assert_eq!(anew.get(&format!("/v1/accounts/{account}")).await.status, 404);
+    }
+    let held = anew.get("/v1/person").await;
+    assert_eq!((&held.json["phone"], &held.json["payees"]), (&json!(phone), &json!([])));
+    assert!(world.ledger().await.0.iter().all(|sum| *sum == 0));
+    // And the account can be bound by whoever shows proof, with all its bills.
+    let payee = anew.get(&format!("/v1/payees/{}", mine[0])).await;
+    assert_eq!(payee.status, 200, "the account itself is there: {payee:?}");
 }
 
 async fn unbinding(world: &World) {
@@ -82,8 +200,8 @@ async fn paying_for_another(world: &World) {
         assert!(payee.json[said].as_str().unwrap().contains('*'), "masked: {payee:?}");
     }
     assert_eq!(payee.json["due_fen"], whole.json["balance"]["due_fen"]);
-    let asked = payer.request(reqwest::Method::GET, &format!("/v1/payees/{theirs}"));
-    assert_eq!(crate::world::send(asked).await.status, 401, "not without a session");
+    let asked = payer.request(Method::GET, &format!("/v1/payees/{theirs}"));
+    assert_eq!(send(asked).await.status, 401, "not without a session");
 
     let ordered = payer.post(&orders, &key("p"), 10, &order).await;
     assert_eq!(ordered.status, 201, "{ordered:?}");
@@ -91,7 +209,7 @@ async fn paying_for_another(world: &World) {
     let pay_url = ordered.json["pay_url"].as_str().unwrap().to_owned();
     let settled = payer.settle(&payment, &pay_url, json!({})).await;
     assert!(settled.status < 300, "{settled:?}");
-    world.settled(std::time::Duration::from_secs(20)).await;
+    world.carried(Duration::from_secs(20)).await;
 
     let shown = payer.get(&format!("/v1/payments/{payment}")).await;
     let (receipt, paid) = (&shown.json["payment"]["receipt"], &shown.json["payment"]);

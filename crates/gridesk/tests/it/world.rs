@@ -102,6 +102,30 @@ impl World {
         tokio::time::timeout(within, wait).await.expect("what was accepted is not applied in time");
     }
 
+    /// Waits until also all that it causes elsewhere is applied and visible.
+    pub(crate) async fn carried(&self, within: Duration) {
+        let wait = async {
+            loop {
+                self.settled(within).await;
+                if self.outboxes().is_empty() {
+                    return self.settled(within).await;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(within, wait).await.expect("what was caused is not applied in time");
+    }
+
+    /// Operations that are still to go to other lanes.
+    fn outboxes(&self) -> Vec<(String, String)> {
+        self.shard_files().flat_map(|file| rows(&file, "SELECT '', hex(operation) FROM outbox")).collect()
+    }
+
+    fn shard_files(&self) -> impl Iterator<Item = PathBuf> {
+        let shards = std::fs::read_dir(self.data().join("center/shards")).unwrap().flatten();
+        shards.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "db"))
+    }
+
     /// The ledger: its shards' sums, and what came in over the provider's clearing account, in fen.
     pub(crate) async fn ledger(&self) -> (Vec<i64>, i64) {
         let ledger = self.admin("/admin/ledger").await.expect("the center says what is in its ledger");
@@ -113,9 +137,7 @@ impl World {
 
     /// Every payment in the shards' files: account number and id. Read beside the center, not through it.
     pub(crate) fn stored_payments(&self) -> Vec<(String, String)> {
-        let shards = std::fs::read_dir(self.data().join("center/shards")).unwrap().flatten();
-        let files = shards.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "db"));
-        files
+        self.shard_files()
             .flat_map(|file| rows(&file, "SELECT printf('%013d', account), hex(id) FROM payment"))
             .map(|(account, id)| {
                 let bits = u128::from_str_radix(&id, 16).unwrap();

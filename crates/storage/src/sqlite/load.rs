@@ -1,5 +1,7 @@
 //! Reads rows into a working set, and the readers' rows.
-use protocol::{AccountId, BillId, ChallengeId, CustomerId, PaymentId, SessionId, catalogue::phone_identity};
+use protocol::{
+    AccountId, BillId, ChallengeId, Channel, CustomerId, PaymentId, SessionId, catalogue::phone_identity,
+};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
@@ -8,7 +10,7 @@ use super::{
 };
 use crate::{
     StorageError,
-    rows::{Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Payment, Session},
+    rows::{Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Payment, Person, Session},
     working_set::{AccountState, Key, WorkingSet},
 };
 
@@ -27,6 +29,8 @@ pub(crate) fn load(c: &Connection, key: &Key, into: &mut WorkingSet) -> Result<(
             into.fill_bind_tries((*account, *customer), bind_tries(c, *account, *customer)?);
         }
         Key::Payees(customer) => into.fill_payees(*customer, Some(payees(c, *customer)?)),
+        Key::Person(customer) => into.fill_person(*customer, person(c, *customer)?),
+        Key::Sessions(customer) => into.fill_sessions_of(*customer, Some(sessions_of(c, *customer)?)),
         Key::Identity(identity) => into.fill_identity(identity.clone(), self::identity(c, identity)?),
         Key::Challenge(id) => into.fill_challenge(*id, challenge(c, *id)?),
         Key::Session(id) => into.fill_session(*id, session(c, *id)?),
@@ -290,22 +294,68 @@ pub(super) fn account_from(number: i64) -> Result<AccountId> {
     AccountId::from_number(number as u64).map_err(|e| corrupt("account number", e.to_string()))
 }
 
+const SESSION: &str = "id, customer, generation, expires_ms, ended, begun_ms, used_ms, channel";
+
+fn session_row(row: &Row<'_>) -> rusqlite::Result<Result<Session>> {
+    let (id, customer) = (id_from(row.get_ref(0)?.as_blob()?), id_from(row.get_ref(1)?.as_blob()?));
+    let (generation, expires, ended): (u32, i64, bool) = (row.get(2)?, row.get(3)?, row.get(4)?);
+    let (begun, used, channel): (i64, i64, String) = (row.get(5)?, row.get(6)?, row.get(7)?);
+    Ok((|| {
+        Ok(Session {
+            id: SessionId::from_bits(id?),
+            customer: CustomerId::from_bits(customer?),
+            generation,
+            expires_ms: expires as u64,
+            ended,
+            begun_ms: begun as u64,
+            used_ms: used as u64,
+            channel: Channel::ALL.into_iter().find(|known| known.as_str() == channel),
+        })
+    })())
+}
+
 pub(crate) fn session(c: &Connection, id: SessionId) -> Result<Option<Session>> {
+    let sql = format!("SELECT {SESSION} FROM session WHERE id = ?1");
+    one(c, "reading a session", &sql, [bits(id.bits())], session_row)
+}
+
+/// A customer's sessions that have not been ended, newest first. They are in the customer's own shard.
+pub(crate) fn sessions_of(c: &Connection, customer: CustomerId) -> Result<Vec<Session>> {
+    let sql = format!(
+        "SELECT {SESSION} FROM session WHERE customer = ?1 AND ended = 0 ORDER BY begun_ms DESC, id LIMIT 64"
+    );
+    many(c, "reading a customer's sessions", &sql, [bits(customer.bits())], session_row)
+}
+
+/// What is held about a customer.
+pub(crate) fn person(c: &Connection, customer: CustomerId) -> Result<Option<Person>> {
     one(
         c,
-        "reading a session",
-        "SELECT customer, generation, expires_ms, ended FROM session WHERE id = ?1",
-        [bits(id.bits())],
+        "reading a person",
+        "SELECT phone, since_ms, name, language, elder, notices, last_code_ms, codes, code_window_ms, gone_ms
+         FROM person WHERE customer = ?1",
+        [bits(customer.bits())],
         |row| {
-            let customer = id_from(row.get_ref(0)?.as_blob()?);
-            let (generation, expires, ended): (u32, i64, bool) = (row.get(1)?, row.get(2)?, row.get(3)?);
-            Ok(customer.map(|customer| Session {
-                id,
-                customer: CustomerId::from_bits(customer),
-                generation,
-                expires_ms: expires as u64,
-                ended,
-            }))
+            let (phone, since, name): (Option<String>, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let (language, elder): (Option<Vec<u8>>, bool) = (row.get(3)?, row.get(4)?);
+            let notices: Vec<u8> = row.get(5)?;
+            let (last, codes, window): (i64, u32, i64) = (row.get(6)?, row.get(7)?, row.get(8)?);
+            let gone: Option<i64> = row.get(9)?;
+            Ok((|| {
+                Ok(Person {
+                    customer,
+                    phone: phone.map(|phone| parse("phone", &phone)).transpose()?,
+                    since_ms: since as u64,
+                    name,
+                    language: language.map(|bytes| unpack("language", &bytes)).transpose()?,
+                    elder,
+                    notices: unpack("notices", &notices)?,
+                    last_code_ms: last as u64,
+                    codes,
+                    code_window_ms: window as u64,
+                    gone_ms: gone.map(|ms| ms as u64),
+                })
+            })())
         },
     )
 }

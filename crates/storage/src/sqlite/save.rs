@@ -98,9 +98,37 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
             ],
         ),
         Put::Session(s) => run(
-            "INSERT OR REPLACE INTO session VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![bits(s.id.bits()), bits(s.customer.bits()), s.generation, s.expires_ms as i64, s.ended],
+            "INSERT OR REPLACE INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                bits(s.id.bits()),
+                bits(s.customer.bits()),
+                s.generation,
+                s.expires_ms as i64,
+                s.ended,
+                s.begun_ms as i64,
+                s.used_ms as i64,
+                s.channel.map_or("", |channel| channel.as_str())
+            ],
         ),
+        Put::Person(p) => run(
+            "INSERT OR REPLACE INTO person VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            params![
+                bits(p.customer.bits()),
+                p.phone.as_ref().map(|phone| phone.as_str()),
+                p.since_ms as i64,
+                p.name,
+                p.language.as_ref().map(pack),
+                p.elder,
+                pack(&p.notices),
+                p.last_code_ms as i64,
+                p.codes,
+                p.code_window_ms as i64,
+                p.gone_ms.map(|ms| ms as i64)
+            ],
+        ),
+        Put::PayeesGone { customer } => {
+            run("DELETE FROM payee WHERE customer = ?1", params![bits(customer.bits())])
+        }
         Put::Payment(p) => run(
             "INSERT OR REPLACE INTO payment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![

@@ -300,6 +300,9 @@ pub(crate) async fn every_row_reads_back_as_it_was_written<B: Backend>() {
         Op::Session { session: 4 },
         Op::Code { phone: 2, challenge: 2 },
         Op::Code { phone: 2, challenge: 2 },
+        Op::Person { customer: 6, codes: 2 },
+        Op::Person { customer: 7, codes: 9 },
+        Op::Payee { account: 7, customer: 6, asked_ms: 1 },
     ];
     run(&backend, 0, &ops).await;
     let backend = backend.reopen().await;
@@ -348,6 +351,14 @@ pub(crate) async fn every_row_reads_back_as_it_was_written<B: Backend>() {
     assert_eq!(store.customer(customer(4)).await.unwrap().value.accounts, [(account(2), 10)]);
     assert_eq!(store.session(session(4)).await.unwrap().value.unwrap().generation, 0);
     assert_eq!(store.session(session(5)).await.unwrap().value, None);
+    let row = store.session(session(4)).await.unwrap().value.unwrap();
+    assert_eq!((row.begun_ms, row.used_ms, row.channel), (4, 0, Some(protocol::Channel::Hall)));
+    assert_eq!(store.sessions_of(customer(4)).await.unwrap().value, [row]);
+    assert_eq!(store.person(customer(6)).await.unwrap().value, Some(rules::person_row(6, 2)));
+    assert_eq!(store.person(customer(7)).await.unwrap().value, Some(rules::person_row(7, 9)));
+    let whole = store.person_view(customer(6)).await.unwrap().value;
+    assert_eq!((whole.person, whole.payees.len()), (Some(rules::person_row(6, 2)), 1));
+    assert_eq!((whole.customer.accounts.len(), whole.sessions.len()), (0, 0));
     let found = store.customer_of_phone(phone(2).parse().unwrap()).await.unwrap();
     assert_eq!(found, Some(customer(2)));
     assert_eq!(store.customer_of_phone(phone(3).parse().unwrap()).await.unwrap(), None);
@@ -387,6 +398,13 @@ pub(crate) async fn what_is_taken_away_is_gone_and_what_was_asked_is_kept_a_whil
     assert_eq!(kept, [(account(8), 300), (account(7), 200)], "newest first");
     store.prune(SHARD, 201, 0).await.unwrap();
     assert_eq!(store.payees(customer(4)).await.unwrap().value.len(), 1);
+    // A session that was ended (by its fourth generation) is not among those that are open.
+    let ops = [Op::ForgetPayees { customer: 4 }, Op::Session { session: 4 }, Op::Session { session: 4 }];
+    run(&backend, 20, &ops).await;
+    assert_eq!(backend.store().payees(customer(4)).await.unwrap().value, []);
+    assert_eq!(backend.store().sessions_of(customer(4)).await.unwrap().value.len(), 1);
+    run(&backend, 30, &[Op::Session { session: 4 }, Op::Session { session: 4 }]).await;
+    assert_eq!(backend.store().sessions_of(customer(4)).await.unwrap().value, []);
 }
 
 pub(crate) async fn pruning_keeps_what_is_not_applied<B: Backend>() {

@@ -25,6 +25,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (few.clone(), few.clone()).prop_map(|(account, customer)| Op::Unbind { account, customer }),
         1 => (few.clone(), few.clone(), since_ms)
             .prop_map(|(account, customer, asked_ms)| Op::Payee { account, customer, asked_ms }),
+        1 => few.clone().prop_map(|customer| Op::ForgetPayees { customer }),
+        1 => (few.clone(), 0..6u32).prop_map(|(customer, codes)| Op::Person { customer, codes }),
         1 => few.clone().prop_map(|session| Op::Session { session }),
         1 => (few.clone(), few.clone()).prop_map(|(phone, challenge)| Op::Code { phone, challenge }),
         1 => (few.clone(), few.clone(), 1..60i64).prop_map(|(payment, account, fen)| Op::Order { payment, account, fen }),

@@ -7,14 +7,20 @@ use domain::{
 };
 use gridesk_storage::{
     message::{Child, Decision, NewMessage},
-    rows::{Account, BillDetail, BillHead, Challenge, Identity, Payee, Payment, Put, Session, Settled},
+    rows::{
+        Account, BillDetail, BillHead, Challenge, Identity, Payee, Payment, Person, Put, Session, Settled,
+    },
     store::Decide,
     working_set::{NotLoaded, WorkingSet},
 };
 use protocol::{
-    AccountId, BillId, Bucket, ChallengeId, Code, CustomerId, PaymentId, Problem, PushId, Reply, SessionId,
+    AccountId, BillId, Bucket, ChallengeId, Channel, Code, CustomerId, PaymentId, Problem, PushId, Reply,
+    SessionId,
     bounds::Opaque,
-    catalogue::replies::{BillPart, GateProbe},
+    catalogue::{
+        replies::{BillPart, GateProbe},
+        requests::Notices,
+    },
     envelope::Language,
     push::{CodePurpose, PushBody},
 };
@@ -42,6 +48,10 @@ pub(crate) enum Op {
     Unbind { account: u64, customer: u64 },
     /// A customer asks whose account it is.
     Payee { account: u64, customer: u64, asked_ms: u64 },
+    /// Forgets whose accounts a customer asked about.
+    ForgetPayees { customer: u64 },
+    /// Sets what is held about a customer.
+    Person { customer: u64, codes: u32 },
     /// Refreshes or begins a session.
     Session { session: u64 },
     /// Counts a code for a phone and pushes it.
@@ -210,6 +220,8 @@ fn decide(rows: &WorkingSet, message: &NewMessage, op: Op) -> Result<Decision, N
             let payee = Payee { account: account(n), asked_ms };
             done(vec![Put::Payee { customer: customer(c), payee }])
         }
+        Op::ForgetPayees { customer: c } => done(vec![Put::PayeesGone { customer: customer(c) }]),
+        Op::Person { customer: c, codes } => done(vec![Put::Person(person_row(c, codes))]),
         Op::Session { session: n } => {
             let generation = rows.session(&session(n))?.map_or(0, |s| s.generation + 1);
             done(vec![Put::Session(session_row(n, generation))])
@@ -252,6 +264,8 @@ fn decide(rows: &WorkingSet, message: &NewMessage, op: Op) -> Result<Decision, N
                 rows.session(&session(c))?,
                 rows.challenge(&challenge(p))?,
                 rows.payees(&customer(c))?,
+                rows.person(&customer(c))?,
+                rows.sessions_of(&customer(c))?,
             );
             Ok(Decision::done(reply(blake3::hash(format!("{seen:?}").as_bytes()).to_string()), Vec::new()))
         }
@@ -270,7 +284,33 @@ fn decide(rows: &WorkingSet, message: &NewMessage, op: Op) -> Result<Decision, N
 }
 
 fn session_row(n: u64, generation: u32) -> Session {
-    Session { id: session(n), customer: customer(n), generation, expires_ms: 1 << 40, ended: generation > 2 }
+    Session {
+        id: session(n),
+        customer: customer(n),
+        generation,
+        expires_ms: 1 << 40,
+        ended: generation > 2,
+        begun_ms: n,
+        used_ms: u64::from(generation),
+        channel: n.is_multiple_of(2).then_some(Channel::Hall),
+    }
+}
+
+/// What is held about a customer, as `Op::Person` sets it.
+pub(crate) fn person_row(n: u64, codes: u32) -> Person {
+    Person {
+        customer: customer(n),
+        phone: n.is_multiple_of(2).then(|| phone(n).parse().unwrap()),
+        since_ms: n,
+        name: format!("李{n}"),
+        language: n.is_multiple_of(3).then_some(Language::En),
+        elder: n.is_multiple_of(2),
+        notices: Notices { outage: false, ..Notices::default() },
+        last_code_ms: 5,
+        codes,
+        code_window_ms: 6,
+        gone_ms: (codes > 3).then_some(7),
+    }
 }
 
 fn posting(message: &NewMessage, kind: PostingKind, account_n: u64, fen: i64) -> Option<Put> {
