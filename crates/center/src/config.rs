@@ -1,6 +1,7 @@
 //! The node's settings.
 use std::path::PathBuf;
 
+use domain::late_fee::LateFeeRate;
 use protocol::bounds::ShortName;
 use runtime::secret::{ExposeSecret, SecretError, SecretKey, load_key};
 use serde::Deserialize;
@@ -35,6 +36,10 @@ pub struct Config {
     /// How many messages may wait in a lane before writes to it are refused for the moment.
     #[serde(default = "defaults::lane_backlog")]
     pub lane_backlog: u64,
+    /// What a day of being late costs, in millionths of what is overdue: 1000, one per mille, unless set. A change holds
+    /// for late fees that are not charged yet, back to the due date.
+    #[serde(default = "defaults::late_fee")]
+    pub late_fee_per_day_e6: LateFeeRate,
     /// The payment providers.
     #[serde(default)]
     pub providers: Vec<ProviderConfig>,
@@ -67,6 +72,8 @@ pub struct DemoConfig {
 }
 
 mod defaults {
+    use domain::late_fee::LateFeeRate;
+
     pub(super) fn shards() -> u16 {
         2
     }
@@ -81,6 +88,9 @@ mod defaults {
     }
     pub(super) fn lane_backlog() -> u64 {
         20_000
+    }
+    pub(super) fn late_fee() -> LateFeeRate {
+        LateFeeRate::RESIDENTS
     }
     pub(super) fn seed() -> u64 {
         2026

@@ -12,6 +12,7 @@ pub mod admin;
 pub mod applier;
 pub mod authorize;
 pub mod config;
+mod day;
 pub mod demo;
 pub mod follower;
 pub mod import;

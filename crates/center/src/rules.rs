@@ -4,6 +4,7 @@
 //! applying it again, anywhere, gives the same. It asks for rows first and decides afterwards; see
 //! [`storage::working_set`].
 mod account;
+mod arrears;
 mod import;
 mod login;
 mod payee;
@@ -13,7 +14,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use domain::tariff::TariffBook;
+use domain::{late_fee::LateFeeRate, tariff::TariffBook};
 use protocol::{Code, Problem, Reply, Request, catalogue::replies};
 use storage::{
     message::{Decision, NewMessage},
@@ -40,6 +41,8 @@ pub struct Rules {
     pub providers: Vec<Provider>,
     /// The portal's address, to which a payer returns.
     pub public_url: String,
+    /// What a day of being late costs.
+    pub late_fee: LateFeeRate,
 }
 
 impl Decide for Rules {
@@ -79,7 +82,7 @@ impl Rules {
 
     fn own(&self, rows: &WorkingSet, message: &NewMessage, own: &Own) -> Decided {
         match own {
-            Own::Settle(settle) => payment::settle(rows, message, settle),
+            Own::Settle(settle) => payment::settle(self, rows, message, settle),
             Own::CustomerAccountAdd(add) => account::list_add(rows, add),
             Own::CustomerAccountRemove(gone) => account::list_remove(rows, gone),
             Own::PayeeAsk(ask) => payee::ask(rows, message, ask),

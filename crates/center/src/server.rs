@@ -140,6 +140,7 @@ async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, Ce
         tariffs: Arc::new(TariffBook::published().clone()),
         providers: providers?,
         public_url: config.public_url.trim_end_matches('/').to_owned(),
+        late_fee: config.late_fee_per_day_e6,
     };
     let (mut applied, mut generations) = (Vec::new(), Vec::new());
     for lane in map.lanes() {

@@ -6,6 +6,7 @@ pub mod billing;
 pub mod calendar;
 pub mod demo;
 pub mod green_button;
+pub mod late_fee;
 pub mod ledger;
 pub mod money;
 pub mod profile;

@@ -2,6 +2,7 @@
 use domain::{
     billing::BillLine,
     calendar::Month,
+    late_fee::{LateFee, LateFeeRate, Overdue},
     ledger::Posting,
     money::{Fen, Wh},
     tariff::TariffId,
@@ -61,12 +62,25 @@ pub struct BillHead {
     pub issued_on: Date,
     /// Until when it is to be paid.
     pub due_on: Date,
+    /// Its late fee, as far as it has been charged.
+    pub late_fee: LateFee,
 }
 
 impl BillHead {
-    /// What is still to be paid.
+    /// What is still to be paid of the amount, late fee aside.
     pub fn open_fen(&self) -> Fen {
         self.amount_fen - self.paid_fen
+    }
+
+    /// Whether anything is still to be paid, a late fee that was charged included.
+    pub fn is_open(&self) -> bool {
+        self.open_fen() > Fen::ZERO || self.late_fee.open_fen() > Fen::ZERO
+    }
+
+    /// Its late fee with every day through `day` in it.
+    pub fn late_fee_on(&self, day: Date, rate: LateFeeRate) -> LateFee {
+        let overdue = Overdue { amount_fen: self.amount_fen, open_fen: self.open_fen(), due_on: self.due_on };
+        self.late_fee.through(day, &overdue, rate)
     }
 }
 
@@ -193,6 +207,9 @@ pub struct Settled {
     pub bills: Vec<BillPart>,
     /// What became credit.
     pub credit_fen: Fen,
+    /// What it paid of which bills' late fees; stored beside the rest.
+    #[serde(skip)]
+    pub late_fees: Vec<BillPart>,
 }
 
 /// One row to be written.
@@ -249,6 +266,13 @@ pub enum Put {
         bill: BillId,
         /// In all so far.
         paid_fen: Fen,
+    },
+    /// Charges a bill's late fee up to a day, or notes what has been paid of it.
+    BillLateFee {
+        /// Which bill.
+        bill: BillId,
+        /// In all so far.
+        late_fee: LateFee,
     },
     /// A day's readings, packed.
     Readings {
@@ -348,7 +372,7 @@ impl Put {
                 one(Entity::Customer(*customer))
             }
             Put::Bill(head, _) => one(Entity::Account(head.id.account)),
-            Put::BillPaid { bill, .. } => one(Entity::Account(bill.account)),
+            Put::BillPaid { bill, .. } | Put::BillLateFee { bill, .. } => one(Entity::Account(bill.account)),
             Put::Session(session) => one(Entity::Session(session.id)),
             // Itself, and the list of its account.
             Put::Payment(payment) => {

@@ -4,7 +4,7 @@
 //! with the row there. So rules stay pure functions, and a store may fetch the rows of a whole batch in one go.
 use std::collections::HashMap;
 
-use protocol::{AccountId, ChallengeId, CustomerId, PaymentId, SessionId};
+use protocol::{AccountId, BillId, ChallengeId, CustomerId, PaymentId, SessionId};
 
 use crate::rows::{
     Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Payment, Put, Session,
@@ -122,7 +122,7 @@ impl WorkingSet {
                 }
                 if let Some(Some(state)) = self.accounts.get_mut(&head.id.account) {
                     state.open_bills.retain(|bill| bill.id != head.id);
-                    if head.open_fen().0 > 0 {
+                    if head.is_open() {
                         state.open_bills.push(head.clone());
                         state.open_bills.sort_by_key(|bill| bill.id.month);
                     }
@@ -131,25 +131,8 @@ impl WorkingSet {
                     }
                 }
             }
-            Put::BillPaid { bill, paid_fen } => {
-                if let Some(Some(bills)) = self.bills.get_mut(&bill.account) {
-                    bills.iter_mut().filter(|b| b.id == *bill).for_each(|b| b.paid_fen = *paid_fen);
-                }
-                if let Some(Some(state)) = self.accounts.get_mut(&bill.account) {
-                    let Some(open) = state.open_bills.iter_mut().find(|b| b.id == *bill) else {
-                        // A bill that was closed may be open again, and is not held here.
-                        self.accounts.remove(&bill.account);
-                        return;
-                    };
-                    open.paid_fen = *paid_fen;
-                    state.open_bills.retain(|b| b.open_fen().0 > 0);
-                    state
-                        .latest_bill
-                        .iter_mut()
-                        .filter(|b| b.id == *bill)
-                        .for_each(|b| b.paid_fen = *paid_fen);
-                }
-            }
+            Put::BillPaid { bill, paid_fen } => self.change_bill(*bill, |head| head.paid_fen = *paid_fen),
+            Put::BillLateFee { bill, late_fee } => self.change_bill(*bill, |head| head.late_fee = *late_fee),
             Put::BindTries(row) => self.fill_bind_tries((row.account, row.customer), Some(*row)),
             Put::Identity(row) => self.fill_identity(row.identity.clone(), Some(row.clone())),
             Put::Challenge(row) => self.fill_challenge(row.id, Some(row.clone())),
@@ -164,5 +147,20 @@ impl WorkingSet {
             }
             Put::Readings { .. } | Put::Posting { .. } | Put::Push { .. } | Put::PushDone { .. } => {}
         }
+    }
+
+    fn change_bill(&mut self, bill: BillId, change: impl Fn(&mut BillHead)) {
+        if let Some(Some(bills)) = self.bills.get_mut(&bill.account) {
+            bills.iter_mut().filter(|b| b.id == bill).for_each(&change);
+        }
+        let Some(Some(state)) = self.accounts.get_mut(&bill.account) else { return };
+        let Some(open) = state.open_bills.iter_mut().find(|b| b.id == bill) else {
+            // A bill that was closed may be open again, and is not held here.
+            self.accounts.remove(&bill.account);
+            return;
+        };
+        change(open);
+        state.open_bills.retain(BillHead::is_open);
+        state.latest_bill.iter_mut().filter(|b| b.id == bill).for_each(change);
     }
 }

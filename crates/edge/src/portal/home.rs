@@ -47,6 +47,7 @@ struct Due {
     tag: Option<StateTag>,
     amount: String,
     sentence: String,
+    late_fee: Option<String>,
     credit: Option<String>,
     bill_href: Option<String>,
 }
@@ -168,6 +169,8 @@ fn due(visit: &Visit, summary: &AccountSummary, unpaid: &[BillBrief]) -> Due {
         tag,
         amount: figure(&f.amount(balance.due_fen), ""),
         sentence,
+        late_fee: (balance.late_fee_fen > Fen::ZERO)
+            .then(|| words::fill(w.late_fee_in_due, &[&f.money(balance.late_fee_fen)])),
         credit,
         bill_href: bill.map(|bill| format!("/bills/{}", bill.bill)),
     }

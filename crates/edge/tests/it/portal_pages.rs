@@ -5,9 +5,9 @@ use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 
 use crate::portal_fixture::{self as fixture, CODE, Portal, accounts};
 
-struct Browser {
+pub(crate) struct Browser {
     client: Client,
-    portal: Portal,
+    pub(crate) portal: Portal,
     _folder: tempfile::TempDir,
 }
 
@@ -25,7 +25,7 @@ impl Browser {
         Browser { client, portal, _folder: folder }
     }
 
-    async fn logged_in(language: &str) -> Browser {
+    pub(crate) async fn logged_in(language: &str) -> Browser {
         let browser = Browser::new(language).await;
         let sent =
             browser.submit("/login", "/login", &[("phone", "138 0013 8000"), ("next", "/bills")]).await;
@@ -35,12 +35,12 @@ impl Browser {
         browser
     }
 
-    async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         self.client.get(format!("{}{path}", self.portal.url)).send().await.unwrap()
     }
 
     /// Fetches a page that must be there, and holds it to what every page must be.
-    async fn page(&self, path: &str) -> String {
+    pub(crate) async fn page(&self, path: &str) -> String {
         let answer = self.get(path).await;
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         check_headers(&answer);
@@ -50,18 +50,18 @@ impl Browser {
     }
 
     /// Fetches the page `from`, and sends its form to `to` with these fields.
-    async fn submit(&self, from: &str, to: &str, fields: &[(&str, &str)]) -> Response {
+    pub(crate) async fn submit(&self, from: &str, to: &str, fields: &[(&str, &str)]) -> Response {
         let html = self.page(from).await;
         let (form, key) = (hidden(&html, "form"), hidden(&html, "key"));
         self.post(to, &[&[("form", form.as_str()), ("key", key.as_str())], fields].concat()).await
     }
 
-    async fn post(&self, to: &str, fields: &[(&str, &str)]) -> Response {
+    pub(crate) async fn post(&self, to: &str, fields: &[(&str, &str)]) -> Response {
         self.client.post(format!("{}{to}", self.portal.url)).form(fields).send().await.unwrap()
     }
 }
 
-fn place(answer: &Response) -> String {
+pub(crate) fn place(answer: &Response) -> String {
     answer.headers().get(header::LOCATION).map(|to| to.to_str().unwrap().to_owned()).unwrap_or_default()
 }
 

@@ -15,7 +15,7 @@ use center::{
     operation::{Own, Settle},
     rules::Rules,
 };
-use domain::{money::Fen, tariff::TariffBook};
+use domain::{late_fee::LateFeeRate, money::Fen, tariff::TariffBook};
 use protocol::{Channel, LaneId, OperationId, PaymentId, envelope::Language};
 use runtime::secret::load_or_create_key;
 use storage::{
@@ -81,6 +81,7 @@ fn rules(site: &Site) -> Result<Arc<dyn Decide>> {
         tariffs: Arc::new(TariffBook::published().clone()),
         providers: vec![provider.load().during("the provider's key")?],
         public_url: "http://127.0.0.1:9".to_owned(),
+        late_fee: LateFeeRate::RESIDENTS,
     }))
 }
 

@@ -307,6 +307,8 @@ replies! {
         due_fen: Fen,
         /// Of that, past its date.
         overdue_fen: Fen,
+        /// Of that, late fees as of today: each day that something stays overdue adds to them.
+        late_fee_fen: Fen,
         /// The earliest date by which something is due.
         #[serde(with = "domain::calendar::day::option")]
         due_on: Option<Date>,
@@ -325,6 +327,13 @@ replies! {
         amount_fen: Fen,
         /// What of it has been paid.
         paid_fen: Fen,
+        /// The late fee on top of the amount: all of it through [`BillBrief::late_fee_on`], what was paid included.
+        late_fee_fen: Fen,
+        /// What of the late fee has been paid.
+        late_fee_paid_fen: Fen,
+        /// The day as of which the late fee is said.
+        #[serde(with = "domain::calendar::day")]
+        late_fee_on: Date,
         /// How it stands.
         state: BillState,
         /// When it was issued.
@@ -504,6 +513,8 @@ replies! {
         transactions: Vec<String>,
         /// Which bills it paid, and how much of each. Empty for a payer who has not bound the account.
         bills: Vec<BillPart>,
+        /// Which bills' late fees it paid, and how much of each. Empty likewise.
+        late_fees: Vec<BillPart>,
         /// What became credit. Zero for a payer who has not bound the account.
         credit_fen: Fen,
     }
