@@ -40,6 +40,12 @@ pub struct Config {
     /// for late fees that are not charged yet, back to the due date.
     #[serde(default = "defaults::late_fee")]
     pub late_fee_per_day_e6: LateFeeRate,
+    /// Power may be cut off where a bill has been overdue for more days than this: 30 unless set.
+    #[serde(default = "defaults::cut_after_overdue_days")]
+    pub cut_after_overdue_days: u16,
+    /// How long reconnecting takes once what is overdue is paid, in seconds: 300 unless set (meters are switched remotely).
+    #[serde(default = "defaults::reconnect_after_s")]
+    pub reconnect_after_s: u32,
     /// The payment providers.
     #[serde(default)]
     pub providers: Vec<ProviderConfig>,
@@ -91,6 +97,12 @@ mod defaults {
     }
     pub(super) fn late_fee() -> LateFeeRate {
         LateFeeRate::RESIDENTS
+    }
+    pub(super) fn cut_after_overdue_days() -> u16 {
+        30
+    }
+    pub(super) fn reconnect_after_s() -> u32 {
+        300
     }
     pub(super) fn seed() -> u64 {
         2026

@@ -32,6 +32,10 @@ pub enum Own {
     CustomerAccountRemove(CustomerAccountRemove),
     /// Counts that a customer asks whose account a number is.
     PayeeAsk(PayeeAsk),
+    /// Cuts an account's power off for arrears.
+    SupplyCut(SupplyCut),
+    /// Completes a reconnection that is due.
+    SupplyRestore(SupplyRestore),
 }
 
 /// See [`Own::Settle`].
@@ -115,6 +119,22 @@ pub struct PayeeAsk {
     pub account: AccountId,
 }
 
+/// See [`Own::SupplyCut`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SupplyCut {
+    /// Which account.
+    pub account: AccountId,
+}
+
+/// See [`Own::SupplyRestore`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SupplyRestore {
+    /// Which account.
+    pub account: AccountId,
+    /// When the reconnection was due, Unix ms.
+    pub due_ms: u64,
+}
+
 macro_rules! own {
     ($($variant:ident = $code:literal v $version:literal $name:literal;)*) => {
         impl Own {
@@ -157,6 +177,8 @@ own! {
     Import = 0x8005 v 1 "readings_import";
     CustomerAccountRemove = 0x8020 v 1 "customer_account_remove";
     PayeeAsk = 0x8021 v 1 "payee_ask";
+    SupplyCut = 0x8010 v 1 "supply_cut";
+    SupplyRestore = 0x8011 v 1 "supply_restore";
 }
 
 impl Operation {

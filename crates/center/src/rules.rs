@@ -9,6 +9,7 @@ mod import;
 mod login;
 mod payee;
 mod payment;
+mod supply;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,8 @@ use crate::{
     operation::{Operation, Own},
 };
 
+pub use supply::SupplyTerms;
+
 type Decided = Result<Decision, NotLoaded>;
 
 /// What rules know besides rows: the same on every node.
@@ -43,6 +46,8 @@ pub struct Rules {
     pub public_url: String,
     /// What a day of being late costs.
     pub late_fee: LateFeeRate,
+    /// When power is cut off and how soon it is back.
+    pub supply: SupplyTerms,
 }
 
 impl Decide for Rules {
@@ -89,6 +94,8 @@ impl Rules {
             Own::SessionContinue(go_on) => login::go_on(rows, message, go_on),
             Own::SessionClose(close) => login::close(rows, close),
             Own::Import(import) => import::import(self, rows, message, import),
+            Own::SupplyCut(cut) => supply::cut(self, rows, message, cut),
+            Own::SupplyRestore(restore) => supply::restore(rows, message, restore),
         }
     }
 }

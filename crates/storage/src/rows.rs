@@ -16,6 +16,8 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use protocol::catalogue::replies::SupplyState;
+
 /// A supply contract and its premise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Account {
@@ -41,6 +43,19 @@ pub struct Account {
     pub wrong_proofs: u32,
     /// When counting of wrong proofs began, Unix ms.
     pub proof_window_ms: u64,
+}
+
+/// Whether an account has power, as far as its payments go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Supply {
+    /// Which account.
+    pub account: AccountId,
+    /// How it stands.
+    pub state: SupplyState,
+    /// Since when, Unix ms.
+    pub since_ms: u64,
+    /// When a reconnection is completed, Unix ms; only while reconnecting.
+    pub reconnect_at_ms: Option<u64>,
 }
 
 /// A bill's head: everything but its lines.
@@ -285,6 +300,8 @@ pub enum Put {
     },
     /// Inserts or replaces an identity.
     Identity(Identity),
+    /// Notes how an account's supply stands.
+    Supply(Supply),
     /// Inserts or replaces a challenge.
     Challenge(Challenge),
     /// Inserts or replaces a session.
@@ -371,6 +388,7 @@ impl Put {
             Put::CustomerAccount { customer, .. } | Put::CustomerAccountGone { customer, .. } => {
                 one(Entity::Customer(*customer))
             }
+            Put::Supply(supply) => one(Entity::Account(supply.account)),
             Put::Bill(head, _) => one(Entity::Account(head.id.account)),
             Put::BillPaid { bill, .. } | Put::BillLateFee { bill, .. } => one(Entity::Account(bill.account)),
             Put::Session(session) => one(Entity::Session(session.id)),

@@ -17,7 +17,7 @@ use crate::{
     StorageError,
     message::{Decision, LaneMessage, NewMessage, OperationRow},
     queue::{Recent, RecentLanes},
-    rows::{Account, BillDetail, BillHead, Customer, Entity, Payee, Payment, Put, Session},
+    rows::{Account, BillDetail, BillHead, Customer, Entity, Payee, Payment, Put, Session, Supply},
     sqlite::{
         self, load, reads, reads_views as views,
         writer::{Command, Hooks, WAITING, Writer},
@@ -92,6 +92,8 @@ pub struct AccountView {
     pub holders: Vec<CustomerId>,
     /// Bills to be paid, oldest first.
     pub open_bills: Vec<BillHead>,
+    /// How its supply stands; `None` where it was never cut off.
+    pub supply: Option<Supply>,
     /// The newest bills, newest first; at most 24.
     pub bills: Vec<BillHead>,
     /// The days asked for.
@@ -369,6 +371,16 @@ impl Store {
     /// The accounts of others that a customer has asked about, newest first.
     pub async fn payees(&self, customer: CustomerId) -> Result<Seen<Vec<Payee>>> {
         self.seen(customer.bucket(), move |c| load::payees(c, customer)).await
+    }
+
+    /// A shard's reconnections that are to be completed by `now_ms`, longest due first: account and when, Unix ms.
+    pub async fn supplies_due(
+        &self,
+        shard: ShardId,
+        now_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<(AccountId, u64)>> {
+        self.on_slave(shard, move |c| load::supplies_due(c, now_ms, limit)).await
     }
 
     /// A session.

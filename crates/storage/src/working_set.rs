@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use protocol::{AccountId, BillId, ChallengeId, CustomerId, PaymentId, SessionId};
 
 use crate::rows::{
-    Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Payment, Put, Session,
+    Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Payment, Put, Session, Supply,
 };
 
 /// What can be asked for.
@@ -21,6 +21,8 @@ pub enum Key {
     BindTries(AccountId, CustomerId),
     /// The accounts of others that a customer has asked about.
     Payees(CustomerId),
+    /// How an account's supply stands.
+    Supply(AccountId),
     /// An identity.
     Identity(String),
     /// A challenge.
@@ -82,6 +84,8 @@ tables! {
     bind_tries: (AccountId, CustomerId) => BindTries, bind_tries, fill_bind_tries, |k| Key::BindTries(k.0, k.1);
     /// The accounts of others that a customer has asked about.
     payees: CustomerId => Vec<Payee>, payees, fill_payees, |k| Key::Payees(*k);
+    /// How an account's supply stands; none where it was never cut off.
+    supplies: AccountId => Supply, supply, fill_supply, |k| Key::Supply(*k);
     /// An identity.
     identities: String => Identity, identity, fill_identity, |k| Key::Identity(k.clone());
     /// A challenge.
@@ -134,6 +138,7 @@ impl WorkingSet {
             Put::BillPaid { bill, paid_fen } => self.change_bill(*bill, |head| head.paid_fen = *paid_fen),
             Put::BillLateFee { bill, late_fee } => self.change_bill(*bill, |head| head.late_fee = *late_fee),
             Put::BindTries(row) => self.fill_bind_tries((row.account, row.customer), Some(*row)),
+            Put::Supply(row) => self.fill_supply(row.account, Some(*row)),
             Put::Identity(row) => self.fill_identity(row.identity.clone(), Some(row.clone())),
             Put::Challenge(row) => self.fill_challenge(row.id, Some(row.clone())),
             Put::Session(row) => self.fill_session(row.id, Some(row.clone())),

@@ -10,7 +10,9 @@ use domain::{
 use jiff::civil::Date;
 use protocol::{
     AccountId, CustomerId, Problem, Reply,
-    catalogue::replies::{self, Balance, BoundAccount, TierStanding, UsageSoFar},
+    catalogue::replies::{
+        self, Balance, BoundAccount, SupplyStanding, SupplyState, TierStanding, UsageSoFar,
+    },
 };
 use storage::{
     rows::{BillHead, Entity},
@@ -60,6 +62,11 @@ impl Node {
             division: row.account.division.clone(),
             tariff: brief(tariff),
             balance: balance(row, today, self.parts.rules.late_fee),
+            supply: SupplyStanding {
+                state: row.supply.map_or(SupplyState::Connected, |supply| supply.state),
+                reconnect_at_ms: row.supply.and_then(|supply| supply.reconnect_at_ms),
+                reconnect_after_s: self.parts.rules.supply.reconnect_after_s,
+            },
             latest_bill: row.bills.first().map(|head| bill_brief(head, today, self.parts.rules.late_fee)),
             this_month,
             tier: standing(row, tariff, today)?,

@@ -12,6 +12,8 @@ use jiff::civil::Date;
 use protocol::{BillId, catalogue::replies::BillPart};
 use storage::rows::{BillHead, Put};
 
+use super::{Rules, SupplyTerms};
+
 /// What a part of a sum is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum For {
@@ -50,6 +52,18 @@ impl<'a> Arrears<'a> {
         items.filter(|item| item.open_fen > Fen::ZERO).collect()
     }
 
+    /// The bills of which something is open when money has been spread so.
+    pub(super) fn still_open(&self, allocations: &[(For, Fen)]) -> impl Iterator<Item = &'a BillHead> {
+        let got = |bill: BillId| -> Fen {
+            let to_it = |what: &For| *what == For::Bill(bill) || *what == For::LateFee(bill);
+            allocations.iter().filter(|(what, _)| to_it(what)).map(|(_, part)| *part).sum()
+        };
+        self.bills
+            .iter()
+            .filter(move |(bill, late_fee)| got(bill.id) < bill.open_fen() + late_fee.open_fen())
+            .map(|(bill, _)| *bill)
+    }
+
     /// What it writes that money was spread so: late fees charged, and what is paid of each bill.
     ///
     /// # Errors
@@ -78,6 +92,19 @@ impl<'a> Arrears<'a> {
             }
         }
         Ok(puts)
+    }
+}
+
+/// What holds for arrears.
+#[derive(Clone, Copy)]
+pub(super) struct ArrearsTerms {
+    pub(super) late_fee: LateFeeRate,
+    pub(super) supply: SupplyTerms,
+}
+
+impl Rules {
+    pub(super) fn arrears_terms(&self) -> ArrearsTerms {
+        ArrearsTerms { late_fee: self.late_fee, supply: self.supply }
     }
 }
 

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use domain::{
     billing::{BillDraft, BillInput, bill},
     calendar::Month,
-    late_fee::LateFeeRate,
     ledger::{self, LedgerError},
     money::{Fen, Wh},
     readings::DayReadings,
@@ -17,11 +16,15 @@ use domain::{
 use protocol::{Code, Problem, Reply, catalogue::replies};
 use storage::{
     message::{Decision, NewMessage},
-    rows::{Account, BillHead, Put},
+    rows::{Account, BillHead, Put, Supply},
     working_set::{AccountState, WorkingSet},
 };
 
-use super::{Decided, Rules, arrears::Arrears};
+use super::{
+    Decided, Rules,
+    arrears::{Arrears, ArrearsTerms},
+    supply,
+};
 use crate::{
     day::day_of,
     import::{issue::issue, unknown_tariff},
@@ -29,19 +32,20 @@ use crate::{
 };
 
 pub(super) fn import(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked: &Import) -> Decided {
-    take_in(&rules.tariffs, rules.late_fee, rows, message.origin.accepted_ms, asked)
+    take_in(&rules.tariffs, rules.arrears_terms(), rows, message.origin.accepted_ms, asked)
 }
 
 fn take_in(
     tariffs: &TariffBook,
-    late_fee: LateFeeRate,
+    terms: ArrearsTerms,
     rows: &WorkingSet,
     now_ms: u64,
     asked: &Import,
 ) -> Decided {
     let state = rows.account(&asked.account)?;
+    let supply = rows.supply(&asked.account)?;
     let billed = rows.bills(&asked.account)?.map_or(&[][..], Vec::as_slice);
-    Ok(match puts(tariffs, late_fee, state, billed, now_ms, asked) {
+    Ok(match puts(tariffs, terms, (state, supply), billed, now_ms, asked) {
         Ok(puts) => Decision::done(Reply::AccountBind(replies::AccountBind { account: asked.account }), puts),
         Err(problem) => Decision::rejected(problem),
     })
@@ -49,8 +53,8 @@ fn take_in(
 
 fn puts(
     tariffs: &TariffBook,
-    late_fee: LateFeeRate,
-    state: Option<&AccountState>,
+    terms: ArrearsTerms,
+    (state, supply): (Option<&AccountState>, Option<&Supply>),
     billed: &[BillHead],
     now_ms: u64,
     asked: &Import,
@@ -75,8 +79,8 @@ fn puts(
     }
     if !issued.is_empty() {
         let open = state.map_or(&[][..], |state| &state.open_bills);
-        let arrears = Arrears::of(open.iter().chain(&issued), day_of(now_ms), late_fee);
-        puts.extend(use_credit(account, &arrears, now_ms).map_err(refused_by_ledger)?);
+        let arrears = Arrears::of(open.iter().chain(&issued), day_of(now_ms), terms.late_fee);
+        puts.extend(use_credit(account, &arrears, (terms, supply), now_ms).map_err(refused_by_ledger)?);
     }
     Ok(puts)
 }
@@ -169,7 +173,12 @@ fn moves_no_tier(tariffs: &TariffBook, billed: &[BillHead], draft: &BillDraft) -
 }
 
 /// Pays bills from what is to the customer's credit, oldest first.
-fn use_credit(account: Account, arrears: &Arrears<'_>, now_ms: u64) -> Result<Vec<Put>, LedgerError> {
+fn use_credit(
+    account: Account,
+    arrears: &Arrears<'_>,
+    (terms, supply): (ArrearsTerms, Option<&Supply>),
+    now_ms: u64,
+) -> Result<Vec<Put>, LedgerError> {
     let open = arrears.items();
     let Some(used) = ledger::apply_credit(account.id.number(), account.credit_fen, &open)? else {
         return Ok(Vec::new());
@@ -177,6 +186,8 @@ fn use_credit(account: Account, arrears: &Arrears<'_>, now_ms: u64) -> Result<Ve
     let text = format!("credit of {}", account.id);
     let mut puts = arrears.paid(&used.allocations, now_ms)?;
     puts.push(Put::Posting { at_ms: now_ms, text, posting: used.posting });
+    let still_open = arrears.still_open(&used.allocations);
+    puts.extend(supply::after_payment(terms.supply, supply, still_open, day_of(now_ms), now_ms));
     puts.push(Put::Account(Account { credit_fen: used.remaining_fen, ..account }));
     Ok(puts)
 }

@@ -8,13 +8,14 @@ use protocol::{
 };
 use storage::{
     message::{Decision, NewMessage},
-    rows::{Account, Payment, Put, Settled},
+    rows::{Account, Payment, Put, Settled, Supply},
     working_set::{AccountState, WorkingSet},
 };
 
 use super::{
     Decided, Rules,
     arrears::{self, Arrears},
+    supply,
 };
 use crate::{day::day_of, operation::Settle};
 
@@ -101,7 +102,8 @@ pub(super) fn settle(rules: &Rules, rows: &WorkingSet, message: &NewMessage, ask
     let Some(state) = rows.account(&payment.account)? else {
         return Ok(Decision::rejected(Problem::not_found("account")));
     };
-    match book(rules, state, payment, message, asked) {
+    let supply = rows.supply(&payment.account)?;
+    match book(rules, (state, supply), payment, message, asked) {
         Ok(puts) => Ok(taken(payment.id, false, puts)),
         Err(error) => {
             let why = format!("The ledger refuses it: {error}.");
@@ -124,12 +126,13 @@ fn day_paid(payment: &Payment, asked: &Settle) -> Date {
 /// What a debit writes. The first of a payment pays bills, oldest first; any further one is credit, whole.
 fn book(
     rules: &Rules,
-    state: &AccountState,
+    (state, supply): (&AccountState, Option<&Supply>),
     payment: &Payment,
     message: &NewMessage,
     asked: &Settle,
 ) -> Result<Vec<Put>, ledger::LedgerError> {
-    let arrears = Arrears::of(&state.open_bills, day_paid(payment, asked), rules.late_fee);
+    let day = day_paid(payment, asked);
+    let arrears = Arrears::of(&state.open_bills, day, rules.late_fee);
     let open = if payment.settled.is_none() { arrears.items() } else { Vec::new() };
     let provider: ProviderCode = asked.provider.parse()?;
     let source = LedgerAccount::ProviderClearing { provider };
@@ -161,6 +164,8 @@ fn book(
         },
         Put::PaymentSettled { payment: payment.id, account: payment.account, settled },
     ]);
+    let still_open = arrears.still_open(&posted.allocations);
+    puts.extend(supply::after_payment(rules.supply, supply, still_open, day, message.origin.accepted_ms));
     // Written even where only bills change: the account's views change with them.
     let credit_fen = state.account.credit_fen + posted.credit_fen;
     puts.push(Put::Account(Account { credit_fen, ..state.account.clone() }));

@@ -26,12 +26,14 @@ use storage::{
 
 mod person;
 
-use super::Rules;
+use super::{Rules, SupplyTerms};
 use crate::{
     config::{Provider, SharedSecret},
     keys::CodeKey,
     operation::{Import, Operation, Own, SessionContinue, Settle},
 };
+
+mod supply;
 
 const START_MS: u64 = 1_800_000_000_000;
 const SECOND: u64 = 1000;
@@ -62,6 +64,7 @@ impl World {
             providers: vec![provider],
             public_url: "http://portal".into(),
             late_fee: LateFeeRate::RESIDENTS,
+            supply: SupplyTerms { cut_after_overdue_days: 30, reconnect_after_s: 300 },
         };
         World { store, rules: Arc::new(rules), applied: 0, now_ms: START_MS, customer: None, _folder: folder }
     }

@@ -2,7 +2,7 @@
 use askama::Template;
 use axum::response::Response;
 use protocol::catalogue::{
-    replies::{AccountSummary, BillBrief, BillState, TierPace, TierStanding, UsageSoFar},
+    replies::{AccountSummary, BillBrief, BillState, SupplyState, TierPace, TierStanding, UsageSoFar},
     requests,
 };
 use serde::Deserialize;
@@ -22,6 +22,9 @@ use super::{
 /// So many bills are looked through for what is not paid: two years.
 const UNPAID_MAX: u8 = 24;
 
+/// How often the page looks whether the power is back, in seconds.
+const LOOK_AGAIN_S: u32 = 5;
+
 /// Which account a page is about; every page that has one takes this.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct AccountQuery {
@@ -37,9 +40,19 @@ struct Home {
     account_number: String,
     holder: String,
     address: String,
+    supply: Option<Supply>,
     due: Due,
     usage: Usage,
     tier: Tier,
+}
+
+/// Said before all else, where the power is not simply on.
+struct Supply {
+    title: &'static str,
+    lead: String,
+    tone: &'static str,
+    icon: &'static str,
+    is_cut: bool,
 }
 
 struct Due {
@@ -98,8 +111,13 @@ async fn make(visit: &mut Visit, query: AccountQuery) -> Made {
     let unpaid = unpaid(visit, &summary).await?;
     let standing = visit.read(requests::TierGet { account }).await?;
     let pace = standing.pace.as_ref();
+    let mut shell = shell(visit);
+    if summary.supply.state == SupplyState::Reconnecting {
+        shell.frame.refresh_s = Some(LOOK_AGAIN_S);
+    }
     let page = Home {
-        shell: shell(visit),
+        shell,
+        supply: supply(visit, &summary),
         account: visit.f.account(account),
         account_number: account.to_string(),
         due: due(visit, &summary, &unpaid),
@@ -111,9 +129,30 @@ async fn make(visit: &mut Visit, query: AccountQuery) -> Made {
     Ok(Page::html(page.render()?))
 }
 
+fn supply(visit: &Visit, summary: &AccountSummary) -> Option<Supply> {
+    let (w, f) = (visit.w, visit.f);
+    match summary.supply.state {
+        SupplyState::Connected => None,
+        SupplyState::Cut => {
+            let within = match summary.supply.reconnect_after_s {
+                seconds @ ..120 => words::fill(w.seconds_n, &[&seconds]),
+                seconds => words::fill(w.minutes_n, &[&seconds.div_ceil(60)]),
+            };
+            let lead = words::fill(w.supply_cut_lead, &[&f.money(summary.balance.overdue_fen), &within]);
+            Some(Supply { title: w.supply_cut, lead, tone: "bad", icon: "bolt", is_cut: true })
+        }
+        SupplyState::Reconnecting => {
+            let at = f.instant(summary.supply.reconnect_at_ms.unwrap_or_default());
+            let lead = words::fill(w.supply_back_lead, &[&at]);
+            Some(Supply { title: w.supply_back, lead, tone: "good", icon: "clock", is_cut: false })
+        }
+    }
+}
+
 /// What is not paid of which bills, newest first: asked for only where it is not the latest bill alone.
 async fn unpaid(visit: &mut Visit, summary: &AccountSummary) -> Result<Vec<BillBrief>, Stop> {
-    let left = |bill: &BillBrief| bill.amount_fen - bill.paid_fen;
+    let left =
+        |bill: &BillBrief| bill.amount_fen - bill.paid_fen + bill.late_fee_fen - bill.late_fee_paid_fen;
     let latest = summary.latest_bill.iter().find(|bill| left(bill) == summary.balance.due_fen);
     let mut bills = match latest {
         Some(bill) => vec![bill.clone()],

@@ -89,6 +89,14 @@ words! {
         tier_price_tou: " (peak price)", "（峰段电价）";
         by_day: "See it day by day", "查看每日用电";
 
+        supply_cut: "Your power is cut off for arrears", "因欠费已停电";
+        supply_cut_lead: "Pay {0} and it comes back by itself, within {1} of the payment.", "缴清欠费 {0} 后将自动复电，预计到账后 {1}内恢复供电。";
+        supply_cut_pay: "Pay and reconnect", "缴费复电";
+        supply_back: "Your power is being switched on again", "正在为您恢复供电";
+        supply_back_lead: "Your payment has arrived. The power is back by {0} at the latest.", "欠费已结清，最迟 {0} 恢复供电。";
+        seconds_n: "{0} seconds", "{0} 秒";
+        minutes_n: "{0} minutes", "{0} 分钟";
+
         bind_title: "Add an account", "绑定户号";
         bind_lead: "Show that the account is yours: with a code sent to its registered phone, or with its latest bill.", "请验证户号归属：向该户登记手机发送验证码，或核对最近一期账单。";
         bind_number: "Account number", "户号";

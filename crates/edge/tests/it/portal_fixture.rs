@@ -83,6 +83,7 @@ struct State {
     refreshed: u32,
     payments: Vec<Payment>,
     late_fee_fen: Fen,
+    supply: SupplyState,
     by_key: HashMap<String, PaymentId>,
     sequence: u64,
 }
@@ -97,6 +98,7 @@ impl Inside {
             refreshed: 0,
             payments: Vec::new(),
             late_fee_fen: Fen(0),
+            supply: SupplyState::Connected,
             by_key: HashMap::new(),
             sequence: 0,
         };
@@ -163,6 +165,11 @@ impl Inside {
     /// Makes what is owed ten days late, with a late fee so far.
     pub(crate) fn be_late(&self, late_fee_fen: i64) {
         self.state.lock().unwrap().late_fee_fen = Fen(late_fee_fen);
+    }
+
+    /// Cuts the power off, or brings it back.
+    pub(crate) fn supply(&self, state: SupplyState) {
+        self.state.lock().unwrap().supply = state;
     }
 
     /// Lets a payment's time pass.
@@ -313,6 +320,10 @@ impl State {
                     summary.balance.due_fen += self.late_fee_fen;
                     summary.balance.overdue_fen = summary.balance.due_fen;
                     summary.balance.late_fee_fen = self.late_fee_fen;
+                }
+                summary.supply.state = self.supply;
+                if self.supply == SupplyState::Reconnecting {
+                    summary.supply.reconnect_at_ms = Some(1_787_020_200_000);
                 }
                 Reply::AccountSummary(summary)
             }
@@ -649,6 +660,11 @@ fn summary(account: AccountId, settled: bool) -> AccountSummary {
             late_fee_fen: Fen(0),
             due_on: (due_fen > Fen(0)).then(|| date(2026, 8, 25)),
             credit_fen: Fen(if index == 1 { 3_650 } else { 0 }),
+        },
+        supply: SupplyStanding {
+            state: SupplyState::Connected,
+            reconnect_at_ms: None,
+            reconnect_after_s: 300,
         },
         latest_bill: Some(brief(account, &latest, settled)),
         this_month: UsageSoFar {

@@ -1,4 +1,6 @@
 //! Late fees, refunds and the like, as a customer reads them.
+use protocol::catalogue::replies::SupplyState;
+
 use crate::{
     portal_fixture::accounts,
     portal_pages::{Browser, place},
@@ -38,4 +40,34 @@ async fn a_late_fee_is_said_in_chinese() {
     assert!(browser.page("/").await.contains("含截至今日的违约金 3.21 元，缴清前按日累计。"));
     let page = browser.page(&format!("/bills/{}-2026-07", accounts()[0])).await;
     assert!(page.contains("截至2026年8月18日违约金 3.21 元，今日结清本期共需缴纳"), "{page}");
+}
+
+#[tokio::test]
+async fn a_home_without_power_says_so_first_and_what_brings_it_back() {
+    for (language, cut, pay, back) in [
+        (
+            "en",
+            "Pay ¥@ and it comes back by itself, within 5 minutes of the payment.",
+            "Pay and reconnect",
+            "Your power is being switched on again",
+        ),
+        (
+            "zh-CN",
+            "缴清欠费 @ 元 后将自动复电，预计到账后 5 分钟内恢复供电。",
+            "缴费复电",
+            "正在为您恢复供电",
+        ),
+    ] {
+        let browser = Browser::logged_in(language).await;
+        assert!(!browser.page("/").await.contains("supply-h"), "power is on: nothing is said");
+        browser.portal.inside.be_late(321);
+        browser.portal.inside.supply(SupplyState::Cut);
+        let home = browser.page("/").await;
+        let (before, after) = cut.split_once('@').unwrap();
+        assert!(home.contains(before) && home.contains(after) && home.contains(pay), "{home}");
+        assert!(home.find("supply-h") < home.find("due-h"), "before all else");
+        browser.portal.inside.supply(SupplyState::Reconnecting);
+        let home = browser.page("/").await;
+        assert!(home.contains(back) && !home.contains(pay), "{home}");
+    }
 }

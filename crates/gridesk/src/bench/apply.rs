@@ -13,7 +13,7 @@ use center::{
     config::ProviderConfig,
     keys::CodeKey,
     operation::{Own, Settle},
-    rules::Rules,
+    rules::{Rules, SupplyTerms},
 };
 use domain::{late_fee::LateFeeRate, money::Fen, tariff::TariffBook};
 use protocol::{Channel, LaneId, OperationId, PaymentId, envelope::Language};
@@ -82,6 +82,7 @@ fn rules(site: &Site) -> Result<Arc<dyn Decide>> {
         providers: vec![provider.load().during("the provider's key")?],
         public_url: "http://127.0.0.1:9".to_owned(),
         late_fee: LateFeeRate::RESIDENTS,
+        supply: SupplyTerms { cut_after_overdue_days: 30, reconnect_after_s: 300 },
     }))
 }
 

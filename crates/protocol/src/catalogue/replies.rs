@@ -79,6 +79,8 @@ replies! {
         tariff: TariffBrief,
         /// What is owed and what stands to the customer's credit.
         balance: Balance,
+        /// Whether it has power, as far as its payments go.
+        supply: SupplyStanding,
         /// The newest bill.
         latest_bill: Option<BillBrief>,
         /// The month under way.
@@ -300,6 +302,15 @@ replies! {
         note_zh: Option<String>,
         /// Over what its tiers count.
         tier_period: TierPeriod,
+    }
+    /// Whether an account has power, as far as its payments go.
+    SupplyStanding {
+        /// How it stands.
+        state: SupplyState,
+        /// When a reconnection is completed at the latest, Unix ms; only while reconnecting.
+        reconnect_at_ms: Option<u64>,
+        /// How long reconnecting takes once what is overdue is paid, in seconds.
+        reconnect_after_s: u32,
     }
     /// Money owed and owing.
     Balance {
@@ -540,6 +551,18 @@ fn unnested<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Box<super::Reply>>
     let result = Option::deserialize(d);
     INSIDE.set(false);
     result
+}
+
+/// Whether an account has power, as far as its payments go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SupplyState {
+    /// Not cut off.
+    Connected,
+    /// Cut off for arrears, until what is overdue is paid.
+    Cut,
+    /// Paid; power comes back.
+    Reconnecting,
 }
 
 /// How a bill stands.

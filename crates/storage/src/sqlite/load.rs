@@ -6,7 +6,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::values::{bits, corrupt, date_from, id_from, month_from, parse, unpack};
 use crate::{
     StorageError,
-    rows::{Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Payment, Session, Settled},
+    rows::{
+        Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Payment, Session, Settled,
+        Supply, SupplyState,
+    },
     working_set::{AccountState, Key, WorkingSet},
 };
 
@@ -25,6 +28,7 @@ pub(crate) fn load(c: &Connection, key: &Key, into: &mut WorkingSet) -> Result<(
             into.fill_bind_tries((*account, *customer), bind_tries(c, *account, *customer)?);
         }
         Key::Payees(customer) => into.fill_payees(*customer, Some(payees(c, *customer)?)),
+        Key::Supply(id) => into.fill_supply(*id, supply(c, *id)?),
         Key::Identity(identity) => into.fill_identity(identity.clone(), self::identity(c, identity)?),
         Key::Challenge(id) => into.fill_challenge(*id, challenge(c, *id)?),
         Key::Session(id) => into.fill_session(*id, session(c, *id)?),
@@ -100,6 +104,41 @@ pub(crate) fn account(c: &Connection, id: AccountId) -> Result<Option<Account>> 
                 proof_window_ms: row.get::<_, i64>(9)? as u64,
             };
             Ok(phone.map(|p| parse("phone", &p)).transpose().map(|phone| Account { phone, ..rest }))
+        },
+    )
+}
+
+/// How an account's supply stands; `None` where it was never cut off.
+pub(crate) fn supply(c: &Connection, account: AccountId) -> Result<Option<Supply>> {
+    one(
+        c,
+        "reading an account's supply",
+        "SELECT state, since_ms, reconnect_at_ms FROM supply WHERE account = ?1",
+        [account.number() as i64],
+        |row| {
+            let (state, since, at): (String, i64, Option<i64>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let states = [SupplyState::Connected, SupplyState::Cut, SupplyState::Reconnecting];
+            let state = states.into_iter().find(|known| super::save::supply_state(*known) == state);
+            Ok(state.ok_or_else(|| corrupt("supply", "an unknown state")).map(|state| Supply {
+                account,
+                state,
+                since_ms: since as u64,
+                reconnect_at_ms: at.map(|at| at as u64),
+            }))
+        },
+    )
+}
+
+/// Reconnections that are to be completed by `now_ms`, longest due first: account and when.
+pub(crate) fn supplies_due(c: &Connection, now_ms: u64, limit: usize) -> Result<Vec<(AccountId, u64)>> {
+    many(
+        c,
+        "looking for reconnections that are due",
+        "SELECT account, reconnect_at_ms FROM supply WHERE reconnect_at_ms <= ?1 ORDER BY reconnect_at_ms LIMIT ?2",
+        params![now_ms as i64, limit as i64],
+        |row| {
+            let (account, at): (i64, i64) = (row.get(0)?, row.get(1)?);
+            Ok(account_from(account).map(|account| (account, at as u64)))
         },
     )
 }

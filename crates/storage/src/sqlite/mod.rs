@@ -17,8 +17,12 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig, params};
 use crate::StorageError;
 
 /// The schema, one step a version. A step once shipped is never changed.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema_1.sql"), include_str!("schema_payee.sql"), include_str!("schema_late_fee.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_payee.sql"),
+    include_str!("schema_late_fee.sql"),
+    include_str!("schema_supply.sql"),
+];
 
 /// Opens the file for its one writer: creates it, brings its schema up to date, takes a new epoch for its lanes.
 pub(crate) fn open_for_writing(path: &Path, lanes: &[LaneId]) -> Result<(Connection, u64), StorageError> {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 use super::values::{bits, date_number, month_number, pack};
 use crate::{
     StorageError,
-    rows::{Put, Settled},
+    rows::{Put, Settled, SupplyState},
 };
 
 /// Writes one row. `at_ms` is when the operation that writes it was accepted.
@@ -54,6 +54,15 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
         Put::BindTries(t) => run(
             "INSERT OR REPLACE INTO bind_tries VALUES (?1, ?2, ?3, ?4)",
             params![t.account.number() as i64, bits(t.customer.bits()), t.tries, t.window_ms as i64],
+        ),
+        Put::Supply(s) => run(
+            "INSERT OR REPLACE INTO supply VALUES (?1, ?2, ?3, ?4)",
+            params![
+                s.account.number() as i64,
+                supply_state(s.state),
+                s.since_ms as i64,
+                s.reconnect_at_ms.map(|at| at as i64)
+            ],
         ),
         Put::Bill(head, detail) => run(
             "INSERT OR REPLACE INTO bill VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
@@ -174,4 +183,13 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
 
 fn late_fees(settled: &Settled) -> Option<Vec<u8>> {
     (!settled.late_fees.is_empty()).then(|| pack(&settled.late_fees))
+}
+
+/// How a supply's state is written.
+pub(super) fn supply_state(state: SupplyState) -> &'static str {
+    match state {
+        SupplyState::Connected => "connected",
+        SupplyState::Cut => "cut",
+        SupplyState::Reconnecting => "reconnecting",
+    }
 }

@@ -53,6 +53,7 @@ fn view(tariff: &str, used: Wh, noon_wh: i64, night_wh: i64) -> AccountView {
     AccountView {
         account,
         holders: Vec::new(),
+        supply: None,
         open_bills: Vec::new(),
         bills: vec![july, december],
         days: days.map(day).collect(),

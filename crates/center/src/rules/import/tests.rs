@@ -4,6 +4,7 @@ use std::sync::Arc;
 use domain::{
     billing::{BillTerms, LineKind, VersionChoice},
     green_button,
+    late_fee::LateFeeRate,
     readings::Quality,
 };
 use jiff::civil::{Date, date};
@@ -18,6 +19,7 @@ use storage::{
 
 use super::*;
 use crate::operation::{Operation, Own};
+use crate::rules::SupplyTerms;
 
 /// The import rule alone.
 struct OnlyImports;
@@ -27,7 +29,9 @@ impl Decide for OnlyImports {
         match Operation::decode(message.code, message.version, &message.body) {
             Ok(Operation::Own(Own::Import(asked))) => {
                 let now_ms = message.origin.accepted_ms;
-                take_in(TariffBook::published(), LateFeeRate::RESIDENTS, rows, now_ms, &asked)
+                let supply = SupplyTerms { cut_after_overdue_days: 30, reconnect_after_s: 300 };
+                let terms = ArrearsTerms { late_fee: LateFeeRate::RESIDENTS, supply };
+                take_in(TariffBook::published(), terms, rows, now_ms, &asked)
             }
             other => panic!("no import: {other:?}"),
         }

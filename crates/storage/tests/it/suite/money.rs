@@ -1,6 +1,6 @@
-//! Money's rows: late fees.
+//! Money's rows: late fees, power cut off for them.
 use domain::{late_fee::LateFee, money::Fen};
-use gridesk_storage::rows::{Payment, Put, Settled};
+use gridesk_storage::rows::{Payment, Put, Settled, Supply, SupplyState};
 use protocol::catalogue::replies::BillPart;
 
 use super::{Backend, SHARD, one_lane, rules};
@@ -50,4 +50,25 @@ pub(crate) async fn a_bill_is_open_until_its_late_fee_is_paid<B: Backend>() {
         .await
         .unwrap();
     assert_eq!(store.payment(row.id).await.unwrap().value.unwrap().settled, Some(settled));
+}
+
+pub(crate) async fn a_reconnection_is_found_when_it_is_due<B: Backend>() {
+    let backend = B::fresh(one_lane()).await;
+    let store = backend.store();
+    let row = |n, state, at| {
+        Put::Supply(Supply { account: rules::account(n), state, since_ms: 7, reconnect_at_ms: at })
+    };
+    let account = rules::account(2);
+    let cut = Supply { account, state: SupplyState::Cut, since_ms: 7, reconnect_at_ms: None };
+    store.fill(SHARD, vec![Put::Account(rules::account_row(2, 0)), Put::Supply(cut)]).await.unwrap();
+    let shown = async || store.account(account, Vec::new()).await.unwrap().value.unwrap().supply;
+    assert_eq!(shown().await, Some(cut));
+    let later = [(3, 300), (1, 100), (4, 400)].map(|(n, at)| row(n, SupplyState::Reconnecting, Some(at)));
+    store.fill(SHARD, later.to_vec()).await.unwrap();
+    let due = async |now_ms, most| store.supplies_due(SHARD, now_ms, most).await.unwrap();
+    assert_eq!(due(99, 9).await, []);
+    assert_eq!(due(300, 9).await, [(rules::account(1), 100), (rules::account(3), 300)]);
+    assert_eq!(due(300, 1).await, [(rules::account(1), 100)]);
+    store.fill(SHARD, vec![row(1, SupplyState::Connected, None)]).await.unwrap();
+    assert_eq!(due(300, 9).await, [(rules::account(3), 300)]);
 }
