@@ -19,7 +19,7 @@ use tokio::io::AsyncWriteExt;
 use crate::{
     demo, import,
     node::{Node, unavailable},
-    operation::Operation,
+    operation::{Operation, Own, SupplyCut},
 };
 
 /// The socket's table of contents.
@@ -29,6 +29,7 @@ pub fn router(node: Node) -> Router {
         .route("/admin/failed", get(failed))
         .route("/admin/ledger", get(ledger))
         .route("/admin/lanes", get(lanes))
+        .route("/admin/supply/cut", post(supply_cut))
         .route("/admin/requests", get(service::requests))
         .route("/admin/requests/{request}/steps", post(service::step))
         .route("/admin/outages", post(service::publish))
@@ -107,6 +108,25 @@ async fn lanes(State(node): State<Node>) -> Result<Json<serde_json::Value>, Refu
         lanes.push(json!({ "lane": lane.0, "tail": tail, "applied": applied, "visible": visible }));
     }
     Ok(Json(json!({ "lanes": lanes })))
+}
+
+/// Which account is meant.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountQuery {
+    account: AccountId,
+}
+
+/// Cuts an account's power off for arrears. Asked again, it is left as it is.
+async fn supply_cut(
+    State(node): State<Node>,
+    Query(AccountQuery { account }): Query<AccountQuery>,
+) -> Result<Json<serde_json::Value>, Refused> {
+    let own = Own::SupplyCut(SupplyCut { account });
+    // A key a moment: the rule leaves alone what is cut off already, and another day it may be cut off anew.
+    let key = format!("{account} {}", node.clock().unix_ms());
+    node.run_own(own, account.bucket(), &key).await?;
+    Ok(Json(json!({ "account": account, "supply": "cut" })))
 }
 
 /// What an import is to be made into.

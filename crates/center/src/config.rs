@@ -1,7 +1,7 @@
 //! The node's settings.
 use std::{fmt::Display, path::PathBuf, sync::Arc};
 
-use domain::forms::FormBook;
+use domain::{forms::FormBook, late_fee::LateFeeRate};
 use protocol::bounds::ShortName;
 use runtime::secret::{ExposeSecret, SecretError, SecretKey, load_key};
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -36,6 +36,16 @@ pub struct Config {
     /// How many messages may wait in a lane before writes to it are refused for the moment.
     #[serde(default = "defaults::lane_backlog")]
     pub lane_backlog: u64,
+    /// What a day of being late costs, in millionths of what is overdue: 1000, one per mille, unless set. A change holds
+    /// for late fees that are not charged yet, back to the due date.
+    #[serde(default = "defaults::late_fee")]
+    pub late_fee_per_day_e6: LateFeeRate,
+    /// Power may be cut off where a bill has been overdue for more days than this: 30 unless set.
+    #[serde(default = "defaults::cut_after_overdue_days")]
+    pub cut_after_overdue_days: u16,
+    /// How long reconnecting takes once what is overdue is paid, in seconds: 300 unless set (meters are switched remotely).
+    #[serde(default = "defaults::reconnect_after_s")]
+    pub reconnect_after_s: u32,
     /// The payment providers.
     #[serde(default)]
     pub providers: Vec<ProviderConfig>,
@@ -98,6 +108,8 @@ pub struct DemoConfig {
 }
 
 mod defaults {
+    use domain::late_fee::LateFeeRate;
+
     pub(super) fn shards() -> u16 {
         2
     }
@@ -112,6 +124,15 @@ mod defaults {
     }
     pub(super) fn lane_backlog() -> u64 {
         20_000
+    }
+    pub(super) fn late_fee() -> LateFeeRate {
+        LateFeeRate::RESIDENTS
+    }
+    pub(super) fn cut_after_overdue_days() -> u16 {
+        30
+    }
+    pub(super) fn reconnect_after_s() -> u32 {
+        300
     }
     pub(super) fn seed() -> u64 {
         2026

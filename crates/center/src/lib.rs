@@ -7,11 +7,13 @@
 //! ```
 //! [`node`] takes what the gate's inner half brings; [`authorize`] is the one table of who may do what; [`reads`] answer
 //! from the cache or a slave; [`writes`] go into a lane and wait to be visible; [`applier`] applies a lane by the
-//! [`rules`], [`follower`] keeps the cache in step, [`relay`] carries on what an operation causes elsewhere.
+//! [`rules`], [`follower`] keeps the cache in step, [`relay`] carries on what an operation causes elsewhere, the
+//! schedule does what is due at a time.
 pub mod admin;
 pub mod applier;
 pub mod authorize;
 pub mod config;
+mod day;
 pub mod demo;
 pub mod follower;
 pub mod import;
@@ -21,6 +23,7 @@ pub mod operation;
 pub mod reads;
 pub mod relay;
 pub mod rules;
+mod schedule;
 mod server;
 mod sessions;
 mod views;

@@ -36,6 +36,10 @@ pub enum Own {
     CustomerAccountRemove(CustomerAccountRemove),
     /// Counts that a customer asks whose account a number is.
     PayeeAsk(PayeeAsk),
+    /// Cuts an account's power off for arrears.
+    SupplyCut(SupplyCut),
+    /// Completes a reconnection that is due.
+    SupplyRestore(SupplyRestore),
     /// Opens a session in the customer's lane, where the phone they logged in with is in another.
     SessionOpen(SessionOpen),
     /// Makes a phone the customer's, after it was verified in the phone's lane.
@@ -192,6 +196,22 @@ pub struct PayeeAsk {
     pub account: AccountId,
 }
 
+/// See [`Own::SupplyCut`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SupplyCut {
+    /// Which account.
+    pub account: AccountId,
+}
+
+/// See [`Own::SupplyRestore`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SupplyRestore {
+    /// Which account.
+    pub account: AccountId,
+    /// When the reconnection was due, Unix ms.
+    pub due_ms: u64,
+}
+
 /// See [`Own::SessionOpen`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionOpen {
@@ -270,6 +290,8 @@ own! {
     Import = 0x8005 v 1 "readings_import";
     CustomerAccountRemove = 0x8020 v 1 "customer_account_remove";
     PayeeAsk = 0x8021 v 1 "payee_ask";
+    SupplyCut = 0x8010 v 1 "supply_cut";
+    SupplyRestore = 0x8011 v 1 "supply_restore";
     SessionOpen = 0x8022 v 1 "session_open";
     PersonPhone = 0x8023 v 1 "person_phone";
     PhoneLeave = 0x8024 v 1 "phone_leave";

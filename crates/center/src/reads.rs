@@ -16,26 +16,25 @@ use std::sync::Arc;
 use domain::{
     billing::{BillTerms, VersionChoice},
     calendar::Month,
+    late_fee::LateFeeRate,
     tariff::{Household, Tariff},
 };
-use jiff::{Timestamp, civil::Date, tz::Offset};
+use jiff::civil::Date;
 use protocol::{
     Code, CustomerId, Outcome, Position, Problem, Reply, Request, Token,
     catalogue::replies::{BillBrief, BillState, TariffBrief},
 };
 use storage::rows::{Account, BillHead};
 
-use crate::node::{Answer, Asked, Node};
-
-/// China keeps one time, without daylight saving.
-const CHINA: Offset = Offset::constant(8);
+use crate::{
+    day::day_of,
+    node::{Answer, Asked, Node},
+};
 
 impl Node {
     /// The day it is, where the customers live.
     pub fn today(&self) -> Date {
-        let ms = i64::try_from(self.parts.clock.unix_ms()).unwrap_or(i64::MAX);
-        let now = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH);
-        CHINA.to_datetime(now).date()
+        day_of(self.parts.clock.unix_ms())
     }
 
     pub(crate) async fn read(&self, asked: &Asked, request: &Request) -> Result<Answer, Problem> {
@@ -118,18 +117,22 @@ fn terms(account: &Account) -> BillTerms {
     }
 }
 
-fn bill_brief(head: &BillHead, today: Date) -> BillBrief {
-    let state = match head.open_fen().0 {
-        ..=0 => BillState::Paid,
-        _ if head.due_on < today => BillState::Overdue,
-        _ => BillState::Open,
+fn bill_brief(head: &BillHead, today: Date, rate: LateFeeRate) -> BillBrief {
+    let state = match head.is_open() {
+        false => BillState::Paid,
+        true if head.due_on < today => BillState::Overdue,
+        true => BillState::Open,
     };
+    let late_fee = head.late_fee_on(today, rate);
     BillBrief {
         bill: head.id,
         month: head.id.month,
         energy_wh: head.energy_wh,
         amount_fen: head.amount_fen,
         paid_fen: head.paid_fen,
+        late_fee_fen: late_fee.total_fen(),
+        late_fee_paid_fen: late_fee.paid_fen,
+        late_fee_on: today,
         state,
         issued_on: head.issued_on,
         due_on: head.due_on,

@@ -4,6 +4,7 @@
 //! applying it again, anywhere, gives the same. It asks for rows first and decides afterwards; see
 //! [`storage::working_set`].
 mod account;
+mod arrears;
 mod import;
 mod login;
 mod outage;
@@ -13,6 +14,7 @@ mod person;
 mod phone;
 mod request;
 mod session;
+mod supply;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +22,7 @@ pub(crate) use outage::outage_id;
 
 use std::sync::Arc;
 
-use domain::{forms::FormBook, tariff::TariffBook};
+use domain::{forms::FormBook, late_fee::LateFeeRate, tariff::TariffBook};
 use protocol::{Code, Problem, Reply, Request, catalogue::replies};
 use storage::{
     message::{Decision, NewMessage},
@@ -34,6 +36,8 @@ use crate::{
     keys::CodeKey,
     operation::{Operation, Own},
 };
+
+pub use supply::SupplyTerms;
 
 type Decided = Result<Decision, NotLoaded>;
 
@@ -49,6 +53,10 @@ pub struct Rules {
     pub providers: Vec<Provider>,
     /// The portal's address, to which a payer returns.
     pub public_url: String,
+    /// What a day of being late costs.
+    pub late_fee: LateFeeRate,
+    /// When power is cut off and how soon it is back.
+    pub supply: SupplyTerms,
 }
 
 impl Decide for Rules {
@@ -100,7 +108,7 @@ impl Rules {
 
     fn own(&self, rows: &WorkingSet, message: &NewMessage, own: &Own) -> Decided {
         match own {
-            Own::Settle(settle) => payment::settle(rows, message, settle),
+            Own::Settle(settle) => payment::settle(self, rows, message, settle),
             Own::CustomerAccountAdd(add) => account::list_add(rows, add),
             Own::CustomerAccountRemove(gone) => account::list_remove(rows, gone),
             Own::PayeeAsk(ask) => payee::ask(rows, message, ask),
@@ -112,6 +120,8 @@ impl Rules {
             Own::HolderRemove(gone) => account::holder_remove(rows, gone),
             Own::PersonForget(forget) => person::forget(rows, message, forget.customer),
             Own::Import(import) => import::import(self, rows, message, import),
+            Own::SupplyCut(cut) => supply::cut(self, rows, message, cut),
+            Own::SupplyRestore(restore) => supply::restore(rows, message, restore),
             Own::RequestAdvance(advance) => request::advance(rows, message, advance),
             Own::OutagePut(put) => outage::put(rows, message, put),
             Own::OutageClose(close) => outage::close(rows, close),

@@ -34,7 +34,8 @@ use crate::{
     keys::{CodeKey, SessionKeys},
     node::{Node, Parts},
     relay,
-    rules::Rules,
+    rules::{Rules, SupplyTerms},
+    schedule,
     sessions::Sessions,
 };
 
@@ -143,6 +144,11 @@ async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, Ce
         forms: config.forms.book(),
         providers: providers?,
         public_url: config.public_url.trim_end_matches('/').to_owned(),
+        late_fee: config.late_fee_per_day_e6,
+        supply: SupplyTerms {
+            cut_after_overdue_days: config.cut_after_overdue_days,
+            reconnect_after_s: config.reconnect_after_s,
+        },
     };
     let (mut applied, mut generations) = (Vec::new(), Vec::new());
     for lane in map.lanes() {
@@ -179,6 +185,7 @@ fn start_tasks(node: &Node, readiness: &Readiness, shutdown: &Shutdown) {
     }
     shutdown.spawn(relay::outboxes(node.clone(), shutdown.clone()));
     shutdown.spawn(relay::pushes(node.clone(), shutdown.clone()));
+    shutdown.spawn(schedule::run(node.clone(), shutdown.clone()));
     shutdown.spawn(prune(node.clone(), shutdown.clone()));
 }
 

@@ -78,15 +78,7 @@ impl Node {
     /// The problem it was rejected with; `unavailable` where it was not applied within a minute (it may be later).
     pub async fn run_own(&self, own: Own, bucket: Bucket, key: &str) -> Result<Reply, Problem> {
         let id = OperationId::derive(bucket, "center-admin", own.name(), key);
-        let origin = Origin {
-            accepted_ms: self.parts.clock.unix_ms(),
-            customer: None,
-            session: None,
-            channel: Channel::System,
-            language: Language::default(),
-            request_id: [0; 16],
-            trace_id: [0; 16],
-        };
+        let origin = self.own_origin();
         let write = Write { operation: Operation::Own(own), bucket, id };
         match self.accept(write, origin, Duration::from_secs(60)).await?.outcome {
             Outcome::Done(reply) => Ok(reply),
@@ -119,6 +111,20 @@ impl Node {
                 Err(Problem::new(Code::NotYetVisible, "It is not carried out yet. Ask again in a moment."))
             }
         }
+    }
+
+    /// Runs one of the center's own operations that is due, under an id that comes from `key`, and waits for it no longer than
+    /// `patience`. Where it was run before, nothing is done anew.
+    pub(crate) async fn run_scheduled(
+        &self,
+        own: Own,
+        bucket: Bucket,
+        key: &str,
+        patience: Duration,
+    ) -> Result<(), Problem> {
+        let id = OperationId::derive(bucket, "center-schedule", own.name(), key);
+        let write = Write { operation: Operation::Own(own), bucket, id };
+        self.accept(write, self.own_origin(), patience).await.map(drop)
     }
 
     /// A write whose id comes from its idempotency key.
@@ -198,6 +204,19 @@ impl Node {
         let key = format!("{} {:032x}", body.transaction, u128::from_be_bytes(said));
         let id = OperationId::derive(bucket, "provider", asked.provider.as_str(), &key);
         Ok(Write { operation, bucket, id })
+    }
+
+    /// Where an operation of the center's own comes from.
+    fn own_origin(&self) -> Origin {
+        Origin {
+            accepted_ms: self.parts.clock.unix_ms(),
+            customer: None,
+            session: None,
+            channel: Channel::System,
+            language: Language::default(),
+            request_id: [0; 16],
+            trace_id: [0; 16],
+        }
     }
 
     fn origin(&self, asked: &Asked) -> Origin {

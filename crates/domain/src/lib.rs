@@ -7,6 +7,7 @@ pub mod calendar;
 pub mod demo;
 pub mod forms;
 pub mod green_button;
+pub mod late_fee;
 pub mod ledger;
 pub mod money;
 pub mod profile;

@@ -4,6 +4,7 @@ mod request;
 use domain::{
     billing::BillLine,
     calendar::Month,
+    late_fee::{LateFee, LateFeeRate, Overdue},
     ledger::Posting,
     money::{Fen, Wh},
     tariff::TariffId,
@@ -22,6 +23,7 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use protocol::catalogue::replies::SupplyState;
 pub use request::{DivisionReport, DivisionState, OutageRow, RequestView, ServiceRequest};
 
 /// A supply contract and its premise.
@@ -51,6 +53,19 @@ pub struct Account {
     pub proof_window_ms: u64,
 }
 
+/// Whether an account has power, as far as its payments go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Supply {
+    /// Which account.
+    pub account: AccountId,
+    /// How it stands.
+    pub state: SupplyState,
+    /// Since when, Unix ms.
+    pub since_ms: u64,
+    /// When a reconnection is completed, Unix ms; only while reconnecting.
+    pub reconnect_at_ms: Option<u64>,
+}
+
 /// A bill's head: everything but its lines.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BillHead {
@@ -70,12 +85,25 @@ pub struct BillHead {
     pub issued_on: Date,
     /// Until when it is to be paid.
     pub due_on: Date,
+    /// Its late fee, as far as it has been charged.
+    pub late_fee: LateFee,
 }
 
 impl BillHead {
-    /// What is still to be paid.
+    /// What is still to be paid of the amount, late fee aside.
     pub fn open_fen(&self) -> Fen {
         self.amount_fen - self.paid_fen
+    }
+
+    /// Whether anything is still to be paid, a late fee that was charged included.
+    pub fn is_open(&self) -> bool {
+        self.open_fen() > Fen::ZERO || self.late_fee.open_fen() > Fen::ZERO
+    }
+
+    /// Its late fee with every day through `day` in it.
+    pub fn late_fee_on(&self, day: Date, rate: LateFeeRate) -> LateFee {
+        let overdue = Overdue { amount_fen: self.amount_fen, open_fen: self.open_fen(), due_on: self.due_on };
+        self.late_fee.through(day, &overdue, rate)
     }
 }
 
@@ -254,6 +282,9 @@ pub struct Settled {
     pub bills: Vec<BillPart>,
     /// What became credit.
     pub credit_fen: Fen,
+    /// What it paid of which bills' late fees; stored beside the rest.
+    #[serde(skip)]
+    pub late_fees: Vec<BillPart>,
 }
 
 /// One row to be written.
@@ -311,6 +342,13 @@ pub enum Put {
         /// In all so far.
         paid_fen: Fen,
     },
+    /// Charges a bill's late fee up to a day, or notes what has been paid of it.
+    BillLateFee {
+        /// Which bill.
+        bill: BillId,
+        /// In all so far.
+        late_fee: LateFee,
+    },
     /// A day's readings, packed.
     Readings {
         /// Whose.
@@ -329,6 +367,8 @@ pub enum Put {
     Person(Person),
     /// Inserts or replaces an identity.
     Identity(Identity),
+    /// Notes how an account's supply stands.
+    Supply(Supply),
     /// Inserts or replaces a challenge.
     Challenge(Challenge),
     /// Inserts or replaces a session.
@@ -466,8 +506,9 @@ impl Put {
                 one(Entity::Customer(*customer))
             }
             Put::Person(person) => one(Entity::Customer(person.customer)),
+            Put::Supply(supply) => one(Entity::Account(supply.account)),
             Put::Bill(head, _) => one(Entity::Account(head.id.account)),
-            Put::BillPaid { bill, .. } => one(Entity::Account(bill.account)),
+            Put::BillPaid { bill, .. } | Put::BillLateFee { bill, .. } => one(Entity::Account(bill.account)),
             Put::Session(session) => one(Entity::Session(session.id)),
             // Itself, and the list of its account.
             Put::Payment(payment) => {

@@ -20,7 +20,7 @@ use crate::{
     queue::{Recent, RecentLanes},
     rows::{
         Account, BillDetail, BillHead, Customer, Entity, OutageRow, Payee, Payment, Person, Put, RequestView,
-        ServiceRequest, Session,
+        ServiceRequest, Session, Supply,
     },
     sqlite::{
         self, load, reads, reads_views as views, requests,
@@ -96,6 +96,8 @@ pub struct AccountView {
     pub holders: Vec<CustomerId>,
     /// Bills to be paid, oldest first.
     pub open_bills: Vec<BillHead>,
+    /// How its supply stands; `None` where it was never cut off.
+    pub supply: Option<Supply>,
     /// The newest bills, newest first; at most 24.
     pub bills: Vec<BillHead>,
     /// The days asked for.
@@ -418,6 +420,16 @@ impl Store {
     /// A customer's sessions that have not been ended, newest first.
     pub async fn sessions_of(&self, customer: CustomerId) -> Result<Seen<Vec<Session>>> {
         self.seen(customer.bucket(), move |c| load::sessions_of(c, customer)).await
+    }
+
+    /// A shard's reconnections that are to be completed by `now_ms`, longest due first: account and when, Unix ms.
+    pub async fn supplies_due(
+        &self,
+        shard: ShardId,
+        now_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<(AccountId, u64)>> {
+        self.on_slave(shard, move |c| load::supplies_due(c, now_ms, limit)).await
     }
 
     /// A session.

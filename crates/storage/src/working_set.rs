@@ -4,11 +4,13 @@
 //! with the row there. So rules stay pure functions, and a store may fetch the rows of a whole batch in one go.
 use std::collections::HashMap;
 
-use protocol::{AccountId, ChallengeId, CustomerId, OutageId, PaymentId, ServiceRequestId, SessionId};
+use protocol::{
+    AccountId, BillId, ChallengeId, CustomerId, OutageId, PaymentId, ServiceRequestId, SessionId,
+};
 
 use crate::rows::{
     Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, Identity, Payee,
-    Payment, Person, Put, ServiceRequest, Session,
+    Payment, Person, Put, ServiceRequest, Session, Supply,
 };
 
 /// What can be asked for.
@@ -26,6 +28,8 @@ pub enum Key {
     Person(CustomerId),
     /// A customer's sessions that have not been ended.
     Sessions(CustomerId),
+    /// How an account's supply stands.
+    Supply(AccountId),
     /// An identity.
     Identity(String),
     /// A challenge.
@@ -99,6 +103,8 @@ tables! {
     persons: CustomerId => Person, person, fill_person, |k| Key::Person(*k);
     /// A customer's sessions that have not been ended, newest first; at most 64.
     sessions_of: CustomerId => Vec<Session>, sessions_of, fill_sessions_of, |k| Key::Sessions(*k);
+    /// How an account's supply stands; none where it was never cut off.
+    supplies: AccountId => Supply, supply, fill_supply, |k| Key::Supply(*k);
     /// An identity.
     identities: String => Identity, identity, fill_identity, |k| Key::Identity(k.clone());
     /// A challenge.
@@ -148,7 +154,7 @@ impl WorkingSet {
                 }
                 if let Some(Some(state)) = self.accounts.get_mut(&head.id.account) {
                     state.open_bills.retain(|bill| bill.id != head.id);
-                    if head.open_fen().0 > 0 {
+                    if head.is_open() {
                         state.open_bills.push(head.clone());
                         state.open_bills.sort_by_key(|bill| bill.id.month);
                     }
@@ -157,26 +163,10 @@ impl WorkingSet {
                     }
                 }
             }
-            Put::BillPaid { bill, paid_fen } => {
-                if let Some(Some(bills)) = self.bills.get_mut(&bill.account) {
-                    bills.iter_mut().filter(|b| b.id == *bill).for_each(|b| b.paid_fen = *paid_fen);
-                }
-                if let Some(Some(state)) = self.accounts.get_mut(&bill.account) {
-                    let Some(open) = state.open_bills.iter_mut().find(|b| b.id == *bill) else {
-                        // A bill that was closed may be open again, and is not held here.
-                        self.accounts.remove(&bill.account);
-                        return;
-                    };
-                    open.paid_fen = *paid_fen;
-                    state.open_bills.retain(|b| b.open_fen().0 > 0);
-                    state
-                        .latest_bill
-                        .iter_mut()
-                        .filter(|b| b.id == *bill)
-                        .for_each(|b| b.paid_fen = *paid_fen);
-                }
-            }
+            Put::BillPaid { bill, paid_fen } => self.change_bill(*bill, |head| head.paid_fen = *paid_fen),
+            Put::BillLateFee { bill, late_fee } => self.change_bill(*bill, |head| head.late_fee = *late_fee),
             Put::BindTries(row) => self.fill_bind_tries((row.account, row.customer), Some(*row)),
+            Put::Supply(row) => self.fill_supply(row.account, Some(*row)),
             Put::Identity(row) => self.fill_identity(row.identity.clone(), Some(row.clone())),
             Put::Challenge(row) => self.fill_challenge(row.id, Some(row.clone())),
             Put::Person(row) => self.fill_person(row.customer, Some(row.clone())),
@@ -205,5 +195,20 @@ impl WorkingSet {
             Put::RequestStep { .. } | Put::Notice { .. } | Put::NoticeRead { .. } => {}
             Put::Readings { .. } | Put::Posting { .. } | Put::Push { .. } | Put::PushDone { .. } => {}
         }
+    }
+
+    fn change_bill(&mut self, bill: BillId, change: impl Fn(&mut BillHead)) {
+        if let Some(Some(bills)) = self.bills.get_mut(&bill.account) {
+            bills.iter_mut().filter(|b| b.id == bill).for_each(&change);
+        }
+        let Some(Some(state)) = self.accounts.get_mut(&bill.account) else { return };
+        let Some(open) = state.open_bills.iter_mut().find(|b| b.id == bill) else {
+            // A bill that was closed may be open again, and is not held here.
+            self.accounts.remove(&bill.account);
+            return;
+        };
+        change(open);
+        state.open_bills.retain(BillHead::is_open);
+        state.latest_bill.iter_mut().filter(|b| b.id == bill).for_each(change);
     }
 }

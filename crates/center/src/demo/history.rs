@@ -50,7 +50,7 @@ pub(super) fn rows(household: &Household, today: Date, tariffs: &TariffBook) -> 
         let draft = bill(&BillInput { tariff, usage: &usage, used_before_wh: used_wh, terms })?;
         used_wh += draft.energy_wh;
         history.readings(days);
-        let (head, detail) = issue(household.account, tariff, &terms, draft);
+        let (head, detail) = issue(household.account, tariff, &terms, draft, None);
         history.issued(head, detail)?;
     }
     history.readings(Month::of(today).dates().take_while(|date| *date < today).map(|date| shape.day(date)));
@@ -192,6 +192,7 @@ impl History<'_> {
             transactions: vec![transaction.clone()],
             bills: posted.allocations.iter().map(part).collect(),
             credit_fen: posted.credit_fen,
+            late_fees: Vec::new(),
         };
         head.paid_fen = posted.allocations.iter().map(|(_, part)| *part).sum();
         self.credit_fen += posted.credit_fen;

@@ -2,17 +2,20 @@
 use domain::{
     billing::tier_status,
     calendar::Month,
-    money::{Fen, Wh},
+    late_fee::LateFeeRate,
+    money::Wh,
     readings::DayReadings,
     tariff::{Tariff, TierPeriod},
 };
 use jiff::civil::Date;
 use protocol::{
     AccountId, CustomerId, Problem, Reply,
-    catalogue::replies::{self, Balance, BoundAccount, TierStanding, UsageSoFar},
+    catalogue::replies::{
+        self, Balance, BoundAccount, SupplyStanding, SupplyState, TierStanding, UsageSoFar,
+    },
 };
 use storage::{
-    rows::Entity,
+    rows::{BillHead, Entity},
     store::{AccountView, Seen},
 };
 
@@ -58,8 +61,13 @@ impl Node {
             address: mask_address(&row.account.address),
             division: row.account.division.clone(),
             tariff: brief(tariff),
-            balance: balance(row, today),
-            latest_bill: row.bills.first().map(|head| bill_brief(head, today)),
+            balance: balance(row, today, self.parts.rules.late_fee),
+            supply: SupplyStanding {
+                state: row.supply.map_or(SupplyState::Connected, |supply| supply.state),
+                reconnect_at_ms: row.supply.and_then(|supply| supply.reconnect_at_ms),
+                reconnect_after_s: self.parts.rules.supply.reconnect_after_s,
+            },
+            latest_bill: row.bills.first().map(|head| bill_brief(head, today, self.parts.rules.late_fee)),
             this_month,
             tier: standing(row, tariff, today)?,
         })
@@ -70,8 +78,7 @@ impl Node {
 pub(super) fn standing(row: &AccountView, tariff: &Tariff, today: Date) -> Result<TierStanding, Problem> {
     let month = Month::of(today);
     let this_month = so_far(row, month).energy_wh;
-    let of_year =
-        |bill: &&storage::rows::BillHead| bill.id.month.year() == month.year() && bill.id.month < month;
+    let of_year = |bill: &&BillHead| bill.id.month.year() == month.year() && bill.id.month < month;
     let billed: Wh = row.bills.iter().filter(of_year).map(|bill| bill.energy_wh).sum();
     let version = tariff.version_named(today);
     let terms = terms(&row.account);
@@ -95,14 +102,13 @@ pub(super) fn standing(row: &AccountView, tariff: &Tariff, today: Date) -> Resul
     })
 }
 
-pub(super) fn balance(row: &AccountView, today: Date) -> Balance {
-    let sum = |late_only: bool| -> Fen {
-        let counts = |bill: &&storage::rows::BillHead| !late_only || bill.due_on < today;
-        row.open_bills.iter().filter(counts).map(storage::rows::BillHead::open_fen).sum()
-    };
+pub(super) fn balance(row: &AccountView, today: Date, rate: LateFeeRate) -> Balance {
+    let late_fee = |bill: &BillHead| bill.late_fee_on(today, rate).open_fen();
+    let owed = |bill: &BillHead| bill.open_fen() + late_fee(bill);
     Balance {
-        due_fen: sum(false),
-        overdue_fen: sum(true),
+        due_fen: row.open_bills.iter().map(owed).sum(),
+        overdue_fen: row.open_bills.iter().filter(|bill| bill.due_on < today).map(owed).sum(),
+        late_fee_fen: row.open_bills.iter().map(late_fee).sum(),
         due_on: row.open_bills.iter().map(|bill| bill.due_on).min(),
         credit_fen: row.account.credit_fen,
     }

@@ -49,8 +49,8 @@ impl Node {
             .await
             .map_err(unavailable)?;
         let more = rows.value.len() > usize::from(limit);
-        let bills: Vec<_> =
-            rows.value.iter().take(usize::from(limit)).map(|head| bill_brief(head, today)).collect();
+        let brief = |head| bill_brief(head, today, self.parts.rules.late_fee);
+        let bills: Vec<_> = rows.value.iter().take(usize::from(limit)).map(brief).collect();
         let next_before = bills.last().filter(|_| more).map(|last| last.month);
         let reply = Arc::new(Reply::BillList(replies::BillList { bills, next_before }));
         let seen = Seen { value: reply, position: rows.position };
@@ -86,7 +86,7 @@ impl Node {
         let by_hour_wh: Vec<Wh> =
             usage.as_ref().and_then(UsageMonth::by_hour).map(Vec::from).unwrap_or_default();
         Ok(replies::BillGet {
-            bill: bill_brief(&row.head, today),
+            bill: bill_brief(&row.head, today, self.parts.rules.late_fee),
             tariff: source(tariff, row.head.tariff_from),
             lines: row.detail.lines.clone(),
             used_before_wh: row.detail.used_before_wh,

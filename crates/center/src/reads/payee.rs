@@ -33,7 +33,7 @@ impl Node {
             account,
             holder: mask_name(&row.account.holder),
             address: mask_address(&row.account.address),
-            due_fen: balance(&row, self.today()).due_fen,
+            due_fen: balance(&row, self.today(), self.parts.rules.late_fee).due_fen,
         };
         let mut answer = Answer::done(Reply::PayeeGet(reply), seen.position);
         answer.token.merge(&token);

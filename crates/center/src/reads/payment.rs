@@ -91,6 +91,7 @@ fn receipt(id: PaymentId, settled: &Settled, holds: bool) -> Receipt {
         paid_ms: settled.paid_ms,
         transactions: settled.transactions.clone(),
         bills: if holds { settled.bills.clone() } else { Vec::new() },
+        late_fees: if holds { settled.late_fees.clone() } else { Vec::new() },
         credit_fen: if holds { settled.credit_fen } else { Fen::ZERO },
     }
 }

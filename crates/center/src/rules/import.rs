@@ -7,33 +7,45 @@ use std::collections::BTreeMap;
 use domain::{
     billing::{BillDraft, BillInput, bill},
     calendar::Month,
-    ledger::{self, LedgerError, OpenBill},
+    ledger::{self, LedgerError},
     money::{Fen, Wh},
     readings::DayReadings,
     tariff::{Household, Tariff, TariffBook, TierPeriod},
     usage::UsageMonth,
 };
-use protocol::{BillId, Code, Problem, Reply, catalogue::replies};
+use protocol::{Code, Problem, Reply, catalogue::replies};
 use storage::{
     message::{Decision, NewMessage},
-    rows::{Account, BillHead, Put},
+    rows::{Account, BillHead, Put, Supply},
     working_set::{AccountState, WorkingSet},
 };
 
-use super::{Decided, Rules};
+use super::{
+    Decided, Rules,
+    arrears::{Arrears, ArrearsTerms},
+    supply,
+};
 use crate::{
+    day::day_of,
     import::{issue::issue, unknown_tariff},
     operation::Import,
 };
 
 pub(super) fn import(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked: &Import) -> Decided {
-    take_in(&rules.tariffs, rows, message.origin.accepted_ms, asked)
+    take_in(&rules.tariffs, rules.arrears_terms(), rows, message.origin.accepted_ms, asked)
 }
 
-fn take_in(tariffs: &TariffBook, rows: &WorkingSet, now_ms: u64, asked: &Import) -> Decided {
+fn take_in(
+    tariffs: &TariffBook,
+    terms: ArrearsTerms,
+    rows: &WorkingSet,
+    now_ms: u64,
+    asked: &Import,
+) -> Decided {
     let state = rows.account(&asked.account)?;
+    let supply = rows.supply(&asked.account)?;
     let billed = rows.bills(&asked.account)?.map_or(&[][..], Vec::as_slice);
-    Ok(match puts(tariffs, state, billed, now_ms, asked) {
+    Ok(match puts(tariffs, terms, (state, supply), billed, now_ms, asked) {
         Ok(puts) => Decision::done(Reply::AccountBind(replies::AccountBind { account: asked.account }), puts),
         Err(problem) => Decision::rejected(problem),
     })
@@ -41,7 +53,8 @@ fn take_in(tariffs: &TariffBook, rows: &WorkingSet, now_ms: u64, asked: &Import)
 
 fn puts(
     tariffs: &TariffBook,
-    state: Option<&AccountState>,
+    terms: ArrearsTerms,
+    (state, supply): (Option<&AccountState>, Option<&Supply>),
     billed: &[BillHead],
     now_ms: u64,
     asked: &Import,
@@ -57,7 +70,7 @@ fn puts(
             date: day.date,
             packed: day.pack(),
         }));
-        let (head, detail) = issue(account.id, tariff, &asked.terms, draft);
+        let (head, detail) = issue(account.id, tariff, &asked.terms, draft, Some(day_of(now_ms)));
         let posting = ledger::post_bill(account.id.number(), head.amount_fen).map_err(refused_by_ledger)?;
         let text = format!("bill {}", head.id);
         puts.push(Put::Bill(head.clone(), detail));
@@ -66,7 +79,8 @@ fn puts(
     }
     if !issued.is_empty() {
         let open = state.map_or(&[][..], |state| &state.open_bills);
-        puts.extend(use_credit(account, open.iter().chain(&issued), now_ms).map_err(refused_by_ledger)?);
+        let arrears = Arrears::of(open.iter().chain(&issued), day_of(now_ms), terms.late_fee);
+        puts.extend(use_credit(account, &arrears, (terms, supply), now_ms).map_err(refused_by_ledger)?);
     }
     Ok(puts)
 }
@@ -159,24 +173,21 @@ fn moves_no_tier(tariffs: &TariffBook, billed: &[BillHead], draft: &BillDraft) -
 }
 
 /// Pays bills from what is to the customer's credit, oldest first.
-fn use_credit<'a>(
+fn use_credit(
     account: Account,
-    bills: impl Iterator<Item = &'a BillHead>,
+    arrears: &Arrears<'_>,
+    (terms, supply): (ArrearsTerms, Option<&Supply>),
     now_ms: u64,
 ) -> Result<Vec<Put>, LedgerError> {
-    let mut bills: Vec<&BillHead> = bills.filter(|bill| bill.open_fen() > Fen::ZERO).collect();
-    bills.sort_by_key(|bill| bill.id.month);
-    let open: Vec<OpenBill<BillId>> =
-        bills.iter().map(|bill| OpenBill { id: bill.id, open_fen: bill.open_fen() }).collect();
+    let open = arrears.items();
     let Some(used) = ledger::apply_credit(account.id.number(), account.credit_fen, &open)? else {
         return Ok(Vec::new());
     };
     let text = format!("credit of {}", account.id);
-    let mut puts = vec![Put::Posting { at_ms: now_ms, text, posting: used.posting }];
-    // Allocations follow the bills' order; bills that got nothing are the last ones.
-    for (bill, (id, part)) in bills.iter().zip(&used.allocations) {
-        puts.push(Put::BillPaid { bill: *id, paid_fen: bill.paid_fen + *part });
-    }
+    let mut puts = arrears.paid(&used.allocations, now_ms)?;
+    puts.push(Put::Posting { at_ms: now_ms, text, posting: used.posting });
+    let still_open = arrears.still_open(&used.allocations);
+    puts.extend(supply::after_payment(terms.supply, supply, still_open, day_of(now_ms), now_ms));
     puts.push(Put::Account(Account { credit_fen: used.remaining_fen, ..account }));
     Ok(puts)
 }

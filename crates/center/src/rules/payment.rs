@@ -1,24 +1,23 @@
 //! Payments: ordered by the customer, settled by the provider's signed message, booked once.
-use domain::{
-    ledger::{self, LedgerAccount, OpenBill, ProviderCode},
-    money::Fen,
-};
+use domain::ledger::{self, LedgerAccount, ProviderCode};
+use jiff::civil::Date;
 use protocol::{
-    BillId, Code, PaymentId, Problem, Reply,
-    catalogue::{
-        replies::{self, BillPart},
-        requests,
-    },
+    Code, PaymentId, Problem, Reply,
+    catalogue::{replies, requests},
     payment::PayOrder,
 };
 use storage::{
     message::{Decision, NewMessage},
-    rows::{Account, BillHead, Payment, Put, Settled},
+    rows::{Account, Payment, Put, Settled, Supply},
     working_set::{AccountState, WorkingSet},
 };
 
-use super::{Decided, Rules};
-use crate::operation::Settle;
+use super::{
+    Decided, Rules,
+    arrears::{self, Arrears},
+    supply,
+};
+use crate::{day::day_of, operation::Settle};
 
 /// How long an order can be paid, in seconds. Money that comes later is taken all the same.
 const ORDER_TTL_S: u64 = 30 * 60;
@@ -81,7 +80,7 @@ impl crate::config::Provider {
     }
 }
 
-pub(super) fn settle(rows: &WorkingSet, message: &NewMessage, asked: &Settle) -> Decided {
+pub(super) fn settle(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked: &Settle) -> Decided {
     let transaction = (asked.provider.clone(), asked.transaction.clone());
     if let Some(booked) = rows.transaction(&transaction)? {
         if *booked == asked.payment {
@@ -103,7 +102,8 @@ pub(super) fn settle(rows: &WorkingSet, message: &NewMessage, asked: &Settle) ->
     let Some(state) = rows.account(&payment.account)? else {
         return Ok(Decision::rejected(Problem::not_found("account")));
     };
-    match book(state, payment, message, asked) {
+    let supply = rows.supply(&payment.account)?;
+    match book(rules, (state, supply), payment, message, asked) {
         Ok(puts) => Ok(taken(payment.id, false, puts)),
         Err(error) => {
             let why = format!("The ledger refuses it: {error}.");
@@ -116,17 +116,24 @@ fn taken(payment: PaymentId, duplicate: bool, puts: Vec<Put>) -> Decision {
     Decision::done(Reply::PaymentCallback(replies::PaymentCallback { payment, duplicate }), puts)
 }
 
+/// The day as of which a payment pays late fees: the day it was ordered, so that the amount shown to the customer closes
+/// the bill whenever the provider's word comes; where it was paid after its time, the day it was paid.
+fn day_paid(payment: &Payment, asked: &Settle) -> Date {
+    let paid_ms = asked.paid_s.saturating_mul(1000);
+    day_of(if paid_ms <= payment.expires_ms { payment.created_ms } else { paid_ms })
+}
+
 /// What a debit writes. The first of a payment pays bills, oldest first; any further one is credit, whole.
 fn book(
-    state: &AccountState,
+    rules: &Rules,
+    (state, supply): (&AccountState, Option<&Supply>),
     payment: &Payment,
     message: &NewMessage,
     asked: &Settle,
 ) -> Result<Vec<Put>, ledger::LedgerError> {
-    let open: Vec<OpenBill<BillId>> = match &payment.settled {
-        None => state.open_bills.iter().map(|b| OpenBill { id: b.id, open_fen: b.open_fen() }).collect(),
-        Some(_) => Vec::new(),
-    };
+    let day = day_paid(payment, asked);
+    let arrears = Arrears::of(&state.open_bills, day, rules.late_fee);
+    let open = if payment.settled.is_none() { arrears.items() } else { Vec::new() };
     let provider: ProviderCode = asked.provider.parse()?;
     let source = LedgerAccount::ProviderClearing { provider };
     let posted = ledger::post_payment(source, payment.account.number(), asked.amount_fen, &open)?;
@@ -136,13 +143,15 @@ fn book(
         .unwrap_or(Settled { paid_ms: asked.paid_s.saturating_mul(1000), ..Settled::default() });
     settled.paid_fen += asked.amount_fen;
     settled.credit_fen += posted.credit_fen;
-    settled.bills.extend(
-        posted.allocations.iter().map(|(bill, amount_fen)| BillPart { bill: *bill, amount_fen: *amount_fen }),
-    );
+    let (bills, late_fees) = arrears::parts(&posted.allocations);
+    settled.bills.extend(bills);
+    settled.late_fees.extend(late_fees);
     if settled.transactions.len() < MOST_TRANSACTIONS {
         settled.transactions.push(asked.transaction.clone());
     }
-    let mut puts = vec![
+    // Late fees are charged before the payment pays them.
+    let mut puts = arrears.paid(&posted.allocations, message.origin.accepted_ms)?;
+    puts.extend([
         Put::ProviderTransaction {
             provider: asked.provider.clone(),
             transaction: asked.transaction.clone(),
@@ -154,18 +163,11 @@ fn book(
             posting: posted.posting,
         },
         Put::PaymentSettled { payment: payment.id, account: payment.account, settled },
-    ];
-    for (bill, part) in &posted.allocations {
-        if let Some(head) = state.open_bills.iter().find(|b| b.id == *bill) {
-            puts.push(paid(head, *part));
-        }
-    }
+    ]);
+    let still_open = arrears.still_open(&posted.allocations);
+    puts.extend(supply::after_payment(rules.supply, supply, still_open, day, message.origin.accepted_ms));
     // Written even where only bills change: the account's views change with them.
     let credit_fen = state.account.credit_fen + posted.credit_fen;
     puts.push(Put::Account(Account { credit_fen, ..state.account.clone() }));
     Ok(puts)
-}
-
-fn paid(bill: &BillHead, part: Fen) -> Put {
-    Put::BillPaid { bill: bill.id, paid_fen: bill.paid_fen + part }
 }

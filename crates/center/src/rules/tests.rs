@@ -7,6 +7,7 @@ use domain::{
     billing::BillTerms,
     calendar::Month,
     forms::FormBook,
+    late_fee::LateFeeRate,
     money::Fen,
     readings::{DayReadings, Quality},
     tariff::TariffBook,
@@ -14,7 +15,10 @@ use domain::{
 use protocol::{
     AccountId, Bucket, ChallengeId, Channel, Code, CustomerId, OperationId, PaymentId, Problem, Reply,
     Request,
-    catalogue::requests::{self, BindProof},
+    catalogue::{
+        replies::BillPart,
+        requests::{self, BindProof},
+    },
     envelope::Language,
     routing::ShardMap,
 };
@@ -25,12 +29,14 @@ use storage::{
 
 mod person;
 
-use super::Rules;
+use super::{Rules, SupplyTerms};
 use crate::{
     config::{Provider, SharedSecret},
     keys::CodeKey,
     operation::{Import, Operation, Own, SessionContinue, Settle},
 };
+
+mod supply;
 
 const START_MS: u64 = 1_800_000_000_000;
 const SECOND: u64 = 1000;
@@ -62,6 +68,8 @@ impl World {
             forms: Arc::new(FormBook::built_in()),
             providers: vec![provider],
             public_url: "http://portal".into(),
+            late_fee: LateFeeRate::RESIDENTS,
+            supply: SupplyTerms { cut_after_overdue_days: 30, reconnect_after_s: 300 },
         };
         World {
             store,
@@ -193,12 +201,18 @@ impl World {
     /// (owed, credit), with the ledger saying the same and summing to zero.
     async fn balance(&self, account: AccountId) -> (i64, i64) {
         let view = self.store.account(account, Vec::new()).await.unwrap().value.unwrap();
-        let owed: i64 = view.open_bills.iter().map(|b| b.open_fen().0).sum();
+        let owed: i64 = view.open_bills.iter().map(|b| b.open_fen().0 + b.late_fee.open_fen().0).sum();
         let sums = self.store.ledger_sums(protocol::ShardId(0)).await.unwrap();
         let of = |code: &str| sums.iter().find(|(c, _)| c == code).map_or(0, |(_, fen)| *fen);
         assert_eq!(sums.iter().map(|(_, fen)| fen).sum::<i64>(), 0, "{sums:?}");
         assert_eq!((of("receivable"), -of("credit")), (owed, view.account.credit_fen.0), "{sums:?}");
         (owed, view.account.credit_fen.0)
+    }
+
+    /// What stands on a code of the ledger, debit positive.
+    async fn booked(&self, code: &str) -> i64 {
+        let sums = self.store.ledger_sums(protocol::ShardId(0)).await.unwrap();
+        sums.iter().find(|(found, _)| found == code).map_or(0, |(_, fen)| *fen)
     }
 }
 
@@ -342,4 +356,63 @@ async fn nothing_is_ordered_for_no_account_and_of_no_provider() {
     assert_eq!(world.ask(ask(account, "nobody")).await, Err(Code::InvalidRequest));
     let unknown = PaymentId::mint(account.bucket(), 1);
     assert_eq!(world.settle(unknown, "t1", 100).await, Err(Code::NotFound));
+}
+
+/// Noon in China on the day that a bill is due, `days` later.
+fn days_after_due(month: &str, days: u64) -> u64 {
+    let due = month.parse::<Month>().unwrap().next().first_day().with().day(25).build().unwrap();
+    let noon = due.at(12, 0, 0, 0).to_zoned(jiff::tz::TimeZone::fixed(crate::day::CHINA)).unwrap();
+    noon.timestamp().as_millisecond() as u64 + days * 24 * 3600 * SECOND
+}
+
+#[tokio::test]
+async fn a_late_bill_costs_a_fee_as_of_the_day_its_payment_was_ordered() {
+    let mut world = World::new();
+    let account = world.bound_account().await;
+    // January's bill is ten days late, February's is not due yet: 48.83 yuan and ten days of 0.04883.
+    world.now_ms = days_after_due("2027-01", 10);
+    let payment = world.order(account, 4883 + 49).await;
+    world.now_ms += 20 * 60 * SECOND;
+    assert_eq!(world.settle(payment, "t1", 4932).await, Ok(false));
+    assert_eq!(world.balance(account).await, (4883, 0), "exactly what was late is closed");
+    let settled = world.store.payment(payment).await.unwrap().value.unwrap().settled.unwrap();
+    let january = protocol::BillId { account, month: "2027-01".parse().unwrap() };
+    let part = |fen| vec![BillPart { bill: january, amount_fen: Fen(fen) }];
+    assert_eq!((settled.bills, settled.late_fees, settled.credit_fen), (part(4883), part(49), Fen(0)));
+    assert_eq!(world.booked("late-fees").await, -49);
+    let bills = world.store.bills(account, None, 10).await.unwrap().value;
+    assert_eq!((bills[1].late_fee.paid_fen, bills[1].is_open()), (Fen(49), false));
+}
+
+#[tokio::test]
+async fn a_part_pays_the_amount_first_and_what_is_left_of_the_fee_stays_owed() {
+    let mut world = World::new();
+    let account = world.bound_account().await;
+    world.now_ms = days_after_due("2027-01", 10);
+    let part = world.order(account, 2000).await;
+    assert_eq!(world.settle(part, "t1", 2000).await, Ok(false));
+    // The fee so far, half up 48.83 fen, is charged: money has reached the bill.
+    assert_eq!(world.balance(account).await, (2 * 4883 - 2000 + 49, 0));
+    world.now_ms += 10 * 24 * 3600 * SECOND;
+    let rest = world.order(account, 2883).await;
+    assert_eq!(world.settle(rest, "t2", 2883).await, Ok(false));
+    // 48.83 and ten days of 2.883: 77.66 fen, rounded once.
+    assert_eq!(world.balance(account).await, (4883 + 78, 0));
+    assert_eq!(world.booked("late-fees").await, -78);
+    world.now_ms += 5 * 24 * 3600 * SECOND;
+    let fee = world.order(account, 78).await;
+    assert_eq!(world.settle(fee, "t3", 78).await, Ok(false), "a fee bears no fee");
+    assert_eq!(world.balance(account).await, (4883, 0));
+}
+
+#[tokio::test]
+async fn an_order_paid_after_its_time_pays_the_fee_of_the_day_it_was_paid() {
+    let mut world = World::new();
+    let account = world.bound_account().await;
+    world.now_ms = days_after_due("2027-01", 0);
+    let payment = world.order(account, 5000).await;
+    world.now_ms = days_after_due("2027-01", 20);
+    assert_eq!(world.settle(payment, "t1", 5000).await, Ok(false));
+    assert_eq!(world.booked("late-fees").await, -98, "twenty days, not none");
+    assert_eq!(world.balance(account).await, (4883 - (5000 - 4883 - 98), 0));
 }

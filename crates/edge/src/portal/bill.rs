@@ -38,6 +38,7 @@ struct Bill {
     energy: String,
     issued: String,
     standing: String,
+    late_fee: Option<String>,
     pay_href: Option<String>,
     why: Option<Why>,
     receipt: Receipt,
@@ -98,7 +99,19 @@ async fn make(visit: &mut Visit, id: &str) -> Made {
     let head = &reply.bill;
     let title = words::fill(w.bill_title, &[&f.month(head.month)]);
     let left = head.amount_fen - head.paid_fen;
-    let is_open = head.state != BillState::Paid && left > Fen::ZERO;
+    let late_fee_left = head.late_fee_fen - head.late_fee_paid_fen;
+    let is_open = head.state != BillState::Paid && left + late_fee_left > Fen::ZERO;
+    let late_fee = match head.state {
+        BillState::Paid if head.late_fee_paid_fen > Fen::ZERO => {
+            Some(words::fill(w.bill_late_fee_paid, &[&f.money(head.late_fee_paid_fen)]))
+        }
+        BillState::Paid => None,
+        _ if late_fee_left > Fen::ZERO => Some(words::fill(
+            w.bill_late_fee,
+            &[&f.money(late_fee_left), &f.date(head.late_fee_on), &f.money(left + late_fee_left)],
+        )),
+        _ => None,
+    };
     let standing = match head.state {
         BillState::Paid => w.bill_paid_all.to_owned(),
         _ if head.paid_fen > Fen::ZERO => {
@@ -123,6 +136,7 @@ async fn make(visit: &mut Visit, id: &str) -> Made {
         energy: f.energy_full(head.energy_wh),
         issued: words::fill(w.bill_issued, &[&f.date(head.issued_on)]),
         standing,
+        late_fee,
         pay_href: is_open.then(|| format!("/pay?account={}", bill.account)),
         why: why::why(Voice { w, f, zh: visit.is_zh() }, &reply),
         receipt: receipt(visit, &reply.lines, head.amount_fen, &reply.tier_limits_wh),

@@ -3,7 +3,8 @@ use askama::Template;
 use axum::response::Response;
 use protocol::catalogue::{
     replies::{
-        AccountSummary, BillBrief, BillState, Outage, OutageState, TierPace, TierStanding, UsageSoFar,
+        AccountSummary, BillBrief, BillState, Outage, OutageState, SupplyState, TierPace, TierStanding,
+        UsageSoFar,
     },
     requests,
 };
@@ -28,6 +29,9 @@ const OPEN_SHOWN: usize = 3;
 /// So many bills are looked through for what is not paid: two years.
 const UNPAID_MAX: u8 = 24;
 
+/// How often the page looks whether the power is back, in seconds.
+const LOOK_AGAIN_S: u32 = 5;
+
 /// Which account a page is about; every page that has one takes this.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct AccountQuery {
@@ -43,6 +47,7 @@ struct Home {
     account_number: String,
     holder: String,
     address: String,
+    supply: Option<Supply>,
     due: Due,
     usage: Usage,
     tier: Tier,
@@ -58,11 +63,21 @@ struct Power {
     icon: &'static str,
 }
 
+/// Said before all else, where the power is not simply on.
+struct Supply {
+    title: &'static str,
+    lead: String,
+    tone: &'static str,
+    icon: &'static str,
+    is_cut: bool,
+}
+
 struct Due {
     is_due: bool,
     tag: Option<StateTag>,
     amount: String,
     sentence: String,
+    late_fee: Option<String>,
     credit: Option<String>,
     bill_href: Option<String>,
 }
@@ -116,10 +131,15 @@ async fn make(visit: &mut Visit, query: AccountQuery) -> Made {
     let unpaid = unpaid(visit, &summary).await?;
     let standing = visit.read(requests::TierGet { account }).await?;
     let pace = standing.pace.as_ref();
+    let mut shell = shell(visit);
+    if summary.supply.state == SupplyState::Reconnecting {
+        shell.frame.refresh_s = Some(LOOK_AGAIN_S);
+    }
     let page = Home {
         power: power(visit, &outages),
         open: open.map(|request| Row::of(visit, request)).collect(),
-        shell: shell(visit),
+        shell,
+        supply: supply(visit, &summary),
         account: visit.f.account(account),
         account_number: account.to_string(),
         due: due(visit, &summary, &unpaid),
@@ -142,9 +162,30 @@ fn power(visit: &Visit, outages: &[Outage]) -> Power {
     Power { text, more: Some(more), tone: card.tone, icon: "bolt" }
 }
 
+fn supply(visit: &Visit, summary: &AccountSummary) -> Option<Supply> {
+    let (w, f) = (visit.w, visit.f);
+    match summary.supply.state {
+        SupplyState::Connected => None,
+        SupplyState::Cut => {
+            let within = match summary.supply.reconnect_after_s {
+                seconds @ ..120 => words::fill(w.seconds_n, &[&seconds]),
+                seconds => words::fill(w.minutes_n, &[&seconds.div_ceil(60)]),
+            };
+            let lead = words::fill(w.supply_cut_lead, &[&f.money(summary.balance.overdue_fen), &within]);
+            Some(Supply { title: w.supply_cut, lead, tone: "bad", icon: "bolt", is_cut: true })
+        }
+        SupplyState::Reconnecting => {
+            let at = f.instant(summary.supply.reconnect_at_ms.unwrap_or_default());
+            let lead = words::fill(w.supply_back_lead, &[&at]);
+            Some(Supply { title: w.supply_back, lead, tone: "good", icon: "clock", is_cut: false })
+        }
+    }
+}
+
 /// What is not paid of which bills, newest first: asked for only where it is not the latest bill alone.
 async fn unpaid(visit: &mut Visit, summary: &AccountSummary) -> Result<Vec<BillBrief>, Stop> {
-    let left = |bill: &BillBrief| bill.amount_fen - bill.paid_fen;
+    let left =
+        |bill: &BillBrief| bill.amount_fen - bill.paid_fen + bill.late_fee_fen - bill.late_fee_paid_fen;
     let latest = summary.latest_bill.iter().find(|bill| left(bill) == summary.balance.due_fen);
     let mut bills = match latest {
         Some(bill) => vec![bill.clone()],
@@ -200,6 +241,8 @@ fn due(visit: &Visit, summary: &AccountSummary, unpaid: &[BillBrief]) -> Due {
         tag,
         amount: figure(&f.amount(balance.due_fen), ""),
         sentence,
+        late_fee: (balance.late_fee_fen > Fen::ZERO)
+            .then(|| words::fill(w.late_fee_in_due, &[&f.money(balance.late_fee_fen)])),
         credit,
         bill_href: bill.map(|bill| format!("/bills/{}", bill.bill)),
     }

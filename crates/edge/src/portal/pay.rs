@@ -123,7 +123,8 @@ async fn show(visit: &mut Visit, asked: Option<&str>, wrong: Option<String>) -> 
     let AccountSummary { holder, address, balance, .. } =
         visit.read(requests::AccountSummary { account }).await?;
     let shell = Shell::within(visit, visit.w.pay_title, Tab::Payments, &chosen);
-    let whom = Whom { account, holder, address, due_fen: balance.due_fen };
+    let (due_fen, late_fee_fen) = (balance.due_fen, balance.late_fee_fen);
+    let whom = Whom { account, holder, address, due_fen, late_fee_fen };
     render(visit, shell, "/pay".to_owned(), whom, wrong)
 }
 
@@ -133,7 +134,13 @@ pub(super) async fn show_for_other(visit: &mut Visit, asked: &str, wrong: Option
     let chosen = visit.choose_account(None).await?;
     let payee = visit.read(requests::PayeeGet { account }).await?;
     let shell = Shell::within(visit, visit.w.payee_title, Tab::Payments, &chosen);
-    let whom = Whom { account, holder: payee.holder, address: payee.address, due_fen: payee.due_fen };
+    let whom = Whom {
+        account,
+        holder: payee.holder,
+        address: payee.address,
+        due_fen: payee.due_fen,
+        late_fee_fen: Fen::ZERO,
+    };
     render(visit, shell, format!("/pay/other/{account}"), whom, wrong)
 }
 
@@ -143,6 +150,8 @@ struct Whom {
     holder: String,
     address: String,
     due_fen: Fen,
+    /// Of that, late fees; not said of another's account.
+    late_fee_fen: Fen,
 }
 
 fn render(visit: &Visit, shell: Shell, action: String, whom: Whom, wrong: Option<String>) -> Made {
@@ -154,6 +163,9 @@ fn render(visit: &Visit, shell: Shell, action: String, whom: Whom, wrong: Option
     let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let hint = match (is_due, for_other) {
         (true, true) => words::fill(w.payee_due_hint, &[&f.money(whom.due_fen)]),
+        (true, false) if whom.late_fee_fen > Fen::ZERO => {
+            words::fill(w.pay_due_late_hint, &[&f.money(whom.due_fen), &f.money(whom.late_fee_fen)])
+        }
         (true, false) => words::fill(w.pay_due_hint, &[&f.money(whom.due_fen)]),
         (false, true) => w.payee_none_due_hint.to_owned(),
         (false, false) => w.pay_none_due_hint.to_owned(),

@@ -179,6 +179,11 @@ fn receipt_view(visit: &Visit, receipt: &Receipt, for_other: bool) -> ReceiptVie
         href: Some(format!("/bills/{}", part.bill)),
         amount: f.money(part.amount_fen),
     });
+    let late_fees = receipt.late_fees.iter().map(|part| Part {
+        label: words::fill(w.receipt_late_fee, &[&f.month(part.bill.month)]),
+        href: Some(format!("/bills/{}", part.bill)),
+        amount: f.money(part.amount_fen),
+    });
     let credit = (receipt.credit_fen > Fen::ZERO).then(|| Part {
         label: w.receipt_credit.to_owned(),
         href: None,
@@ -196,7 +201,7 @@ fn receipt_view(visit: &Visit, receipt: &Receipt, for_other: bool) -> ReceiptVie
         paid_at: f.instant(receipt.paid_ms),
         paid: f.money(receipt.paid_fen),
         transactions: receipt.transactions.clone(),
-        parts: bills.chain(credit).chain(whole).collect(),
+        parts: bills.chain(late_fees).chain(credit).chain(whole).collect(),
         twice: (debits > 1).then(|| words::fill(w.receipt_twice, &[&debits])),
     }
 }

@@ -65,6 +65,7 @@ words! {
         overdue_by: "{0} of this was due by {1}. Please pay it soon.", "其中 {0} 的缴费期限为 {1}，已逾期，请尽快缴纳。";
         accounts_overdue: "{0} of this is overdue. Please pay it soon.", "其中 {0} 已逾期，请尽快缴纳。";
         overdue_all: "It was due by {0}. Please pay soon.", "缴费期限为 {0}，已逾期，请尽快缴纳。";
+        late_fee_in_due: "This includes a late fee of {0} up to today. It grows every day until you pay.", "含截至今日的违约金 {0}，缴清前按日累计。";
         pay: "Pay", "立即缴费";
         pay_ahead: "Pay in advance", "预缴电费";
         see_bill: "See the bill", "查看账单";
@@ -91,6 +92,14 @@ words! {
         tier_price_now: "Now {0}", "当前电价 {0}";
         tier_price_tou: " (peak price)", "（峰段电价）";
         by_day: "See it day by day", "查看每日用电";
+
+        supply_cut: "Your power is cut off for arrears", "因欠费已停电";
+        supply_cut_lead: "Pay {0} and it comes back by itself, within {1} of the payment.", "缴清欠费 {0} 后将自动复电，预计到账后 {1}内恢复供电。";
+        supply_cut_pay: "Pay and reconnect", "缴费复电";
+        supply_back: "Your power is being switched on again", "正在为您恢复供电";
+        supply_back_lead: "Your payment has arrived. The power is back by {0} at the latest.", "欠费已结清，最迟 {0} 恢复供电。";
+        seconds_n: "{0} seconds", "{0} 秒";
+        minutes_n: "{0} minutes", "{0} 分钟";
 
         bind_title: "Add an account", "绑定户号";
         bind_lead: "Show that the account is yours: with a code sent to its registered phone, or with its latest bill.", "请验证户号归属：向该户登记手机发送验证码，或核对最近一期账单。";
@@ -125,6 +134,10 @@ words! {
         bill_paid_all: "Paid in full. Nothing is left to pay.", "本期电费已结清。";
         bill_due: "You can pay until {0}.", "请于 {0}（含）前缴费。";
         bill_was_due: "It was due on {0}. Please pay soon.", "缴费期限为 {0}，已逾期，请尽快缴纳。";
+        bill_late_fee: "Late fee up to {1}: {0}. To close this bill today you pay {2}.", "截至{1}违约金 {0}，今日结清本期共需缴纳 {2}。";
+        bill_late_fee_paid: "A late fee of {0} was paid as well.", "另已缴违约金 {0}。";
+        basis_late_fee: "Late fee", "违约金";
+        basis_late_fee_rule: "From the day after the due date, each day adds a share of what is still to be paid of this bill; in all never more than the bill.", "自缴费期限次日起，按欠费金额逐日计收，累计不超过本期电费。";
         why_title: "Why it differs", "电费变化原因";
         why_more: "{0} more than the bill for {1}.", "比{1}账单多 {0}。";
         why_less: "{0} less than the bill for {1}.", "比{1}账单少 {0}。";
@@ -263,6 +276,7 @@ words! {
         pay_title: "Pay", "缴费";
         pay_amount: "Amount", "缴费金额";
         pay_due_hint: "{0} is due. You may pay another amount; what is more becomes credit.", "应缴 {0}。可修改金额，多缴部分转为账户余额。";
+        pay_due_late_hint: "{0} is due, {1} of it late fee up to today. This amount closes it, also if the payment takes a while.", "应缴 {0}，含截至今日的违约金 {1}。按此金额缴费即可结清，支付到账时间不影响金额。";
         pay_none_due_hint: "Nothing is due. What you pay becomes credit for the next bills.", "当前无欠费，所缴金额转为账户余额，抵扣后续电费。";
         pay_amount_wrong: "Write an amount in yuan, as 100 or 100.50, at most 10,000,000.", "请输入金额，如 100 或 100.50，不超过 10000000 元。";
         pay_for: "For", "户名";
@@ -290,6 +304,7 @@ words! {
         receipt_transactions: "Transactions", "交易流水号";
         receipt_for: "What it paid", "缴费用途";
         receipt_bill: "Bill for {0}", "{0}电费";
+        receipt_late_fee: "Late fee on the bill for {0}", "{0}电费违约金";
         receipt_credit: "Kept as credit", "转入账户余额";
         receipt_twice: "The provider debited you {0} times. Nothing is lost: what was too much is your credit.", "支付平台共扣款 {0} 次，多扣部分已全部转入账户余额。";
         receipt_print: "Print", "打印";

@@ -5,6 +5,7 @@ mod hostile;
 mod http;
 mod limits;
 mod portal_fixture;
+mod portal_money;
 mod portal_pages;
 mod portal_service;
 mod pushes;

@@ -87,6 +87,8 @@ struct State {
     refresh: String,
     refreshed: u32,
     payments: Vec<Payment>,
+    late_fee_fen: Fen,
+    supply: SupplyState,
     by_key: HashMap<String, PaymentId>,
     sequence: u64,
     desk: Desk,
@@ -105,6 +107,8 @@ impl Inside {
             refresh: "refresh-0".into(),
             refreshed: 0,
             payments: Vec::new(),
+            late_fee_fen: Fen(0),
+            supply: SupplyState::Connected,
             by_key: HashMap::new(),
             sequence: 0,
             desk: Desk::new(),
@@ -159,6 +163,7 @@ impl Inside {
     /// Settles a payment as the provider would, `times` times.
     pub(crate) fn settle(&self, payment: PaymentId, times: usize) {
         let mut state = self.state.lock().unwrap();
+        let late_fee_fen = state.late_fee_fen;
         let payment = state.payments.iter_mut().find(|p| p.payment == payment).unwrap();
         payment.state = PaymentState::Paid;
         let bill = BillId { account: payment.account, month: "2026-07".parse().unwrap() };
@@ -169,6 +174,11 @@ impl Inside {
             paid_ms: 1_787_019_912_000,
             transactions: (1..=times).map(|n| format!("sim-tx-88213{n}")).collect(),
             bills: vec![BillPart { bill, amount_fen: Fen(once) }],
+            late_fees: if late_fee_fen > Fen(0) {
+                vec![BillPart { bill, amount_fen: late_fee_fen }]
+            } else {
+                vec![]
+            },
             credit_fen: Fen(once * (times as i64 - 1)),
         });
     }
@@ -177,6 +187,16 @@ impl Inside {
     pub(crate) fn by_another(&self, payment: PaymentId) {
         let mut state = self.state.lock().unwrap();
         state.payments.iter_mut().find(|p| p.payment == payment).unwrap().by_another = true;
+    }
+
+    /// Makes what is owed ten days late, with a late fee so far.
+    pub(crate) fn be_late(&self, late_fee_fen: i64) {
+        self.state.lock().unwrap().late_fee_fen = Fen(late_fee_fen);
+    }
+
+    /// Cuts the power off, or brings it back.
+    pub(crate) fn supply(&self, state: SupplyState) {
+        self.state.lock().unwrap().supply = state;
     }
 
     /// Lets a payment's time pass.
@@ -335,7 +355,18 @@ impl State {
             }
             Request::AccountSummary(r) => {
                 self.own(r.account)?;
-                Reply::AccountSummary(summary(r.account, self.is_settled(r.account)))
+                let mut summary = summary(r.account, self.is_settled(r.account));
+                summary.latest_bill.iter_mut().for_each(|bill| self.make_late(bill));
+                if summary.balance.due_fen > Fen(0) && self.late_fee_fen > Fen(0) {
+                    summary.balance.due_fen += self.late_fee_fen;
+                    summary.balance.overdue_fen = summary.balance.due_fen;
+                    summary.balance.late_fee_fen = self.late_fee_fen;
+                }
+                summary.supply.state = self.supply;
+                if self.supply == SupplyState::Reconnecting {
+                    summary.supply.reconnect_at_ms = Some(1_787_020_200_000);
+                }
+                Reply::AccountSummary(summary)
             }
             Request::AccountBindStart(r) => {
                 // Whether there is such an account, and whose phone it has, is not said.
@@ -454,7 +485,9 @@ impl State {
             }
             Request::BillGet(r) => {
                 self.own(r.bill.account)?;
-                Reply::BillGet(bill_get(r.bill, self.is_settled(r.bill.account))?)
+                let mut reply = bill_get(r.bill, self.is_settled(r.bill.account))?;
+                self.make_late(&mut reply.bill);
+                Reply::BillGet(reply)
             }
             Request::UsageMonth(r) => {
                 self.own(r.account)?;
@@ -527,6 +560,16 @@ impl State {
                 return self.desk.serve(other)?.ok_or_else(not_here);
             }
         })
+    }
+
+    fn make_late(&self, bill: &mut BillBrief) {
+        if self.late_fee_fen > Fen(0) && bill.month == "2026-07".parse().unwrap() {
+            let is_paid = bill.state == BillState::Paid;
+            bill.late_fee_fen = self.late_fee_fen;
+            bill.late_fee_paid_fen = if is_paid { self.late_fee_fen } else { Fen(0) };
+            bill.state = if is_paid { BillState::Paid } else { BillState::Overdue };
+            bill.due_on = date(2026, 8, 8);
+        }
     }
 
     fn bind(&mut self, account: AccountId) -> Reply {
@@ -610,6 +653,9 @@ fn brief(account: AccountId, draft: &BillDraft, settled: bool) -> BillBrief {
         energy_wh: draft.energy_wh,
         amount_fen: draft.amount_fen,
         paid_fen: if is_paid { draft.amount_fen } else { Fen(0) },
+        late_fee_fen: Fen(0),
+        late_fee_paid_fen: Fen(0),
+        late_fee_on: TODAY,
         state: if is_paid { BillState::Paid } else { BillState::Open },
         issued_on: draft.period.next().first_day(),
         due_on: draft.period.next().first_day().with().day(25).build().unwrap(),
@@ -706,8 +752,14 @@ fn summary(account: AccountId, settled: bool) -> AccountSummary {
         balance: Balance {
             due_fen,
             overdue_fen: Fen(0),
+            late_fee_fen: Fen(0),
             due_on: (due_fen > Fen(0)).then(|| date(2026, 8, 25)),
             credit_fen: Fen(if index == 1 { 3_650 } else { 0 }),
+        },
+        supply: SupplyStanding {
+            state: SupplyState::Connected,
+            reconnect_at_ms: None,
+            reconnect_after_s: 300,
         },
         latest_bill: Some(brief(account, &latest, settled)),
         this_month: UsageSoFar {

@@ -13,9 +13,9 @@ use center::{
     config::ProviderConfig,
     keys::CodeKey,
     operation::{Own, Settle},
-    rules::Rules,
+    rules::{Rules, SupplyTerms},
 };
-use domain::{forms::FormBook, money::Fen, tariff::TariffBook};
+use domain::{forms::FormBook, late_fee::LateFeeRate, money::Fen, tariff::TariffBook};
 use protocol::{Channel, LaneId, OperationId, PaymentId, envelope::Language};
 use runtime::secret::load_or_create_key;
 use storage::{
@@ -82,6 +82,8 @@ fn rules(site: &Site) -> Result<Arc<dyn Decide>> {
         forms: Arc::new(FormBook::built_in()),
         providers: vec![provider.load().during("the provider's key")?],
         public_url: "http://127.0.0.1:9".to_owned(),
+        late_fee: LateFeeRate::RESIDENTS,
+        supply: SupplyTerms { cut_after_overdue_days: 30, reconnect_after_s: 300 },
     }))
 }
 

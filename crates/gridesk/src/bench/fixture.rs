@@ -3,6 +3,7 @@ use center::keys::SessionKeys;
 use domain::{
     billing::{BillLine, LineKind},
     calendar::Month,
+    late_fee::LateFee,
     money::{Fen, PriceE4, Wh},
     tariff::TariffId,
 };
@@ -179,6 +180,7 @@ fn rows(home: &Home, size: Size, puts: &mut Vec<(Bucket, Put)>) -> Result<()> {
             paid_fen: Fen(if age == 0 { 0 } else { BILL_FEN }),
             issued_on: month.next().first_day(),
             due_on: month.next().last_day(),
+            late_fee: LateFee::default(),
         };
         let line = |n: u8| BillLine {
             kind: LineKind::Tier(n + 1),

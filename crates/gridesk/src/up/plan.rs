@@ -139,6 +139,9 @@ impl Places {
                     ("socket", self.run("center.sock")),
                     ("admin", inside()),
                     ("public_url", ports.portal_url().into()),
+                    // What a newcomer wants to see happens at once.
+                    ("cut_after_overdue_days", 0.into()),
+                    ("reconnect_after_s", 20.into()),
                     ("providers", vec![Value::Table(provider)].into()),
                 ]);
                 if demo_customers > 0 {

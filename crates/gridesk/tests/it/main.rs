@@ -9,6 +9,7 @@ mod import;
 mod kills;
 mod person;
 mod sim;
+mod supply;
 mod system;
 mod webdriver;
 mod world;

@@ -82,6 +82,8 @@ replies! {
         tariff: TariffBrief,
         /// What is owed and what stands to the customer's credit.
         balance: Balance,
+        /// Whether it has power, as far as its payments go.
+        supply: SupplyStanding,
         /// The newest bill.
         latest_bill: Option<BillBrief>,
         /// The month under way.
@@ -304,12 +306,23 @@ replies! {
         /// Over what its tiers count.
         tier_period: TierPeriod,
     }
+    /// Whether an account has power, as far as its payments go.
+    SupplyStanding {
+        /// How it stands.
+        state: SupplyState,
+        /// When a reconnection is completed at the latest, Unix ms; only while reconnecting.
+        reconnect_at_ms: Option<u64>,
+        /// How long reconnecting takes once what is overdue is paid, in seconds.
+        reconnect_after_s: u32,
+    }
     /// Money owed and owing.
     Balance {
         /// Owed for bills that are open.
         due_fen: Fen,
         /// Of that, past its date.
         overdue_fen: Fen,
+        /// Of that, late fees as of today: each day that something stays overdue adds to them.
+        late_fee_fen: Fen,
         /// The earliest date by which something is due.
         #[serde(with = "domain::calendar::day::option")]
         due_on: Option<Date>,
@@ -328,6 +341,13 @@ replies! {
         amount_fen: Fen,
         /// What of it has been paid.
         paid_fen: Fen,
+        /// The late fee on top of the amount: all of it through [`BillBrief::late_fee_on`], what was paid included.
+        late_fee_fen: Fen,
+        /// What of the late fee has been paid.
+        late_fee_paid_fen: Fen,
+        /// The day as of which the late fee is said.
+        #[serde(with = "domain::calendar::day")]
+        late_fee_on: Date,
         /// How it stands.
         state: BillState,
         /// When it was issued.
@@ -507,6 +527,8 @@ replies! {
         transactions: Vec<String>,
         /// Which bills it paid, and how much of each. Empty for a payer who has not bound the account.
         bills: Vec<BillPart>,
+        /// Which bills' late fees it paid, and how much of each. Empty likewise.
+        late_fees: Vec<BillPart>,
         /// What became credit. Zero for a payer who has not bound the account.
         credit_fen: Fen,
     }
@@ -532,6 +554,18 @@ fn unnested<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Box<super::Reply>>
     let result = Option::deserialize(d);
     INSIDE.set(false);
     result
+}
+
+/// Whether an account has power, as far as its payments go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SupplyState {
+    /// Not cut off.
+    Connected,
+    /// Cut off for arrears, until what is overdue is paid.
+    Cut,
+    /// Paid; power comes back.
+    Reconnecting,
 }
 
 /// How a bill stands.

@@ -1,4 +1,5 @@
 //! Reads rows into a working set, and the readers' rows.
+use domain::late_fee::LateFee;
 use protocol::{
     AccountId, BillId, ChallengeId, Channel, CustomerId, PaymentId, SessionId, catalogue::phone_identity,
 };
@@ -10,7 +11,10 @@ use super::{
 };
 use crate::{
     StorageError,
-    rows::{Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Payment, Person, Session},
+    rows::{
+        Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Payment, Person, Session,
+        Settled, Supply, SupplyState,
+    },
     working_set::{AccountState, Key, WorkingSet},
 };
 
@@ -31,6 +35,7 @@ pub(crate) fn load(c: &Connection, key: &Key, into: &mut WorkingSet) -> Result<(
         Key::Payees(customer) => into.fill_payees(*customer, Some(payees(c, *customer)?)),
         Key::Person(customer) => into.fill_person(*customer, person(c, *customer)?),
         Key::Sessions(customer) => into.fill_sessions_of(*customer, Some(sessions_of(c, *customer)?)),
+        Key::Supply(id) => into.fill_supply(*id, supply(c, *id)?),
         Key::Identity(identity) => into.fill_identity(identity.clone(), self::identity(c, identity)?),
         Key::Challenge(id) => into.fill_challenge(*id, challenge(c, *id)?),
         Key::Session(id) => into.fill_session(*id, session(c, *id)?),
@@ -117,12 +122,48 @@ pub(crate) fn account(c: &Connection, id: AccountId) -> Result<Option<Account>> 
     )
 }
 
-const BILL: &str = "month, tariff, tariff_from, energy_wh, amount_fen, paid_fen, issued_on, due_on";
+/// How an account's supply stands; `None` where it was never cut off.
+pub(crate) fn supply(c: &Connection, account: AccountId) -> Result<Option<Supply>> {
+    one(
+        c,
+        "reading an account's supply",
+        "SELECT state, since_ms, reconnect_at_ms FROM supply WHERE account = ?1",
+        [account.number() as i64],
+        |row| {
+            let (state, since, at): (String, i64, Option<i64>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let states = [SupplyState::Connected, SupplyState::Cut, SupplyState::Reconnecting];
+            let state = states.into_iter().find(|known| super::save::supply_state(*known) == state);
+            Ok(state.ok_or_else(|| corrupt("supply", "an unknown state")).map(|state| Supply {
+                account,
+                state,
+                since_ms: since as u64,
+                reconnect_at_ms: at.map(|at| at as u64),
+            }))
+        },
+    )
+}
+
+/// Reconnections that are to be completed by `now_ms`, longest due first: account and when.
+pub(crate) fn supplies_due(c: &Connection, now_ms: u64, limit: usize) -> Result<Vec<(AccountId, u64)>> {
+    many(
+        c,
+        "looking for reconnections that are due",
+        "SELECT account, reconnect_at_ms FROM supply WHERE reconnect_at_ms <= ?1 ORDER BY reconnect_at_ms LIMIT ?2",
+        params![now_ms as i64, limit as i64],
+        |row| {
+            let (account, at): (i64, i64) = (row.get(0)?, row.get(1)?);
+            Ok(account_from(account).map(|account| (account, at as u64)))
+        },
+    )
+}
+
+const BILL: &str = "month, tariff, tariff_from, energy_wh, amount_fen, paid_fen, issued_on, due_on, late_e6, late_through, late_paid_fen";
 
 pub(super) fn bill_head(account: AccountId, row: &Row<'_>) -> rusqlite::Result<Result<BillHead>> {
     let (month, tariff, from): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
     let (energy, amount, paid): (i64, i64, i64) = (row.get(3)?, row.get(4)?, row.get(5)?);
     let (issued, due): (i64, i64) = (row.get(6)?, row.get(7)?);
+    let (accrued_e6, through, late_paid): (i64, i64, i64) = (row.get(8)?, row.get(9)?, row.get(10)?);
     Ok((|| {
         Ok(BillHead {
             id: BillId { account, month: month_from(month)? },
@@ -133,6 +174,11 @@ pub(super) fn bill_head(account: AccountId, row: &Row<'_>) -> rusqlite::Result<R
             paid_fen: domain::money::Fen(paid),
             issued_on: date_from(issued)?,
             due_on: date_from(due)?,
+            late_fee: LateFee {
+                accrued_e6,
+                through: (through != 0).then(|| date_from(through)).transpose()?,
+                paid_fen: domain::money::Fen(late_paid),
+            },
         })
     })())
 }
@@ -152,7 +198,10 @@ pub(super) fn open_bills(c: &Connection, account: AccountId) -> Result<Vec<BillH
     many(
         c,
         "reading open bills",
-        &format!("SELECT {BILL} FROM bill WHERE account = ?1 AND paid_fen < amount_fen ORDER BY month"),
+        &format!(
+            "SELECT {BILL} FROM bill WHERE account = ?1
+             AND (paid_fen < amount_fen OR (late_e6 + 500000) / 1000000 > late_paid_fen) ORDER BY month"
+        ),
         [account.number() as i64],
         |row| bill_head(account, row),
     )
@@ -165,7 +214,7 @@ pub(super) fn bill_with_detail(c: &Connection, id: BillId) -> Result<Option<(Bil
         &format!("SELECT {BILL}, detail FROM bill WHERE account = ?1 AND month = ?2"),
         params![id.account.number() as i64, super::values::month_number(id.month)],
         |row| {
-            let detail: Vec<u8> = row.get(8)?;
+            let detail: Vec<u8> = row.get(11)?;
             Ok(bill_head(id.account, row)?.map(|head| (head, detail)))
         },
     )
@@ -374,13 +423,19 @@ pub(crate) fn customer(c: &Connection, id: CustomerId) -> Result<Customer> {
     Ok(Customer { accounts })
 }
 
-const PAYMENT: &str = "id, account, customer, amount_fen, provider, created_ms, expires_ms, settled";
+const PAYMENT: &str =
+    "id, account, customer, amount_fen, provider, created_ms, expires_ms, settled, late_fees";
 
 fn payment_row(row: &Row<'_>) -> rusqlite::Result<Result<Payment>> {
     let (id, customer) = (id_from(row.get_ref(0)?.as_blob()?), id_from(row.get_ref(2)?.as_blob()?));
     let (account, amount, provider): (i64, i64, String) = (row.get(1)?, row.get(3)?, row.get(4)?);
     let (created, expires, settled): (i64, i64, Option<Vec<u8>>) = (row.get(5)?, row.get(6)?, row.get(7)?);
+    let late_fees: Option<Vec<u8>> = row.get(8)?;
     Ok((|| {
+        let mut settled: Option<Settled> = settled.map(|bytes| unpack("payment", &bytes)).transpose()?;
+        if let (Some(settled), Some(bytes)) = (&mut settled, late_fees) {
+            settled.late_fees = unpack("late fees of a payment", &bytes)?;
+        }
         Ok(Payment {
             id: PaymentId::from_bits(id?),
             account: account_from(account)?,
@@ -389,7 +444,7 @@ fn payment_row(row: &Row<'_>) -> rusqlite::Result<Result<Payment>> {
             provider,
             created_ms: created as u64,
             expires_ms: expires as u64,
-            settled: settled.map(|bytes| unpack("payment", &bytes)).transpose()?,
+            settled,
         })
     })())
 }

@@ -23,6 +23,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_payee.sql"),
     include_str!("schema_requests.sql"),
     include_str!("schema_person.sql"),
+    include_str!("schema_late_fee.sql"),
+    include_str!("schema_supply.sql"),
 ];
 
 /// Opens the file for its one writer: creates it, brings its schema up to date, takes a new epoch for its lanes.

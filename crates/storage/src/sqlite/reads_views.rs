@@ -27,6 +27,7 @@ pub(crate) fn account(c: &Connection, id: AccountId, ranges: &[(Date, Date)]) ->
         account,
         holders: load::holders(c, id)?,
         open_bills: load::open_bills(c, id)?,
+        supply: load::supply(c, id)?,
         bills: load::bills(c, id, i64::MAX, 24)?,
         days,
         first_and_last: first_and_last(c, id)?,

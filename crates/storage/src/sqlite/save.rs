@@ -2,7 +2,10 @@
 use rusqlite::{Connection, params};
 
 use super::values::{bits, date_number, month_number, pack};
-use crate::{StorageError, rows::Put};
+use crate::{
+    StorageError,
+    rows::{Put, Settled, SupplyState},
+};
 
 /// Writes one row. `at_ms` is when the operation that writes it was accepted.
 pub(crate) fn save(c: &Connection, put: &Put, at_ms: u64) -> Result<(), StorageError> {
@@ -52,8 +55,17 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
             "INSERT OR REPLACE INTO bind_tries VALUES (?1, ?2, ?3, ?4)",
             params![t.account.number() as i64, bits(t.customer.bits()), t.tries, t.window_ms as i64],
         ),
+        Put::Supply(s) => run(
+            "INSERT OR REPLACE INTO supply VALUES (?1, ?2, ?3, ?4)",
+            params![
+                s.account.number() as i64,
+                supply_state(s.state),
+                s.since_ms as i64,
+                s.reconnect_at_ms.map(|at| at as i64)
+            ],
+        ),
         Put::Bill(head, detail) => run(
-            "INSERT OR REPLACE INTO bill VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT OR REPLACE INTO bill VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 head.id.account.number() as i64,
                 month_number(head.id.month),
@@ -64,12 +76,25 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
                 head.paid_fen.0,
                 date_number(head.issued_on),
                 date_number(head.due_on),
-                pack(detail)
+                pack(detail),
+                head.late_fee.accrued_e6,
+                head.late_fee.through.map_or(0, date_number),
+                head.late_fee.paid_fen.0
             ],
         ),
         Put::BillPaid { bill, paid_fen } => run(
             "UPDATE bill SET paid_fen = ?3 WHERE account = ?1 AND month = ?2",
             params![bill.account.number() as i64, month_number(bill.month), paid_fen.0],
+        ),
+        Put::BillLateFee { bill, late_fee } => run(
+            "UPDATE bill SET late_e6 = ?3, late_through = ?4, late_paid_fen = ?5 WHERE account = ?1 AND month = ?2",
+            params![
+                bill.account.number() as i64,
+                month_number(bill.month),
+                late_fee.accrued_e6,
+                late_fee.through.map_or(0, date_number),
+                late_fee.paid_fen.0
+            ],
         ),
         Put::Readings { account, date, packed } => run(
             "INSERT OR REPLACE INTO readings VALUES (?1, ?2, ?3)",
@@ -130,7 +155,7 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
             run("DELETE FROM payee WHERE customer = ?1", params![bits(customer.bits())])
         }
         Put::Payment(p) => run(
-            "INSERT OR REPLACE INTO payment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT OR REPLACE INTO payment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 bits(p.id.bits()),
                 p.account.number() as i64,
@@ -139,12 +164,14 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
                 p.provider,
                 p.created_ms as i64,
                 p.expires_ms as i64,
-                p.settled.as_ref().map(pack)
+                p.settled.as_ref().map(pack),
+                p.settled.as_ref().and_then(late_fees)
             ],
         ),
-        Put::PaymentSettled { payment, settled, .. } => {
-            run("UPDATE payment SET settled = ?2 WHERE id = ?1", params![bits(payment.bits()), pack(settled)])
-        }
+        Put::PaymentSettled { payment, settled, .. } => run(
+            "UPDATE payment SET settled = ?2, late_fees = ?3 WHERE id = ?1",
+            params![bits(payment.bits()), pack(settled), late_fees(settled)],
+        ),
         // No OR REPLACE: should two rules ever race for one transaction id, the database refuses the second.
         Put::ProviderTransaction { provider, transaction, payment } => run(
             "INSERT INTO provider_transaction VALUES (?1, ?2, ?3)",
@@ -236,5 +263,18 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
             "UPDATE push SET state = ?2, body = x'' WHERE id = ?1",
             params![bits(id.bits()), if *delivered { "delivered" } else { "failed" }],
         ),
+    }
+}
+
+fn late_fees(settled: &Settled) -> Option<Vec<u8>> {
+    (!settled.late_fees.is_empty()).then(|| pack(&settled.late_fees))
+}
+
+/// How a supply's state is written.
+pub(super) fn supply_state(state: SupplyState) -> &'static str {
+    match state {
+        SupplyState::Connected => "connected",
+        SupplyState::Cut => "cut",
+        SupplyState::Reconnecting => "reconnecting",
     }
 }

@@ -2,6 +2,7 @@
 pub(crate) mod apply;
 pub(crate) mod cache;
 pub(crate) mod coherence;
+pub(crate) mod money;
 pub(crate) mod queue;
 pub(crate) mod rules;
 pub(crate) mod stale;
@@ -68,6 +69,10 @@ macro_rules! backend_suite {
             );
             $crate::backend_suite!(@ $backend, coherence:
                 batches_of_any_size_come_to_the_same,
+            );
+            $crate::backend_suite!(@ $backend, money:
+                a_bill_is_open_until_its_late_fee_is_paid,
+                a_reconnection_is_found_when_it_is_due,
             );
             $crate::backend_suite!(@ $backend, cache:
                 a_fill_needs_a_cursor_it_is_not_behind,

@@ -55,6 +55,7 @@ fn past(account: Account, to: Month, used_before_wh: i64, seed: u64) -> PastView
             paid_fen: Fen(0),
             issued_on: month.next().first_day(),
             due_on: month.next().last_day(),
+            late_fee: Default::default(),
         };
         let detail = BillDetail { lines: Vec::new(), used_before_wh: Wh(used), tier_limits_wh: Vec::new() };
         used += energy.0;

@@ -36,6 +36,7 @@ fn view(tariff: &str, used: Wh, noon_wh: i64, night_wh: i64) -> AccountView {
         paid_fen: Fen(0),
         issued_on: date(2026, 8, 1),
         due_on: date(2026, 8, 25),
+        late_fee: Default::default(),
     };
     let december = BillHead {
         id: BillId { month: Month::new(2025, 12).unwrap(), ..july.id },
@@ -52,6 +53,7 @@ fn view(tariff: &str, used: Wh, noon_wh: i64, night_wh: i64) -> AccountView {
     AccountView {
         account,
         holders: Vec::new(),
+        supply: None,
         open_bills: Vec::new(),
         bills: vec![july, december],
         days: days.map(day).collect(),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use domain::{
     billing::{BillTerms, LineKind, VersionChoice},
     green_button,
+    late_fee::LateFeeRate,
     readings::Quality,
 };
 use jiff::civil::{Date, date};
 use proptest::prelude::*;
-use protocol::{AccountId, Channel, LaneId, OperationId, PaymentId, ShardId, routing::ShardMap};
+use protocol::{AccountId, BillId, Channel, LaneId, OperationId, PaymentId, ShardId, routing::ShardMap};
 use storage::{
     message::{Ended, LaneMessage, Origin},
     rows::BillDetail,
@@ -18,6 +19,7 @@ use storage::{
 
 use super::*;
 use crate::operation::{Operation, Own};
+use crate::rules::SupplyTerms;
 
 /// The import rule alone.
 struct OnlyImports;
@@ -26,7 +28,10 @@ impl Decide for OnlyImports {
     fn decide(&self, rows: &WorkingSet, message: &NewMessage) -> Result<Decision, NotLoaded> {
         match Operation::decode(message.code, message.version, &message.body) {
             Ok(Operation::Own(Own::Import(asked))) => {
-                take_in(TariffBook::published(), rows, message.origin.accepted_ms, &asked)
+                let now_ms = message.origin.accepted_ms;
+                let supply = SupplyTerms { cut_after_overdue_days: 30, reconnect_after_s: 300 };
+                let terms = ArrearsTerms { late_fee: LateFeeRate::RESIDENTS, supply };
+                take_in(TariffBook::published(), terms, rows, now_ms, &asked)
             }
             other => panic!("no import: {other:?}"),
         }
@@ -85,6 +90,10 @@ impl World {
         self.store.bill(bill).await.unwrap().value.unwrap().detail
     }
 
+    async fn account_row(&self) -> Account {
+        self.store.account(account(), Vec::new()).await.unwrap().value.unwrap().account
+    }
+
     async fn amounts(&self, account: AccountId) -> Vec<i64> {
         self.bills(account).await.iter().map(|bill| bill.amount_fen.0).collect()
     }
@@ -128,7 +137,7 @@ async fn zhejiang_by_time_of_use_counts_from_january_over_imports() {
     world.import(&asked("zj-residential-tou", vec![day(date(2025, 2, 9), 210, 150)])).await.unwrap();
     let bills = world.bills(account()).await;
     assert_eq!(bills.iter().map(|bill| bill.amount_fen).collect::<Vec<_>>(), [Fen(147_680), Fen(17_248)]);
-    assert_eq!((bills[1].issued_on, bills[1].due_on), (date(2025, 3, 1), date(2025, 3, 25)));
+    assert_eq!((bills[1].issued_on, bills[1].due_on), (date(2027, 1, 15), date(2027, 2, 8)));
     let detail = world.detail(bills[1].id).await;
     assert_eq!(detail.used_before_wh, Wh::from_kwh(2600));
     assert_eq!(detail.tier_limits_wh, [Wh::from_kwh(2760), Wh::from_kwh(4800)]);
@@ -239,6 +248,47 @@ async fn credit_pays_the_oldest_bills() {
     let ledger = world.ledger().await;
     assert!(
         ledger.contains(&("receivable".into(), 2070)) && ledger.contains(&("credit".into(), 0)),
+        "{ledger:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_bill_made_after_its_date_is_due_as_long_after_it_was_made() {
+    let mut world = World::new();
+    // Accepted on 15 January 2027.
+    let days = vec![day(date(2025, 1, 9), 100, 0), day(date(2026, 12, 9), 50, 0)];
+    world.import(&asked("zj-residential", days)).await.unwrap();
+    let bills = world.bills(account()).await;
+    assert_eq!((bills[0].issued_on, bills[0].due_on), (date(2027, 1, 15), date(2027, 2, 8)));
+    assert_eq!((bills[1].issued_on, bills[1].due_on), (date(2027, 1, 1), date(2027, 1, 25)), "as ever");
+}
+
+#[tokio::test]
+async fn credit_pays_late_fees_too() {
+    let mut world = World::new();
+    world.import(&asked("zj-residential", vec![day(date(2027, 1, 9), 100, 0)])).await.unwrap();
+    let january = BillId { account: account(), month: Month::new(2027, 1).unwrap() };
+    let bill = world.store.bill(january).await.unwrap().value.unwrap();
+    let (mut head, detail) = (bill.head, bill.detail);
+    head.due_on = date(2027, 1, 5);
+    let credited = Account { credit_fen: Fen(5400), ..world.account_row().await };
+    let source = ledger::LedgerAccount::ProviderClearing { provider: "sim-pay".parse().unwrap() };
+    let posting =
+        ledger::post_payment::<PaymentId>(source, account().number(), Fen(5400), &[]).unwrap().posting;
+    let puts = vec![
+        Put::Bill(head, detail),
+        Put::Account(credited),
+        Put::Posting { at_ms: 0, text: String::new(), posting },
+    ];
+    world.store.fill(ShardId(0), puts).await.unwrap();
+    world.import(&asked("zj-residential", vec![day(date(2027, 2, 9), 50, 0)])).await.unwrap();
+    let bills = world.bills(account()).await;
+    // Ten days of 5.38 fen, half up 54, of which 20 fen were there.
+    assert_eq!((bills[0].open_fen(), bills[0].late_fee.total_fen()), (Fen(0), Fen(54)));
+    assert_eq!((bills[0].late_fee.open_fen(), bills[1].open_fen()), (Fen(34), Fen(2690)));
+    let ledger = world.ledger().await;
+    assert!(
+        ledger.contains(&("receivable".into(), 2724)) && ledger.contains(&("late-fees".into(), -54)),
         "{ledger:?}"
     );
 }

@@ -2,6 +2,7 @@
 use domain::{
     billing::{BillLine, LineKind},
     calendar::Month,
+    late_fee::LateFee,
     ledger::{Entry, LedgerAccount, Posting, PostingKind},
     money::{Fen, PriceE4, Wh},
 };
@@ -147,6 +148,7 @@ pub(crate) fn bill_row(account: u64, month: i8, amount_fen: i64, paid_fen: i64) 
         paid_fen: Fen(paid_fen),
         issued_on: id.month.last_day(),
         due_on: id.month.next().last_day(),
+        late_fee: LateFee::default(),
     };
     let line = BillLine {
         kind: "tier-1".parse::<LineKind>().unwrap(),
@@ -388,6 +390,7 @@ fn settle(
         transactions: [settled.transactions, vec![key.1.clone()]].concat(),
         bills: [settled.bills, parts].concat(),
         credit_fen: settled.credit_fen + rest,
+        late_fees: settled.late_fees,
     };
     let mut account = state.account.clone();
     account.credit_fen += rest;
