@@ -8,8 +8,7 @@ use domain::{calendar::Month, readings::DayReadings};
 use jiff::civil::Date;
 use protocol::{
     AccountId, BillId, Bucket, CustomerId, LaneId, OperationId, PaymentId, Position, PushId,
-    ServiceRequestId, SessionId, ShardId, bounds::Phone, catalogue::replies::Notice, push::Push,
-    routing::ShardMap,
+    ServiceRequestId, SessionId, ShardId, bounds::Phone, push::Push, routing::ShardMap,
 };
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -20,7 +19,7 @@ use crate::{
     queue::{Recent, RecentLanes},
     rows::{
         Account, BillDetail, BillHead, Customer, Entity, OutageRow, Payee, Payment, Person, Put, RequestView,
-        ServiceRequest, Session, Supply,
+        ServiceRequest, Session,
     },
     sqlite::{
         self, load, reads, reads_views as views, requests,
@@ -28,6 +27,9 @@ use crate::{
     },
     working_set::{NotLoaded, WorkingSet},
 };
+
+mod shown;
+pub use shown::{AccountView, BillView, NoticePage, PersonView};
 
 type Result<T> = std::result::Result<T, StorageError>;
 
@@ -87,25 +89,6 @@ pub struct OutboxRow {
     pub message: NewMessage,
 }
 
-/// An account with what its pages show.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AccountView {
-    /// The account.
-    pub account: Account,
-    /// Who has bound it.
-    pub holders: Vec<CustomerId>,
-    /// Bills to be paid, oldest first.
-    pub open_bills: Vec<BillHead>,
-    /// How its supply stands; `None` where it was never cut off.
-    pub supply: Option<Supply>,
-    /// The newest bills, newest first; at most 24.
-    pub bills: Vec<BillHead>,
-    /// The days asked for.
-    pub days: Vec<DayReadings>,
-    /// The first and last day with readings.
-    pub first_and_last: Option<(Date, Date)>,
-}
-
 /// An account with what was used and billed in some months.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PastView {
@@ -117,49 +100,6 @@ pub struct PastView {
     pub bills: Vec<(BillHead, BillDetail)>,
     /// The first and last day with readings.
     pub first_and_last: Option<(Date, Date)>,
-}
-
-/// A bill with what its page shows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BillView {
-    /// Its head.
-    pub head: BillHead,
-    /// Its lines.
-    pub detail: BillDetail,
-    /// Its account.
-    pub account: Account,
-    /// Who has bound the account.
-    pub holders: Vec<CustomerId>,
-    /// This and the bills before, newest first; at most 13.
-    pub history: Vec<BillHead>,
-    /// The bill before, whole.
-    pub previous: Option<(BillHead, BillDetail)>,
-    /// The bill of the same month of the year before, whole.
-    pub last_year: Option<(BillHead, BillDetail)>,
-    /// The month's readings.
-    pub days: Vec<DayReadings>,
-}
-
-/// A page of what a customer was told.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NoticePage {
-    /// Newest first.
-    pub notices: Vec<Notice>,
-    /// How many are unread in all, counted up to 100.
-    pub unread: u32,
-}
-
-/// Everything that is held about a customer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PersonView {
-    /// What they said, where anything is held.
-    pub person: Option<Person>,
-    /// Their accounts.
-    pub customer: Customer,
-    /// Their sessions that have not been ended.
-    pub sessions: Vec<Session>,
-    /// About whose accounts they asked.
-    pub payees: Vec<Payee>,
 }
 
 /// How the shards are laid out on disk.

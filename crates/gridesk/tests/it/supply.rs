@@ -19,7 +19,10 @@ async fn who_pays_what_is_overdue_is_reconnected() {
     let cut = async |account: &str| {
         let socket = world.data().join("run/center-admin.sock");
         let path = format!("/admin/supply/cut?account={account}");
-        gridesk::unix_http::post(&socket, &path, "text/plain", Bytes::new()).await.unwrap().status
+        gridesk::unix_http::post(&socket, &path, "text/plain", http_body_util::Full::new(Bytes::new()))
+            .await
+            .unwrap()
+            .status
     };
     assert_eq!(supply(&mut customer, &account).await["state"], "connected");
     let paid_up = world.customer(&world.phones[1]).await.account().await;
