@@ -249,7 +249,7 @@ fn shown(json: &Value) -> Shown {
         amount_fen: fen(&payment["amount_fen"]),
         paid_fen: fen(&receipt["paid_fen"]),
         credit_fen: fen(&receipt["credit_fen"]),
-        bills_fen: list("bills").iter().map(|part| fen(&part["amount_fen"])).sum(),
+        bills_fen: list("bills").iter().chain(&list("late_fees")).map(|part| fen(&part["amount_fen"])).sum(),
         transactions: list("transactions").iter().map(|t| t.as_str().unwrap().to_owned()).collect(),
     }
 }

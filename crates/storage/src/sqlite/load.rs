@@ -214,7 +214,7 @@ pub(super) fn bill_with_detail(c: &Connection, id: BillId) -> Result<Option<(Bil
         &format!("SELECT {BILL}, detail FROM bill WHERE account = ?1 AND month = ?2"),
         params![id.account.number() as i64, super::values::month_number(id.month)],
         |row| {
-            let detail: Vec<u8> = row.get(11)?;
+            let detail: Vec<u8> = row.get("detail")?;
             Ok(bill_head(id.account, row)?.map(|head| (head, detail)))
         },
     )
@@ -235,7 +235,7 @@ pub(super) fn bills_between(
         ),
         params![account.number() as i64, super::values::month_number(from), super::values::month_number(to)],
         |row| {
-            let detail: Vec<u8> = row.get(8)?;
+            let detail: Vec<u8> = row.get("detail")?;
             Ok(bill_head(account, row)?.map(|head| (head, detail)))
         },
     )
