@@ -15,6 +15,7 @@ use storage::{
 use super::{
     Decided, Rules,
     arrears::{self, Arrears},
+    request::told,
     supply,
 };
 use crate::{day::day_of, operation::Settle};
@@ -104,7 +105,15 @@ pub(super) fn settle(rules: &Rules, rows: &WorkingSet, message: &NewMessage, ask
     };
     let supply = rows.supply(&payment.account)?;
     match book(rules, (state, supply), payment, message, asked) {
-        Ok(puts) => Ok(taken(payment.id, false, puts)),
+        Ok(puts) => {
+            let body = replies::NoticeBody::Payment {
+                payment: payment.id,
+                account: payment.account,
+                amount_fen: asked.amount_fen,
+            };
+            let children = vec![told(payment.customer, message.origin.accepted_ms, body)];
+            Ok(Decision { children, ..taken(payment.id, false, puts) })
+        }
         Err(error) => {
             let why = format!("The ledger refuses it: {error}.");
             Ok(Decision::rejected_for_attention(Problem::new(Code::OperationFailed, why)))

@@ -262,6 +262,23 @@ async fn an_outage_with_more_reports_than_fit_one_operation_closes_them_all() {
 }
 
 #[tokio::test]
+async fn who_paid_is_told_once_for_each_debit() {
+    let mut world = World::new();
+    let account = world.bound_account().await;
+    let payment = world.order(account, 100).await;
+    for transaction in ["t1", "t1", "t2"] {
+        world.settle(payment, transaction, 100).await.unwrap();
+    }
+    world.carry().await;
+    let page = world.store.notices(world.customer.unwrap(), None, 10).await.unwrap().value;
+    let about = NoticeBody::Payment { payment, account, amount_fen: Fen(100) };
+    assert_eq!(
+        page.notices.into_iter().map(|notice| notice.body).collect::<Vec<_>>(),
+        [about.clone(), about]
+    );
+}
+
+#[tokio::test]
 async fn notices_are_numbered_counted_and_marked() {
     let mut world = World::new();
     world.bound_account().await;
