@@ -101,8 +101,9 @@ pub struct BillDraft {
     pub tier_status: TierStatus,
 }
 
-/// One line of a bill: `price_e4.charge(energy_wh) == amount_fen`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One line of a bill: the energy times the price, rounded half up to the fen, is the amount
+/// (`amount_fen = energy_wh × price_e4 / 100000`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BillLine {
     /// What is charged.
     pub kind: LineKind,
@@ -117,7 +118,7 @@ pub struct BillLine {
 }
 
 /// A remark on how a line came about; a code, so that each page says it in its own language.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LineNote {
     /// The tier's energy was split over the periods pro rata to the month's use by period.
@@ -141,6 +142,14 @@ pub enum LineKind {
         period: Option<PeriodName>,
     },
 }
+
+crate::text_schema!(
+    LineKind,
+    "^(tier-[1-9]|sharp|peak|flat|valley|surcharge-tier-[2-9](-(sharp|peak|flat|valley))?)$",
+    40,
+    "What a bill line charges: the energy of a tier, of a period, or what a higher tier costs more.",
+    "tier-1"
+);
 
 /// A text that names no kind of bill line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -16,6 +16,14 @@ pub struct Month {
     month: i8,
 }
 
+crate::text_schema!(
+    Month,
+    "^[0-9]{4}-(0[1-9]|1[0-2])$",
+    7,
+    "A calendar month of the years 0001 to 9999.",
+    "2026-01"
+);
+
 /// A text or pair of numbers that is no calendar month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a calendar month: expected YYYY-MM")]

@@ -25,7 +25,7 @@ pub struct FormBook {
 }
 
 /// A kind of service request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Form {
     /// Its short name.
@@ -50,7 +50,7 @@ pub struct Form {
 }
 
 /// What a form is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FormKind {
     /// 咨询
@@ -62,7 +62,7 @@ pub enum FormKind {
 }
 
 /// Whether a form is about an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AboutAccount {
     /// Never.
@@ -74,7 +74,8 @@ pub enum AboutAccount {
 }
 
 /// One thing a form asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = FormField)]
 #[serde(deny_unknown_fields)]
 pub struct Field {
     /// Its short name.
@@ -96,7 +97,7 @@ pub struct Field {
 }
 
 /// How a field is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldKind {
     /// Text of one line.
@@ -114,7 +115,8 @@ pub enum FieldKind {
 }
 
 /// One of a field's options.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = FormChoice)]
 #[serde(deny_unknown_fields)]
 pub struct Choice {
     /// Its short name.

@@ -12,5 +12,6 @@ pub mod ledger;
 pub mod money;
 pub mod profile;
 pub mod readings;
+pub mod schema;
 pub mod tariff;
 pub mod usage;

@@ -25,6 +25,14 @@ pub use window::{Window, WindowError};
 #[serde(try_from = "String", into = "String")]
 pub struct TariffId(String);
 
+crate::text_schema!(
+    TariffId,
+    "^[a-z][a-z0-9-]{0,39}$",
+    40,
+    "The stable name of a tariff.",
+    "zj-residential-tou"
+);
+
 /// A text that is no tariff id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a tariff id: expected 1 to 40 of a-z, 0-9 and -, starting with a letter")]
@@ -123,7 +131,7 @@ pub struct TariffVersion {
 }
 
 /// Over what the tiers count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TierPeriod {
     /// From January to December; part years scale the limits by months.
@@ -169,7 +177,9 @@ pub struct Period {
 }
 
 /// The periods of the day that notices name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum PeriodName {
     /// 尖

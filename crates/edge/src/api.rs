@@ -6,6 +6,8 @@ mod accounts;
 mod body;
 mod callbacks;
 mod caller;
+mod etag;
+pub mod openapi;
 mod operations;
 mod payments;
 mod person;
@@ -15,11 +17,9 @@ mod requests;
 mod sessions;
 mod tariffs;
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
+use axum::Router;
 use protocol::{Code, Problem};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::inward::Inward;
 
@@ -30,52 +30,58 @@ pub(crate) const BODY_MAX: usize = 16 * 1024;
 
 /// Everything under `/v1`.
 pub(crate) fn router(inward: Inward) -> Router {
-    Router::new()
-        .route("/login/start", post(sessions::login_start))
-        .route("/login/finish", post(sessions::login_finish))
-        .route("/sessions/refresh", post(sessions::refresh))
-        .route("/sessions/end", post(sessions::end))
-        .route("/sessions", get(person::sessions))
-        .route("/sessions/end-other", post(person::end_other))
-        .route("/person", get(person::get).put(person::correct))
-        .route("/person/delete/start", post(person::delete_start))
-        .route("/person/delete", post(person::delete))
-        .route("/person/phone/start", post(person::phone_start))
-        .route("/person/phone", post(person::phone))
-        .route("/person/preferences", get(person::preferences).put(person::prefer))
-        .route("/accounts", get(accounts::list))
-        .route("/accounts/{account}", get(accounts::summary))
-        .route("/accounts/{account}/bind/start", post(accounts::bind_start))
-        .route("/accounts/{account}/bind", post(accounts::bind))
-        .route("/accounts/{account}/unbind/start", post(accounts::unbind_start))
-        .route("/accounts/{account}/unbind", post(accounts::unbind))
-        .route("/accounts/{account}/bills", get(accounts::bills))
-        .route("/accounts/{account}/usage/{month}", get(accounts::usage))
-        .route("/accounts/{account}/usage", get(tariffs::year))
-        .route("/accounts/{account}/tier", get(tariffs::tier))
-        .route("/accounts/{account}/tariffs/quote", get(tariffs::quote))
-        .route("/accounts/{account}/tariffs/compare", get(tariffs::compare))
-        .route("/accounts/{account}/payments", get(payments::list).post(payments::create))
-        .route("/bills/{bill}", get(accounts::bill))
-        .route("/payees/{account}", get(payments::payee))
-        .route("/payments/{payment}", get(payments::get))
-        .route("/callbacks/payments/{provider}", post(callbacks::payment))
-        .route("/accounts/{account}/faults", post(requests::fault))
-        .route("/accounts/{account}/outages", get(requests::outages))
-        .route("/forms", get(requests::forms))
-        .route("/requests", get(requests::list).post(requests::create))
-        .route("/requests/{request}", get(requests::get))
-        .route("/requests/{request}/notes", post(requests::note))
-        .route("/requests/{request}/cancel", post(requests::cancel))
-        .route("/notices", get(requests::notices))
-        .route("/notices/read", post(requests::notices_read))
-        .route("/operations/{operation}", get(operations::get))
-        .route("/gate", get(operations::gate))
+    let (router, _) = described().split_for_parts();
+    router
         .fallback(nowhere)
         .method_not_allowed_fallback(async || {
             ApiProblem(Problem::new(Code::MethodNotAllowed, "The Allow header says which methods it takes."))
         })
         .with_state(inward)
+}
+
+/// The operations, each with what its handler says about it.
+fn described() -> OpenApiRouter<Inward> {
+    OpenApiRouter::new()
+        .routes(routes!(sessions::login_start))
+        .routes(routes!(sessions::login_finish))
+        .routes(routes!(sessions::refresh))
+        .routes(routes!(sessions::end))
+        .routes(routes!(person::sessions))
+        .routes(routes!(person::end_other))
+        .routes(routes!(person::get, person::correct))
+        .routes(routes!(person::delete_start))
+        .routes(routes!(person::delete))
+        .routes(routes!(person::phone_start))
+        .routes(routes!(person::phone))
+        .routes(routes!(person::preferences, person::prefer))
+        .routes(routes!(accounts::list))
+        .routes(routes!(accounts::summary))
+        .routes(routes!(accounts::bind_start))
+        .routes(routes!(accounts::bind))
+        .routes(routes!(accounts::unbind_start))
+        .routes(routes!(accounts::unbind))
+        .routes(routes!(accounts::bills))
+        .routes(routes!(accounts::usage))
+        .routes(routes!(tariffs::year))
+        .routes(routes!(tariffs::tier))
+        .routes(routes!(tariffs::quote))
+        .routes(routes!(tariffs::compare))
+        .routes(routes!(accounts::bill))
+        .routes(routes!(payments::list, payments::create))
+        .routes(routes!(payments::payee))
+        .routes(routes!(payments::get))
+        .routes(routes!(callbacks::payment))
+        .routes(routes!(requests::forms))
+        .routes(routes!(requests::list, requests::create))
+        .routes(routes!(requests::get))
+        .routes(routes!(requests::note))
+        .routes(routes!(requests::cancel))
+        .routes(routes!(requests::fault))
+        .routes(routes!(requests::outages))
+        .routes(routes!(requests::notices))
+        .routes(routes!(requests::notices_read))
+        .routes(routes!(operations::get))
+        .routes(routes!(operations::gate))
 }
 
 /// What every address under `/v1` that is none answers.

@@ -15,6 +15,7 @@ mod sources;
 
 use std::{net::SocketAddr, sync::Arc};
 
+pub use api::openapi;
 pub use config::Config;
 use inbox::Inbox;
 use inward::Inward;

@@ -51,6 +51,7 @@ pub(crate) fn router(inward: Inward, config: Arc<Config>, closing: CancellationT
     Router::new()
         .nest("/v1", api::router(inward.clone()))
         .route("/v1/", any(api::nowhere))
+        .route("/openapi.json", get(api::openapi::serve))
         .merge(portal::router(inward.clone(), config, closing))
         .layer(from_fn_with_state(shed, take))
         // Outside the limits: a balancer must hear from an edge that is full.

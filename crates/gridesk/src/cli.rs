@@ -63,6 +63,12 @@ pub enum Command {
     /// Runs everything in a temporary folder on a real disk and removes it afterwards. Exit status 0 whatever the ratios,
     /// 1 where a figure could not be taken.
     Bench(BenchArgs),
+    /// Write the documents that are made from the code (used by `cargo xtask openapi`)
+    #[command(hide = true)]
+    Describe {
+        /// Into which folder.
+        folder: PathBuf,
+    },
     /// Run a bare program to measure beside (used by `bench` itself)
     #[command(hide = true)]
     BenchPeer {

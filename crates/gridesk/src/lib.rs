@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod check;
 pub mod cli;
+pub mod describe;
 pub mod import;
 pub mod operate;
 pub mod role;

@@ -6,7 +6,7 @@ use clap::Parser;
 use gridesk::{
     bench, check,
     cli::{BenchArgs, Cli, Command, ConfigAction, ImportFormat, SimArgs, TourArgs, UpArgs},
-    import, operate,
+    describe, import, operate,
     role::{self, RoleError},
     sim, tour,
     up::{self, UpError, logs::Echo},
@@ -57,6 +57,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Sim(args) => run_sim(args).await,
         Command::Bench(args) => run_bench(args).await,
+        Command::Describe { folder } => {
+            for name in describe::write(&folder).with_context(|| folder.display().to_string())? {
+                print(&format!("{} written", folder.join(name).display()))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Command::BenchPeer { peer, socket } => {
             bench::peer::run(peer, &socket).await?;
             Ok(ExitCode::SUCCESS)

@@ -102,6 +102,20 @@ impl<const MAX: usize> Deref for Prose<MAX> {
     }
 }
 
+impl<const MAX: usize> utoipa::PartialSchema for Prose<MAX> {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        let pattern = r"^(\r\n|[^\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069])*$";
+        let description = format!("Text of many lines in any script, at most {MAX} bytes in UTF-8.");
+        domain::schema::text(pattern, MAX, &description, None)
+    }
+}
+
+impl<const MAX: usize> utoipa::ToSchema for Prose<MAX> {
+    fn name() -> std::borrow::Cow<'static, str> {
+        format!("Prose{MAX}").into()
+    }
+}
+
 impl<'de, const MAX: usize> Deserialize<'de> for Prose<MAX> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         // People's programs send what their system makes of a line end; between zones it is in its one form already.
@@ -155,7 +169,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Few<T, MAX
 }
 
 macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident, $form:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, $form:literal, $pattern:literal, $longest:literal, $example:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
@@ -176,6 +190,8 @@ macro_rules! checked_text {
             }
         }
 
+        domain::text_schema!($name, $pattern, $longest, $form, $example);
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -194,26 +210,53 @@ checked_text!(
     /// A mobile phone number of mainland China: eleven digits beginning with 1.
     Phone,
     "a phone number has eleven digits and begins with 1",
+    "^1[0-9]{10}$",
+    11,
+    "19900000001",
     |t| t.len() == 11 && t.starts_with('1') && t.bytes().all(|b| b.is_ascii_digit())
 );
 checked_text!(
     /// A one-time code: six digits.
     OneTimeCode,
     "a one-time code has six digits",
+    "^[0-9]{6}$",
+    6,
+    "123456",
     |t| t.len() == 6 && t.bytes().all(|b| b.is_ascii_digit())
 );
 checked_text!(
     /// What makes a write the same write when it is sent again: 1 to 128 visible ASCII characters.
     IdempotencyKey,
     "an idempotency key has 1 to 128 visible ASCII characters",
+    "^[!-~]{1,128}$",
+    128,
+    "0b2f1a54-6f0e-4a43-9a3e-0f4bb6a3f3c1",
     |t| (1..=128).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic())
 );
 checked_text!(
     /// The short name of a client program, a payment provider, a method: lower-case letters, digits, `-`; at most 32.
     ShortName,
     "a short name has 1 to 32 of a-z, 0-9 and -",
+    "^[a-z0-9-]{1,32}$",
+    32,
+    "sim-pay",
     |t| (1..=32).contains(&t.len()) && t.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 );
+
+impl<const MAX: usize> utoipa::PartialSchema for Text<MAX> {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        let pattern = r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$";
+        let description =
+            format!("Text of any script without control characters, at most {MAX} bytes in UTF-8.");
+        domain::schema::text(pattern, MAX, &description, None)
+    }
+}
+
+impl<const MAX: usize> utoipa::ToSchema for Text<MAX> {
+    fn name() -> std::borrow::Cow<'static, str> {
+        format!("Text{MAX}").into()
+    }
+}
 
 /// Raw bytes, at most `MAX`, that nobody on the way looks into.
 #[derive(Clone, PartialEq, Eq)]
@@ -263,6 +306,29 @@ impl<'de, const MAX: usize> Deserialize<'de> for Opaque<MAX> {
     }
 }
 
+impl<const MAX: usize> utoipa::PartialSchema for Opaque<MAX> {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        domain::schema::text("", MAX, "Raw bytes.", None)
+    }
+}
+
+impl<const MAX: usize> utoipa::ToSchema for Opaque<MAX> {
+    fn name() -> std::borrow::Cow<'static, str> {
+        format!("Opaque{MAX}").into()
+    }
+}
+
+fn whole_number(least: i64, most: i64, description: &str) -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+    use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+        .minimum(Some(least))
+        .maximum(Some(most))
+        .description(Some(description))
+        .into()
+}
+
 macro_rules! bounded_number {
     ($(#[$doc:meta])* $name:ident: $number:ty as $text:literal, $least:literal to $most:literal, $form:literal) => {
         $(#[$doc])*
@@ -279,6 +345,14 @@ macro_rules! bounded_number {
                 self.0
             }
         }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                whole_number($least, $most, $form)
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
 
         impl TryFrom<$number> for $name {
             type Error = BoundsError;
@@ -326,6 +400,14 @@ impl PayableFen {
         domain::money::Fen(self.0)
     }
 }
+
+impl utoipa::PartialSchema for PayableFen {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        whole_number(1, PayableFen::MAX, "An amount that can be paid, in fen.")
+    }
+}
+
+impl utoipa::ToSchema for PayableFen {}
 
 impl TryFrom<i64> for PayableFen {
     type Error = BoundsError;

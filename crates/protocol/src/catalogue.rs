@@ -6,7 +6,13 @@
 pub mod replies;
 pub mod requests;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{
+    Ref, RefOr, Schema,
+    schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder, Type},
+};
 
 use crate::{Bucket, envelope::Refusal, wire};
 
@@ -89,6 +95,36 @@ macro_rules! catalogue {
             /// The code of the operation it answers.
             pub fn operation(&self) -> u16 {
                 match self { $(Reply::$variant(_) => $code,)* }
+            }
+        }
+
+        // A write's result, as its operation shows it: `{"PaymentCreate": {…}}`.
+        impl utoipa::PartialSchema for Reply {
+            fn schema() -> RefOr<Schema> {
+                let result = |name: &str| {
+                    ObjectBuilder::new()
+                        .schema_type(Type::Object)
+                        .property(name, Ref::from_schema_name(name))
+                        .required(name)
+                        .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+                };
+                let mut results = OneOfBuilder::new().description(Some("What a write came to, under its name."));
+                $(if Kind::$kind == Kind::Write {
+                    results = results.item(result(stringify!($variant)));
+                })*
+                results.into()
+            }
+        }
+
+        impl utoipa::ToSchema for Reply {
+            fn name() -> Cow<'static, str> {
+                "OperationResult".into()
+            }
+            fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+                $(if Kind::$kind == Kind::Write {
+                    schemas.push((stringify!($variant).to_owned(), <replies::$variant as utoipa::PartialSchema>::schema()));
+                    <replies::$variant as utoipa::ToSchema>::schemas(schemas);
+                })*
             }
         }
 

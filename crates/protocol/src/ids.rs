@@ -66,7 +66,7 @@ pub enum IdError {
     #[error("not an id of the form {0}_ and 26 letters and digits")]
     Form(&'static str),
     /// Not an account number and a month.
-    #[error("a bill is named by its account number and month, as 3300000000017-2026-01")]
+    #[error("a bill is named by its account number and month, as 3300000020009-2026-01")]
     Bill,
 }
 
@@ -160,6 +160,14 @@ impl<'de> Deserialize<'de> for AccountId {
     }
 }
 
+domain::text_schema!(
+    AccountId,
+    "^[1-9][0-9]{12}$",
+    13,
+    "The number of a supply contract (用电户号): 13 digits, the last a Luhn check digit.",
+    "3300000020009"
+);
+
 /// A bill: the account and the month it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BillId {
@@ -168,6 +176,14 @@ pub struct BillId {
     /// The calendar month it charges.
     pub month: Month,
 }
+
+domain::text_schema!(
+    BillId,
+    "^[1-9][0-9]{12}-[0-9]{4}-(0[1-9]|1[0-2])$",
+    21,
+    "A bill: the account's number and the month it charges.",
+    "3300000020009-2026-10"
+);
 
 impl fmt::Display for BillId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -256,6 +272,15 @@ macro_rules! bucketed_id {
                 Bucket((self.0 >> 116) as u16)
             }
         }
+
+        domain::text_schema!(
+            $name,
+            // The last character holds three bits.
+            concat!("^", $prefix, "_[0-9a-hjkmnp-tv-z]{25}[048cgmrw]$"),
+            29,
+            concat!("An id: `", $prefix, "_` and 26 letters and digits. It tells nothing and never changes."),
+            concat!($prefix, "_02h6pn3xg4z5ckq8r7y1m0v9ec")
+        );
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,5 @@
-//! Development only: `cargo xtask tidy` and `cargo xtask deny` check what no compiler checks.
+//! Development only: `cargo xtask tidy` and `cargo xtask deny` check what no compiler checks; `cargo xtask openapi`
+//! writes what is made from the code.
 //!
 //! Each check is a function over values that gives a list of findings; this file gathers the values, prints the
 //! findings and ends with status 1 when there are any.
@@ -11,10 +12,11 @@ mod deny;
 mod tidy;
 mod tree;
 
-const USAGE: &str = "usage: cargo xtask tidy | deny
+const USAGE: &str = "usage: cargo xtask tidy | deny | openapi
 
-  tidy   who may depend on whom, purity of domain and protocol, names, file lengths, leftovers
-  deny   licences, banned crates and sources of everything in Cargo.lock, by supply-chain.toml";
+  openapi  writes the documents that are made from the code: docs/openapi.json, docs/problems.md, docs/operations.md
+  tidy     who may depend on whom, purity of domain and protocol, names, file lengths, leftovers
+  deny     licences, banned crates and sources of everything in Cargo.lock, by supply-chain.toml";
 
 /// Something to mend.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let findings = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["tidy"] => run(tidy::findings),
         ["deny"] => run(deny::findings),
+        ["openapi"] => describe(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);
@@ -49,6 +52,18 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Has the program write what is made from it: this crate links none of the others.
+fn describe() -> Result<usize> {
+    let tree = tree::Tree::find().context("cannot find the workspace")?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = std::process::Command::new(cargo)
+        .args(["run", "--release", "--quiet", "--package", "gridesk", "--bin", "gridesk", "--", "describe"])
+        .arg(tree.root.join("docs"))
+        .status()
+        .context("cannot run cargo")?;
+    Ok(usize::from(!status.success()))
 }
 
 /// Runs a check at the root of the tree; prints and counts what it finds.

@@ -36,7 +36,7 @@ pub struct Billed<'a> {
 }
 
 /// Why a bill differs from an earlier one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Explanation {
     /// The earlier bill's month.
     pub month: Month,
@@ -51,7 +51,8 @@ pub struct Explanation {
 }
 
 /// One reason, and what it costs or saves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ExplanationPart)]
 pub struct Part {
     /// The reason, with its numbers.
     pub cause: Cause,
@@ -60,7 +61,8 @@ pub struct Part {
 }
 
 /// A reason why a bill differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ExplanationCause)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The months have different numbers of days.
@@ -118,7 +120,7 @@ pub enum Cause {
 }
 
 /// A price of both bills that is another now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PriceChange {
     /// What it is the price of.
     pub kind: LineKind,

@@ -78,7 +78,7 @@ impl Quote<'_> {
 }
 
 /// Why a month is left out of a comparison of tariffs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LeftOut {
     /// There are no readings of it.

@@ -6,15 +6,18 @@ use axum::{
     http::{header, request::Parts},
 };
 use protocol::{Code, Problem};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
 
 use super::ApiProblem;
 
 /// A JSON body, complete and within bounds. An empty one counts as `{}`.
 pub(crate) struct Body<T>(pub(crate) T);
 
-/// The body of a request that needs none.
-#[derive(Deserialize)]
+/// The body of a request that needs none: `{}`.
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nothing {}
 
@@ -64,6 +67,12 @@ fn source_text(error: &dyn std::error::Error) -> String {
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// A number that is `MOST` or less.
+pub(crate) fn at_most<'de, const MOST: u8, D: Deserializer<'de>>(d: D) -> Result<u8, D::Error> {
+    let number = u8::deserialize(d)?;
+    if number <= MOST { Ok(number) } else { Err(D::Error::custom(format!("it is {MOST} at most"))) }
 }
 
 /// What the path names.

@@ -8,7 +8,7 @@ use axum::{
 use protocol::{
     Channel,
     bounds::{Opaque, ShortName, Text},
-    catalogue::requests,
+    catalogue::{replies, requests},
 };
 use runtime::telemetry::RequestId;
 
@@ -18,7 +18,12 @@ use crate::inward::{Call, Inward};
 /// How long a provider waits for the result, in ms; a message that is accepted by then counts as taken.
 const WAIT_MS: u32 = 5_000;
 
-/// A provider's message: `POST /v1/callbacks/payments/{provider}`. `200` once it is durable inside.
+/// A payment provider's signed message.
+///
+/// Signed as in Standard Webhooks. `200` once it is durable inside; sent again, it is taken once.
+#[utoipa::path(post, path = "/callbacks/payments/{provider}", operation_id = "payment_callback", tag = "callbacks",
+    request_body(content = String, content_type = "application/json", description = "The message, byte by byte as it was signed; at most 16 KiB."),
+    responses((status = OK, body = replies::PaymentCallback)))]
 pub(super) async fn payment(
     State(inward): State<Inward>,
     axum::Extension(request_id): axum::Extension<RequestId>,

@@ -13,7 +13,7 @@ use protocol::{
 use runtime::telemetry::{RequestId, TraceContext};
 use serde::Serialize;
 
-use super::{ApiProblem, reply};
+use super::{ApiProblem, etag::Known, reply};
 use crate::inward::{Answer, Call, Inward};
 
 /// `Prefer: wait` is cut to this many seconds.
@@ -24,6 +24,8 @@ pub(crate) struct Caller {
     pub(crate) inward: Inward,
     pub(crate) call: Call,
     applied: Vec<String>,
+    /// What a reader has already; `None` for who writes.
+    known: Option<Known>,
 }
 
 impl Caller {
@@ -33,7 +35,11 @@ impl Caller {
         O: Operation<Reply: Serialize>,
     {
         let answer = self.answer(operation).await?;
-        Ok(self.prefer(reply::response(answer)))
+        let response = match &self.known {
+            Some(known) => reply::read(answer, self.call.language, known),
+            None => reply::response(answer),
+        };
+        Ok(self.prefer(response))
     }
 
     /// Asks inside.
@@ -102,7 +108,8 @@ impl FromRequestParts<Inward> for Caller {
                 _ => {}
             }
         }
-        Ok(Caller { inward: inward.clone(), call, applied })
+        let known = parts.method.is_safe().then(|| Known::from_headers(headers));
+        Ok(Caller { inward: inward.clone(), call, applied, known })
     }
 }
 

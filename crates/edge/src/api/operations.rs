@@ -5,12 +5,19 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use protocol::{OperationId, bounds::Opaque, catalogue::requests};
+use protocol::{
+    OperationId,
+    bounds::Opaque,
+    catalogue::{replies, requests},
+};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{ApiProblem, body::Named, caller::Caller};
 
-/// How an accepted write stands: `GET /v1/operations/{operation}`
+/// How an accepted write stands.
+#[utoipa::path(get, path = "/operations/{operation}", operation_id = "operation_get", tag = "operations",
+    responses((status = OK, body = replies::OperationGet)))]
 pub(super) async fn get(
     caller: Caller,
     Named(operation): Named<OperationId>,
@@ -18,13 +25,17 @@ pub(super) async fn get(
     caller.ask(requests::OperationGet { operation }).await
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Echo {
+    /// Whether what was sent came back.
     ok: bool,
+    /// How long it took, in microseconds.
     round_trip_us: u64,
 }
 
-/// An echo from the gate's inner half: `GET /v1/gate`
+/// An echo from the gate's inner half.
+#[utoipa::path(get, path = "/gate", operation_id = "gate_probe", tag = "operations",
+    responses((status = OK, body = Echo)))]
 pub(super) async fn gate(caller: Caller) -> Result<Response, ApiProblem> {
     let sent = Opaque::new(caller.call.request_id.to_u128().to_be_bytes())
         .map_err(|e| ApiProblem::invalid(e.to_string()))?;

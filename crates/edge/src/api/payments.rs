@@ -3,9 +3,10 @@ use axum::{http::StatusCode, response::Response};
 use protocol::{
     AccountId, PaymentId,
     bounds::{PayableFen, ShortName},
-    catalogue::requests,
+    catalogue::{replies, requests},
 };
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{
     ApiProblem,
@@ -15,14 +16,22 @@ use super::{
 };
 use crate::inward::Answered;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = requests::PaymentCreate)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Order {
+    /// How much, in fen.
     amount_fen: PayableFen,
+    /// Through which payment provider.
     provider: ShortName,
 }
 
-/// Orders a payment: `POST /v1/accounts/{account}/payments`. `201` and where it is to be seen, once it stands.
+/// Orders a payment. What is more than owed becomes credit.
+///
+/// `201` and where it is to be seen, once it stands: with `Prefer: wait`, or under its operation.
+#[utoipa::path(post, path = "/accounts/{account}/payments", operation_id = "payment_create", tag = "payments",
+    request_body = Order,
+    responses((status = CREATED, body = replies::PaymentCreate)))]
 pub(super) async fn create(
     caller: Caller,
     Named(account): Named<AccountId>,
@@ -41,17 +50,25 @@ pub(super) async fn create(
     Ok(response)
 }
 
-/// An account's payments, newest first: `GET /v1/accounts/{account}/payments`
+/// An account's payments, newest first.
+#[utoipa::path(get, path = "/accounts/{account}/payments", operation_id = "payment_list", tag = "payments",
+    responses((status = OK, body = replies::PaymentList)))]
 pub(super) async fn list(caller: Caller, Named(account): Named<AccountId>) -> Result<Response, ApiProblem> {
     caller.ask(requests::PaymentList { account }).await
 }
 
-/// A payment's state, and its receipt once paid: `GET /v1/payments/{payment}`
+/// A payment's state, and its receipt once paid.
+#[utoipa::path(get, path = "/payments/{payment}", operation_id = "payment_get", tag = "payments",
+    responses((status = OK, body = replies::PaymentGet)))]
 pub(super) async fn get(caller: Caller, Named(payment): Named<PaymentId>) -> Result<Response, ApiProblem> {
     caller.ask(requests::PaymentGet { payment }).await
 }
 
-/// Whose account a number is, masked, and what is owed: `GET /v1/payees/{account}`. Who has asked may pay for it.
+/// Whose account a number is, masked, and what is owed.
+///
+/// Who has asked may pay for it.
+#[utoipa::path(get, path = "/payees/{account}", operation_id = "payee_get", tag = "payments",
+    responses((status = OK, body = replies::PayeeGet)))]
 pub(super) async fn payee(caller: Caller, Named(account): Named<AccountId>) -> Result<Response, ApiProblem> {
     caller.ask(requests::PayeeGet { account }).await
 }

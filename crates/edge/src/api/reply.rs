@@ -4,9 +4,13 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use protocol::{OperationId, Token};
+use protocol::{Code, OperationId, Problem, Token, envelope::Language};
 use serde::Serialize;
 
+use super::{
+    ApiProblem,
+    etag::{self, Known},
+};
 use crate::inward::{Answer, Answered};
 
 #[derive(Serialize)]
@@ -32,6 +36,33 @@ pub(crate) fn response<R: Serialize>(answer: Answer<R>) -> Response {
         }
     };
     finish(response, &answer.token)
+}
+
+/// The answer to a read: `200` with its tag, or `304` where that is what the reader has already.
+pub(crate) fn read<R: Serialize>(answer: Answer<R>, language: Language, known: &Known) -> Response {
+    let Answered::Done(reply) = answer.outcome else { return response(answer) };
+    let body = match serde_json::to_vec(&reply) {
+        Ok(body) => body,
+        Err(error) => {
+            tracing::error!(%error, "a reply is no JSON");
+            return ApiProblem(Problem::new(Code::Internal, "The answer could not be written."))
+                .into_response();
+        }
+    };
+    let tag = etag::of(language, &body);
+    let mut response = if known.has(&tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    };
+    response = finish(response, &answer.token);
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        headers.insert(header::ETAG, value);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(etag::CACHE_CONTROL));
+    headers.insert(header::VARY, HeaderValue::from_static(etag::VARY));
+    response
 }
 
 /// `202`, and where the result will be.

@@ -3,24 +3,35 @@ use axum::{http::StatusCode, response::Response};
 use protocol::{
     AccountId, ServiceRequestId,
     bounds::{Phone, Prose},
-    catalogue::requests::{self, FaultKind},
+    catalogue::{
+        replies,
+        requests::{self, FaultKind},
+    },
 };
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     ApiProblem,
-    body::{Asked, Body, Named, Nothing},
+    body::{Asked, Body, Named, Nothing, at_most},
     caller::Caller,
     reply,
 };
 use crate::inward::{Answer, Answered};
 
-/// The forms a customer can send in: `GET /v1/forms`
+/// The forms a customer can send in.
+#[utoipa::path(get, path = "/forms", operation_id = "form_list", tag = "requests",
+    responses((status = OK, body = replies::FormList)))]
 pub(super) async fn forms(caller: Caller) -> Result<Response, ApiProblem> {
     caller.ask(requests::FormList {}).await
 }
 
-/// Sends in a form: `POST /v1/requests`. `201` and where it is to be seen, once it stands.
+/// Sends in a form.
+///
+/// `201` and where it is to be seen, once it stands: with `Prefer: wait`, or under its operation.
+#[utoipa::path(post, path = "/requests", operation_id = "request_create", tag = "requests",
+    request_body = requests::RequestCreate,
+    responses((status = CREATED, body = replies::RequestCreate)))]
 pub(super) async fn create(
     caller: Caller,
     Body(request): Body<requests::RequestCreate>,
@@ -30,16 +41,25 @@ pub(super) async fn create(
     Ok(made(&caller, reply::response(answer), request))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = requests::FaultReport)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fault {
+    /// What is wrong.
     kind: FaultKind,
+    /// In the customer's own words; may be empty.
     #[serde(default)]
     text: Prose<1000>,
+    /// Whom to call, if not the phone one logged in with.
     phone: Option<Phone>,
 }
 
-/// Reports a fault: `POST /v1/accounts/{account}/faults`. `201` and where it is to be seen, once it stands.
+/// Reports a fault.
+///
+/// `201` and where it is to be seen, once it stands: with `Prefer: wait`, or under its operation.
+#[utoipa::path(post, path = "/accounts/{account}/faults", operation_id = "fault_report", tag = "requests",
+    request_body = Fault,
+    responses((status = CREATED, body = replies::FaultReport)))]
 pub(super) async fn fault(
     caller: Caller,
     Named(account): Named<AccountId>,
@@ -66,16 +86,26 @@ fn made(caller: &Caller, response: Response, request: Option<ServiceRequestId>) 
     response
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Page {
+    /// Of which account; not said: those about none, that the customer sent in.
     account: Option<AccountId>,
+    /// Only requests made before this time, Unix ms: the cursor of the page before.
     before: Option<u64>,
-    #[serde(default)]
+    /// At most this many; 0 means 20.
+    #[serde(default, deserialize_with = "at_most::<50, _>")]
+    #[param(maximum = 50)]
     limit: u8,
 }
 
-/// Requests of an account, or those about none, newest first: `GET /v1/requests?account=…&before=…&limit=20`
+/// Requests of an account, or those about none, newest first.
+///
+/// The next page is asked for with `before` = `next_before` of this one.
+#[utoipa::path(get, path = "/requests", operation_id = "request_list", tag = "requests",
+    params(Page),
+    responses((status = OK, body = replies::RequestList)))]
 pub(super) async fn list(
     caller: Caller,
     Asked(Page { account, before, limit }): Asked<Page>,
@@ -83,7 +113,9 @@ pub(super) async fn list(
     caller.ask(requests::RequestList { account, before, limit }).await
 }
 
-/// A request and what has happened to it: `GET /v1/requests/{request}`
+/// A request and what has happened to it.
+#[utoipa::path(get, path = "/requests/{request}", operation_id = "request_get", tag = "requests",
+    responses((status = OK, body = replies::RequestGet)))]
 pub(super) async fn get(
     caller: Caller,
     Named(request): Named<ServiceRequestId>,
@@ -91,13 +123,18 @@ pub(super) async fn get(
     caller.ask(requests::RequestGet { request }).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = requests::RequestNote)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Note {
+    /// The customer's words.
     text: Prose<1500>,
 }
 
-/// Adds a word to a request: `POST /v1/requests/{request}/notes`
+/// Adds a word to a request.
+#[utoipa::path(post, path = "/requests/{request}/notes", operation_id = "request_note", tag = "requests",
+    request_body = Note,
+    responses((status = OK, body = replies::RequestNote)))]
 pub(super) async fn note(
     caller: Caller,
     Named(request): Named<ServiceRequestId>,
@@ -106,7 +143,10 @@ pub(super) async fn note(
     caller.ask(requests::RequestNote { request, text }).await
 }
 
-/// Withdraws a request: `POST /v1/requests/{request}/cancel`
+/// Withdraws a request.
+#[utoipa::path(post, path = "/requests/{request}/cancel", operation_id = "request_cancel", tag = "requests",
+    request_body = Nothing,
+    responses((status = OK, body = replies::RequestCancel)))]
 pub(super) async fn cancel(
     caller: Caller,
     Named(request): Named<ServiceRequestId>,
@@ -115,7 +155,9 @@ pub(super) async fn cancel(
     caller.ask(requests::RequestCancel { request }).await
 }
 
-/// Outages at a premise, now and planned: `GET /v1/accounts/{account}/outages`
+/// Outages at a premise, now and planned.
+#[utoipa::path(get, path = "/accounts/{account}/outages", operation_id = "outage_list", tag = "requests",
+    responses((status = OK, body = replies::OutageList)))]
 pub(super) async fn outages(
     caller: Caller,
     Named(account): Named<AccountId>,
@@ -123,15 +165,24 @@ pub(super) async fn outages(
     caller.ask(requests::OutageList { account }).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Notices {
+    /// Only notices with a smaller number: the cursor of the page before.
     before: Option<u64>,
-    #[serde(default)]
+    /// At most this many; 0 means 20.
+    #[serde(default, deserialize_with = "at_most::<50, _>")]
+    #[param(maximum = 50)]
     limit: u8,
 }
 
-/// What the customer was told, newest first: `GET /v1/notices?before=…&limit=20`
+/// What the customer was told, newest first.
+///
+/// The next page is asked for with `before` = `next_before` of this one.
+#[utoipa::path(get, path = "/notices", operation_id = "notice_list", tag = "requests",
+    params(Notices),
+    responses((status = OK, body = replies::NoticeList)))]
 pub(super) async fn notices(
     caller: Caller,
     Asked(Notices { before, limit }): Asked<Notices>,
@@ -139,7 +190,10 @@ pub(super) async fn notices(
     caller.ask(requests::NoticeList { before, limit }).await
 }
 
-/// Marks it as read: `POST /v1/notices/read`
+/// Marks what the customer was told as read.
+#[utoipa::path(post, path = "/notices/read", operation_id = "notice_read", tag = "requests",
+    request_body = requests::NoticeRead,
+    responses((status = OK, body = replies::NoticeRead)))]
 pub(super) async fn notices_read(
     caller: Caller,
     Body(read): Body<requests::NoticeRead>,

@@ -3,9 +3,10 @@ use axum::response::Response;
 use protocol::{
     AccountId,
     bounds::{PerMille, QuotedWh, Year},
-    catalogue::requests,
+    catalogue::{replies, requests},
 };
 use serde::Deserialize;
+use utoipa::IntoParams;
 use web::domain::{calendar::Month, tariff::TariffId};
 
 use super::{
@@ -14,18 +15,25 @@ use super::{
     caller::Caller,
 };
 
-/// Where the use stands in the tiers, and where its pace leads: `GET /v1/accounts/{account}/tier`
+/// Where the use stands in the tiers, and where its pace leads.
+#[utoipa::path(get, path = "/accounts/{account}/tier", operation_id = "tier_get", tag = "usage",
+    responses((status = OK, body = replies::TierGet)))]
 pub(super) async fn tier(caller: Caller, Named(account): Named<AccountId>) -> Result<Response, ApiProblem> {
     caller.ask(requests::TierGet { account }).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct OfYear {
+    /// Which year.
     year: Year,
 }
 
-/// A year's use, month by month: `GET /v1/accounts/{account}/usage?year=2026`
+/// A year's use, month by month.
+#[utoipa::path(get, path = "/accounts/{account}/usage", operation_id = "usage_year", tag = "usage",
+    params(OfYear),
+    responses((status = OK, body = replies::UsageYear)))]
 pub(super) async fn year(
     caller: Caller,
     Named(account): Named<AccountId>,
@@ -34,13 +42,19 @@ pub(super) async fn year(
     caller.ask(requests::UsageYear { account, year }).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Use {
+    /// By which tariff of the place; the account's own where it is not said.
     tariff: Option<TariffId>,
+    /// In which month.
     month: Month,
+    /// How much.
     energy_wh: QuotedWh,
+    /// How much of it in the valley hours; needed where the tariff prices by the hour.
     valley_per_mille: Option<PerMille>,
+    /// Used before in the tier period; ignored where tiers count by month.
     #[serde(default = "nothing")]
     used_before_wh: QuotedWh,
 }
@@ -49,7 +63,10 @@ fn nothing() -> QuotedWh {
     QuotedWh::LEAST
 }
 
-/// What energy would cost: `GET /v1/accounts/{account}/tariffs/quote?month=2026-08&energy_wh=300000`
+/// What energy would cost.
+#[utoipa::path(get, path = "/accounts/{account}/tariffs/quote", operation_id = "tariff_quote", tag = "usage",
+    params(Use),
+    responses((status = OK, body = replies::TariffQuote)))]
 pub(super) async fn quote(
     caller: Caller,
     Named(account): Named<AccountId>,
@@ -61,7 +78,9 @@ pub(super) async fn quote(
     caller.ask(request).await
 }
 
-/// The past twelve months under every tariff of the place: `GET /v1/accounts/{account}/tariffs/compare`
+/// The past twelve months under every tariff of the place.
+#[utoipa::path(get, path = "/accounts/{account}/tariffs/compare", operation_id = "tariff_compare", tag = "usage",
+    responses((status = OK, body = replies::TariffCompare)))]
 pub(super) async fn compare(
     caller: Caller,
     Named(account): Named<AccountId>,

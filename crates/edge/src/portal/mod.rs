@@ -28,6 +28,7 @@ mod bills;
 mod bind;
 mod cookies;
 mod data;
+mod developers;
 mod errors;
 mod home;
 mod live;
@@ -83,6 +84,54 @@ impl Portal {
     }
 }
 
+/// Which page asks for or shows which operation; forms are at the address of their page.
+pub const PAGES: &[(&str, &str)] = &[
+    ("login_start", "/login"),
+    ("login_finish", "/login/code"),
+    ("session_end", "/logout"),
+    ("account_list", "/accounts"),
+    ("account_summary", "/"),
+    ("account_bind_start", "/accounts/bind"),
+    ("account_bind", "/accounts/bind"),
+    ("account_bind", "/accounts/bind/code"),
+    ("account_unbind", "/accounts/{account}/unbind"),
+    ("account_unbind", "/accounts/{account}/unbind/code"),
+    ("payee_get", "/pay/other"),
+    ("tier_get", "/"),
+    ("usage_year", "/usage"),
+    ("tariff_quote", "/tariffs"),
+    ("tariff_compare", "/tariffs"),
+    ("account_unbind_start", "/accounts/{account}/unbind"),
+    ("bill_list", "/bills"),
+    ("bill_get", "/bills/{id}"),
+    ("usage_month", "/usage"),
+    ("payment_create", "/pay"),
+    ("payment_create", "/pay/other/{account}"),
+    ("payment_get", "/payments/{id}"),
+    ("payment_list", "/payments"),
+    ("form_list", "/requests/new"),
+    ("request_create", "/requests/new/{form}"),
+    ("fault_report", "/requests/fault"),
+    ("request_list", "/requests"),
+    ("request_get", "/requests/{id}"),
+    ("request_note", "/requests/{id}/note"),
+    ("request_cancel", "/requests/{id}/cancel"),
+    ("outage_list", "/outages"),
+    ("notice_list", "/messages"),
+    ("notice_read", "/messages"),
+    ("person_get", "/me/data"),
+    ("person_correct", "/me/data"),
+    ("person_delete_start", "/me/delete"),
+    ("person_delete", "/me/delete/code"),
+    ("phone_change_start", "/me/phone"),
+    ("phone_change", "/me/phone/code"),
+    ("preferences_get", "/me/settings"),
+    ("preferences_set", "/me/settings"),
+    ("session_list", "/me/sessions"),
+    ("session_end_other", "/me/sessions"),
+    ("operation_get", "/working/{operation}"),
+];
+
 /// The portal's pages and their assets.
 pub fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -> Router {
     Router::new()
@@ -127,6 +176,8 @@ pub fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -
         .route("/me/settings", get(settings::page).post(settings::set))
         .route("/me/sessions", get(settings::sessions).post(settings::end))
         .route("/working/{operation}", get(working::page))
+        .route("/developers", get(developers::page))
+        .route("/developers/{operation}", get(developers::operation))
         .route("/assets/{name}", get(asset))
         .fallback(errors::not_found)
         .layer(DefaultBodyLimit::max(FORM_MAX))

@@ -22,6 +22,7 @@ words! {
         log_in: "Log in", "登录";
         log_out: "Log out", "退出登录";
         footer: "All times are China Standard Time.", "时间均为北京时间。1 度等于 1 千瓦时。";
+        footer_developers: "API for developers", "开发者接口";
 
         login_title: "Log in", "登录";
         login_lead: "See what you owe, what you used, and pay.", "查电费、看用电、缴电费。";

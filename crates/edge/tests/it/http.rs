@@ -35,7 +35,7 @@ async fn headers_become_the_call() {
     assert_eq!(response.headers()["request-id"], "00000000000000000000000007");
     assert_eq!(response.headers()["preference-applied"], "handling=strict, wait=30");
     assert_eq!(response.headers()["consistency-token"], token().to_string().as_str());
-    assert_eq!(response.headers()["cache-control"], "no-store");
+    assert_eq!(response.headers()["cache-control"], "private, no-cache");
     assert_eq!(response.json::<Value>().await.unwrap(), json!({ "accounts": [] }));
     let head = world.gate.last().head;
     assert_eq!(head.request_id, 7u128.to_be_bytes());
@@ -104,6 +104,45 @@ async fn what_is_under_way_is_named() {
     let response = world.get("/v1/accounts").send().await.unwrap();
     assert_eq!((response.status().as_u16(), &response.headers()["gridesk-pending"] == "true"), (200, true));
     assert_eq!(response.json::<Value>().await.unwrap(), json!({ "pending": [operation().to_string()] }));
+}
+
+#[tokio::test]
+async fn what_has_not_changed_is_not_sent_again() {
+    let world = World::start().await;
+    let path = format!("/v1/accounts/{}/payments", account());
+    let ask = |language: &'static str, known: Option<String>| {
+        let request = world.get(&path).header("accept-language", language);
+        known.into_iter().fold(request, |request, tag| request.header("if-none-match", tag)).send()
+    };
+    let first = ask("en", None).await.unwrap();
+    let tag = first.headers()["etag"].to_str().unwrap().to_owned();
+    assert!(first.headers()["vary"].to_str().unwrap().contains("authorization"));
+    for known in [tag.clone(), format!("\"x\", W/{tag}"), "*".into()] {
+        let again = ask("en", Some(known)).await.unwrap();
+        assert_eq!(again.status(), 304);
+        assert_eq!(again.headers()["etag"], tag.as_str());
+        assert_eq!(again.headers()["cache-control"], "private, no-cache");
+        assert_eq!(again.headers()["consistency-token"], token().to_string().as_str());
+        assert!(again.headers().contains_key("request-id") && !again.headers().contains_key("content-type"));
+        assert_eq!(again.text().await.unwrap(), "");
+    }
+    // Asked each time: what is inside may have changed, and another language is another answer.
+    assert_eq!(world.gate.asked(), 4);
+    assert_eq!(ask("zh", Some(tag.clone())).await.unwrap().status(), 200);
+    assert_eq!(ask("en", Some("\"other\"".into())).await.unwrap().status(), 200);
+
+    world.gate.answers(Outcome::Problem(Problem::new(Code::NotFound, "no")));
+    let refused = ask("en", Some("*".into())).await.unwrap();
+    assert!(!refused.headers().contains_key("etag"));
+    problem(refused, Code::NotFound).await;
+    world.gate.answers(Outcome::Pending(vec![operation()]));
+    let pending = ask("en", Some("*".into())).await.unwrap();
+    assert_eq!((pending.status().as_u16(), &pending.headers()["cache-control"] == "no-store"), (200, true));
+    assert!(!pending.headers().contains_key("etag"));
+    // A write is never "not modified".
+    let write = world.post("/v1/sessions/end", &json!({})).header("if-none-match", "*").send().await.unwrap();
+    assert_eq!((write.status().as_u16(), write.headers().contains_key("etag")), (200, false));
+    assert_eq!(write.headers()["cache-control"], "no-store");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod gates;
 mod hostile;
 mod http;
 mod limits;
+mod openapi;
 mod portal_fixture;
 mod portal_money;
 mod portal_pages;

@@ -4,6 +4,7 @@ mod api;
 mod browser;
 mod checker;
 mod cli;
+mod client;
 mod flush;
 mod import;
 mod kills;

@@ -17,7 +17,7 @@ use crate::{
 macro_rules! replies {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
         $($(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* })*
     };
 }
@@ -112,7 +112,7 @@ replies! {
     BillList {
         /// Newest first.
         bills: Vec<BillBrief>,
-        /// The cursor of the next page; absent on the last.
+        /// The cursor of the next page; `null` on the last.
         next_before: Option<Month>,
     }
     /// A bill, whole.
@@ -362,7 +362,7 @@ fn unnested<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Box<super::Reply>>
 }
 
 /// Whether an account has power, as far as its payments go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SupplyState {
     /// Not cut off.
@@ -374,7 +374,7 @@ pub enum SupplyState {
 }
 
 /// How a bill stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BillState {
     /// To be paid.
@@ -386,7 +386,7 @@ pub enum BillState {
 }
 
 /// How a payment stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentState {
     /// Ordered; the provider has not said that it was paid.
@@ -398,7 +398,7 @@ pub enum PaymentState {
 }
 
 /// How a write stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationState {
     /// Taken durably; not yet visible everywhere.

@@ -13,7 +13,8 @@ use crate::{
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
         $($(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+        #[schema(as = requests::$name)]
         #[serde(deny_unknown_fields)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* })*
     };
@@ -160,6 +161,7 @@ requests! {
         /// About which account, where the form is about one.
         account: Option<AccountId>,
         /// What was filled in.
+        #[schema(value_type = Vec<Answer>, max_items = 12)]
         answers: Few<Answer, { domain::forms::MAX_FIELDS }>,
     }
     /// Reports a fault.
@@ -232,8 +234,11 @@ requests! {
     }
 }
 
+// The most answers, as the schema above says it.
+const _: () = assert!(domain::forms::MAX_FIELDS == 12);
+
 /// What was filled into one field of a form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     /// Which field.
@@ -243,7 +248,7 @@ pub struct Answer {
 }
 
 /// What is wrong with the supply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// No power at all.
@@ -268,7 +273,7 @@ impl PushResult {
 }
 
 /// What shows that an account is one's own to bind.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum BindProof {
     /// The code sent to the account's registered phone.

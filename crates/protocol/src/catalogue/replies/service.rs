@@ -28,7 +28,7 @@ replies! {
     RequestList {
         /// Newest first.
         requests: Vec<RequestBrief>,
-        /// The cursor of the next page; absent on the last.
+        /// The cursor of the next page; `null` on the last.
         next_before: Option<u64>,
     }
     /// A request, whole.
@@ -63,7 +63,7 @@ replies! {
         notices: Vec<Notice>,
         /// How many are unread in all; 100 means 100 or more.
         unread: u32,
-        /// The cursor of the next page; absent on the last.
+        /// The cursor of the next page; `null` on the last.
         next_before: Option<u64>,
     }
     /// They are marked.
@@ -151,7 +151,7 @@ replies! {
 }
 
 /// What a request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestKind {
     /// 故障报修
@@ -165,7 +165,7 @@ pub enum RequestKind {
 }
 
 /// How a request stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestState {
     /// Taken; nobody has it yet.
@@ -183,7 +183,7 @@ pub enum RequestState {
 }
 
 /// Who did something to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepBy {
     /// Who asked.
@@ -195,7 +195,7 @@ pub enum StepBy {
 }
 
 /// What happened to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepKind {
     /// It was taken.
@@ -217,7 +217,7 @@ pub enum StepKind {
 }
 
 /// How an outage stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutageState {
     /// It has not begun.
@@ -229,7 +229,7 @@ pub enum OutageState {
 }
 
 /// What a customer is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeBody {
     /// A request moved.

@@ -77,7 +77,8 @@ requests! {
 }
 
 /// What a customer wants a short message about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = NoticeChoices)]
 #[serde(deny_unknown_fields)]
 pub struct Notices {
     /// A bill was issued.
