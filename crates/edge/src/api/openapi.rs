@@ -73,6 +73,7 @@ fn make() -> Value {
     }
     schemas::inline(&mut components, &mut paths);
     schemas::settle(&mut components, &paths);
+    components.values_mut().for_each(schemas::unlink);
     json!({
         "openapi": "3.1.0",
         "info": shared::info(),

@@ -73,6 +73,8 @@ struct Parameter {
 struct Shape {
     name: String,
     what: String,
+    /// Said where it has no fields.
+    form: String,
     fields: Vec<Field>,
 }
 
@@ -146,6 +148,7 @@ fn one(visit: &Visit, id: &str) -> Made {
             .map(|(name, schema)| Shape {
                 name,
                 what: text(&schema["description"]),
+                form: form(schema),
                 fields: form::fields(schema),
             })
             .collect(),
@@ -188,7 +191,7 @@ fn answers(described: &Value) -> Vec<Answer> {
     let responses = described["responses"].as_object().into_iter().flatten();
     let answer = |(status, response): (&String, &Value)| Answer {
         status: status.clone(),
-        what: text(&response["description"]).replace('`', ""),
+        what: text(&response["description"]),
     };
     responses.map(answer).collect()
 }
@@ -230,6 +233,7 @@ fn followed(value: &'static Value) -> &'static Value {
     place.and_then(|place| openapi::document().pointer(place)).unwrap_or(value)
 }
 
+/// A text of the description, without its marks of code.
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+    value.as_str().unwrap_or_default().replace('`', "")
 }

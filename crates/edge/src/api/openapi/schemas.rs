@@ -71,6 +71,20 @@ pub(super) fn rename(value: &mut Value) {
     });
 }
 
+/// Takes links between Rust's own documents (``[`Bill::due_on`]``) out of descriptions.
+pub(super) fn unlink(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(text)) = fields.get_mut("description") {
+                *text = text.replace("[`", "`").replace("`]", "`");
+            }
+            fields.values_mut().for_each(unlink);
+        }
+        Value::Array(items) => items.iter_mut().for_each(unlink),
+        _ => {}
+    }
+}
+
 /// Calls `what` for every object that is a reference to a schema.
 fn each_reference(value: &mut Value, what: &mut impl FnMut(&mut Value)) {
     if value.get("$ref").and_then(Value::as_str).is_some_and(|r| r.starts_with(REF)) {

@@ -39,6 +39,11 @@ pub(super) fn form(schema: &Value) -> String {
         out.push(match kind {
             "array" => format!("list of {}", form(&schema["items"])),
             "string" => "text".to_owned(),
+            "object" if schema["properties"].is_object() => {
+                let properties = schema["properties"].as_object().into_iter().flatten();
+                let parts = properties.map(|(name, inner)| format!("{name}: {}", form(inner)));
+                format!("{{ {} }}", parts.collect::<Vec<_>>().join(", "))
+            }
             other => other.to_owned(),
         });
     }
@@ -73,9 +78,15 @@ pub(super) fn fields(schema: &Value) -> Vec<Field> {
         name: name.clone(),
         is_required: required(name),
         form: form(inner),
-        what: text(&inner["description"]),
+        what: text(described(inner)),
     };
     properties.map(field).collect()
+}
+
+/// The description of a value; of one that may be `null`, the one of what it is otherwise.
+fn described(schema: &Value) -> &Value {
+    let otherwise = || schema["oneOf"].as_array()?.iter().find_map(|one| one.get("description"));
+    schema.get("description").or_else(otherwise).unwrap_or(&Value::Null)
 }
 
 /// Collects what a schema is made of: first itself, each once. What is no object is said in its form alone.
@@ -131,6 +142,7 @@ mod tests {
             (json!({ "oneOf": [{ "type": "null" }, { "$ref": "#/x/Month" }] }), "Month or null"),
             (json!({ "type": "string", "enum": ["open", "paid"] }), "open | paid"),
             (json!({ "type": "string", "const": "accepted" }), "\"accepted\""),
+            (json!({ "type": "object", "properties": { "code": { "$ref": "#/x/Code" } } }), "{ code: Code }"),
         ] {
             assert_eq!(form(&schema), words);
         }
