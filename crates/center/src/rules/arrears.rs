@@ -2,7 +2,7 @@
 //! and then its late fee. So an amount that covers what is overdue closes exactly the bills that are overdue.
 //!
 //! A late fee is charged (booked as earned and owed) when money reaches its bill; until then it only accrues. See
-//! `docs/adr/0008-late-fees.md`.
+//! `docs/adr/0009-late-fees.md`.
 use domain::{
     late_fee::{LateFee, LateFeeRate},
     ledger::{self, LedgerError, OpenBill},

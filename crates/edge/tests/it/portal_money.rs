@@ -66,6 +66,7 @@ async fn a_home_without_power_says_so_first_and_what_brings_it_back() {
         let (before, after) = cut.split_once('@').unwrap();
         assert!(home.contains(before) && home.contains(after) && home.contains(pay), "{home}");
         assert!(home.find("supply-h") < home.find("due-h"), "before all else");
+        assert!(!home.contains(r#"<a class="strip"#), "and not that the power is on");
         browser.portal.inside.supply(SupplyState::Reconnecting);
         let home = browser.page("/").await;
         assert!(home.contains(back) && !home.contains(pay), "{home}");
