@@ -30,6 +30,8 @@ pub enum Relation {
     RequestParty,
     /// They have bound the account; looked at where it is applied, so that who asks again after it was done is answered.
     HolderInLane,
+    /// It is their money: they ordered the payment, or signed the mandate; looked at where it is applied.
+    PayerInLane,
     /// They have bound the account, or have looked whose it is and want to pay for them.
     HolderOrPayer,
     /// They have bound the payment's account, or ordered the payment; then the account's other details stay hidden.
@@ -89,6 +91,10 @@ pub const TABLE: &[Rule] = &[
     rule("payment_get", Role::Customer, Relation::PaymentHolderOrPayer),
     rule("payment_list", Role::Customer, Relation::PaymentHolderOrPayer),
     rule("payment_callback", Role::Anyone, Relation::Signed),
+    rule("refund_create", Role::Customer, Relation::PayerInLane),
+    rule("mandate_create", Role::Customer, Relation::Holder),
+    rule("mandate_get", Role::Customer, Relation::Holder),
+    rule("mandate_end", Role::Customer, Relation::PayerInLane),
     rule("form_list", Role::Anyone, Relation::None),
     rule("request_create", Role::Customer, Relation::HolderIfNamed),
     rule("fault_report", Role::Customer, Relation::Holder),
@@ -142,6 +148,8 @@ pub fn account_of(request: &Request) -> Option<AccountId> {
         Request::TariffQuote(r) => Some(r.account),
         Request::TariffCompare(r) => Some(r.account),
         Request::PaymentCreate(r) => Some(r.account),
+        Request::MandateCreate(r) => Some(r.account),
+        Request::MandateGet(r) => Some(r.account),
         Request::RequestCreate(r) => r.account,
         Request::FaultReport(r) => Some(r.account),
         Request::RequestList(r) => r.account,

@@ -6,6 +6,8 @@ use protocol::bounds::ShortName;
 use runtime::secret::{ExposeSecret, SecretError, SecretKey, load_key};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use crate::rules::DebitTerms;
+
 /// The settings of a center node.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +48,9 @@ pub struct Config {
     /// How long reconnecting takes once what is overdue is paid, in seconds: 300 unless set (meters are switched remotely).
     #[serde(default = "defaults::reconnect_after_s")]
     pub reconnect_after_s: u32,
+    /// Automatic debit.
+    #[serde(default)]
+    pub debit: DebitTerms,
     /// The payment providers.
     #[serde(default)]
     pub providers: Vec<ProviderConfig>,
@@ -92,6 +97,9 @@ pub struct ProviderConfig {
     pub name: ShortName,
     /// Its page, to which a payer is sent with a signed order.
     pub pay_url: String,
+    /// Its page on which a payer gives leave to be debited; absent: it makes no automatic debits.
+    #[serde(default)]
+    pub mandate_url: Option<String>,
     /// File of the 32-byte secret shared with it, readable by its owner only.
     pub secret_file: PathBuf,
 }
@@ -146,6 +154,8 @@ pub struct Provider {
     pub name: ShortName,
     /// Its page.
     pub pay_url: String,
+    /// Its page for mandates, where it makes automatic debits.
+    pub mandate_url: Option<String>,
     /// The secret shared with it.
     pub secret: SharedSecret,
 }
@@ -170,6 +180,7 @@ impl ProviderConfig {
     /// Loads the provider's secret.
     pub fn load(&self) -> Result<Provider, SecretError> {
         let secret = SharedSecret::new(load_key(&self.secret_file)?);
-        Ok(Provider { name: self.name.clone(), pay_url: self.pay_url.clone(), secret })
+        let (pay_url, mandate_url) = (self.pay_url.clone(), self.mandate_url.clone());
+        Ok(Provider { name: self.name.clone(), pay_url, mandate_url, secret })
     }
 }

@@ -1,7 +1,7 @@
 //! What travels in lanes: operations of the catalogue, and the center's own, which never cross a zone.
-use domain::{billing::BillTerms, money::Fen, readings::DayReadings, tariff::TariffId};
+use domain::{billing::BillTerms, readings::DayReadings, tariff::TariffId};
 use protocol::{
-    AccountId, CustomerId, OutageId, PaymentId, Request, ServiceRequestId, SessionId,
+    AccountId, CustomerId, OutageId, Request, ServiceRequestId, SessionId,
     bounds::Phone,
     catalogue::replies::{NoticeBody, StepBy, StepKind},
     envelope::Refusal,
@@ -9,6 +9,9 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 use storage::{message::Child, rows::OutageRow};
+
+mod payments;
+pub use payments::*;
 
 /// An operation of a lane.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +43,18 @@ pub enum Own {
     SupplyCut(SupplyCut),
     /// Completes a reconnection that is due.
     SupplyRestore(SupplyRestore),
+    /// A provider's verified message: a debit that runs by itself was not made.
+    DebitFail(DebitFail),
+    /// A provider's verified message: a mandate was signed.
+    MandateSign(MandateSign),
+    /// A provider's verified message: a customer ended a mandate there.
+    MandateLeave(MandateLeave),
+    /// Does what is due about a mandate: orders a debit, gives up waiting for its answer, or closes it unsigned.
+    MandateDue(MandateDue),
+    /// A provider's verified message: a refund ended.
+    RefundEnd(RefundEnd),
+    /// Tells a provider again of a refund that it has not answered.
+    RefundDue(RefundDue),
     /// Opens a session in the customer's lane, where the phone they logged in with is in another.
     SessionOpen(SessionOpen),
     /// Makes a phone the customer's, after it was verified in the phone's lane.
@@ -113,21 +128,6 @@ pub struct NoticeAdd {
     pub at_ms: u64,
     /// What.
     pub body: NoticeBody,
-}
-
-/// See [`Own::Settle`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settle {
-    /// Which payment.
-    pub payment: PaymentId,
-    /// Through which provider.
-    pub provider: String,
-    /// The provider's id of the debit.
-    pub transaction: String,
-    /// What was debited.
-    pub amount_fen: Fen,
-    /// When, Unix seconds.
-    pub paid_s: u64,
 }
 
 /// See [`Own::CustomerAccountAdd`].
@@ -292,6 +292,12 @@ own! {
     PayeeAsk = 0x8021 v 1 "payee_ask";
     SupplyCut = 0x8010 v 1 "supply_cut";
     SupplyRestore = 0x8011 v 1 "supply_restore";
+    DebitFail = 0x8012 v 1 "debit_fail";
+    MandateSign = 0x8013 v 1 "mandate_sign";
+    MandateLeave = 0x8014 v 1 "mandate_leave";
+    MandateDue = 0x8015 v 1 "mandate_due";
+    RefundEnd = 0x8016 v 1 "refund_end";
+    RefundDue = 0x8017 v 1 "refund_due";
     SessionOpen = 0x8022 v 1 "session_open";
     PersonPhone = 0x8023 v 1 "person_phone";
     PhoneLeave = 0x8024 v 1 "phone_leave";

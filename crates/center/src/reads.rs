@@ -53,6 +53,7 @@ impl Node {
             Request::TariffQuote(r) => self.tariff_quote(r).await,
             Request::TariffCompare(r) => self.tariff_compare(r.account).await,
             Request::PaymentGet(r) => self.payment_get(customer(asked)?, r.payment).await,
+            Request::MandateGet(r) => self.mandate_get(customer(asked)?, r.account).await,
             Request::PaymentList(r) => self.payment_list(customer(asked)?, r.account).await,
             Request::FormList(_) => Ok(self.form_list()),
             Request::RequestList(r) => self.request_list(customer(asked)?, r).await,

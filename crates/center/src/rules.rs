@@ -7,11 +7,14 @@ mod account;
 mod arrears;
 mod import;
 mod login;
+mod mandate;
 mod outage;
 mod payee;
 mod payment;
 mod person;
 mod phone;
+mod provider;
+mod refund;
 mod request;
 mod session;
 mod supply;
@@ -37,6 +40,7 @@ use crate::{
     operation::{Operation, Own},
 };
 
+pub use mandate::DebitTerms;
 pub use supply::SupplyTerms;
 
 type Decided = Result<Decision, NotLoaded>;
@@ -55,6 +59,8 @@ pub struct Rules {
     pub public_url: String,
     /// What a day of being late costs.
     pub late_fee: LateFeeRate,
+    /// When bills are debited by themselves, and how often that is tried.
+    pub debit: DebitTerms,
     /// When power is cut off and how soon it is back.
     pub supply: SupplyTerms,
 }
@@ -89,6 +95,9 @@ impl Rules {
             Request::PhoneChange(r) => phone::change(self, rows, message, r),
             Request::SessionEndOther(r) => session::end_other(rows, message, r),
             Request::PaymentCreate(r) => payment::create(self, rows, message, r),
+            Request::RefundCreate(r) => refund::create(self, rows, message, r),
+            Request::MandateCreate(r) => mandate::create(self, rows, message, r),
+            Request::MandateEnd(r) => mandate::end(self, rows, message, r),
             Request::RequestCreate(r) => request::create(self, rows, message, r),
             Request::FaultReport(r) => request::fault(rows, message, r),
             Request::RequestNote(r) => request::note(rows, message, r),
@@ -109,6 +118,12 @@ impl Rules {
     fn own(&self, rows: &WorkingSet, message: &NewMessage, own: &Own) -> Decided {
         match own {
             Own::Settle(settle) => payment::settle(self, rows, message, settle),
+            Own::DebitFail(fail) => mandate::debit_failed(self, rows, message, fail),
+            Own::MandateSign(sign) => mandate::signed(self, rows, message, sign),
+            Own::MandateLeave(leave) => mandate::left(rows, message, leave),
+            Own::MandateDue(due) => mandate::due(self, rows, message, due),
+            Own::RefundEnd(end) => refund::ended(rows, message, end),
+            Own::RefundDue(due) => refund::due(self, rows, message, due),
             Own::CustomerAccountAdd(add) => account::list_add(rows, add),
             Own::CustomerAccountRemove(gone) => account::list_remove(rows, gone),
             Own::PayeeAsk(ask) => payee::ask(rows, message, ask),
@@ -117,7 +132,7 @@ impl Rules {
             Own::SessionClose(close) => session::close(rows, close),
             Own::PersonPhone(take) => phone::take(rows, message, take),
             Own::PhoneLeave(leave) => phone::leave(rows, leave),
-            Own::HolderRemove(gone) => account::holder_remove(rows, gone),
+            Own::HolderRemove(gone) => account::holder_remove(self, rows, message, gone),
             Own::PersonForget(forget) => person::forget(rows, message, forget.customer),
             Own::Import(import) => import::import(self, rows, message, import),
             Own::SupplyCut(cut) => supply::cut(self, rows, message, cut),
@@ -126,7 +141,7 @@ impl Rules {
             Own::OutagePut(put) => outage::put(rows, message, put),
             Own::OutageClose(close) => outage::close(rows, close),
             Own::DivisionReport(add) => outage::report(rows, add),
-            Own::NoticeAdd(add) => Ok(request::notice_add(add)),
+            Own::NoticeAdd(add) => request::notice_add(rows, add),
         }
     }
 }

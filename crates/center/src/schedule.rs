@@ -4,13 +4,13 @@
 //! the same operation, and it is done once. The rule decides anew whether it still holds, and takes away what made it due.
 use std::time::Duration;
 
-use protocol::{Bucket, ShardId};
+use protocol::{AccountId, Bucket, ShardId};
 use runtime::shutdown::Shutdown;
 use storage::StorageError;
 
 use crate::{
     node::Node,
-    operation::{Own, SupplyRestore},
+    operation::{MandateDue, Own, RefundDue, SupplyRestore},
 };
 
 /// How often is looked.
@@ -49,15 +49,27 @@ pub(crate) async fn run(node: Node, shutdown: Shutdown) {
 
 async fn due(node: &Node, shard: ShardId) -> Result<Vec<Due>, StorageError> {
     let now_ms = node.clock().unix_ms();
-    let reconnections = node.store().supplies_due(shard, now_ms, MOST).await?;
-    Ok(reconnections
-        .into_iter()
-        .map(|(account, due_ms)| Due {
-            own: Own::SupplyRestore(SupplyRestore { account, due_ms }),
-            bucket: account.bucket(),
-            key: format!("{account} {due_ms}"),
-        })
-        .collect())
+    let store = node.store();
+    let reconnections = store.supplies_due(shard, now_ms, MOST).await?;
+    let mandates = store.mandates_due(shard, now_ms, MOST).await?;
+    let refunds = store.refunds_due(shard, now_ms, MOST).await?;
+    let account_due = |own, account: AccountId, due_ms| Due {
+        own,
+        bucket: account.bucket(),
+        key: format!("{account} {due_ms}"),
+    };
+    let reconnections = reconnections.into_iter().map(|(account, due_ms)| {
+        account_due(Own::SupplyRestore(SupplyRestore { account, due_ms }), account, due_ms)
+    });
+    let mandates = mandates.into_iter().map(|(account, due_ms)| {
+        account_due(Own::MandateDue(MandateDue { account, due_ms }), account, due_ms)
+    });
+    let refunds = refunds.into_iter().map(|(payment, due_ms)| Due {
+        own: Own::RefundDue(RefundDue { payment, due_ms }),
+        bucket: payment.bucket(),
+        key: format!("{payment} {due_ms}"),
+    });
+    Ok(reconnections.chain(mandates).chain(refunds).collect())
 }
 
 async fn hand_over(node: &Node, due: Vec<Due>) -> u64 {

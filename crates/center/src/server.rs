@@ -145,6 +145,7 @@ async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, Ce
         providers: providers?,
         public_url: config.public_url.trim_end_matches('/').to_owned(),
         late_fee: config.late_fee_per_day_e6,
+        debit: config.debit.clone(),
         supply: SupplyTerms {
             cut_after_overdue_days: config.cut_after_overdue_days,
             reconnect_after_s: config.reconnect_after_s,

@@ -51,21 +51,24 @@ pub(crate) fn usage(month: u64) -> View {
 }
 
 /// An account's row.
-pub(crate) const ACCOUNT: View = kind(40);
+pub(crate) const ACCOUNT: View = kind(10);
+
+/// An account's mandate.
+pub(crate) const MANDATE: View = kind(14);
 
 /// Standing and pace on a day.
 pub(crate) fn tier(day: u64) -> View {
-    View { kind: 41, parameter: day }
+    View { kind: 11, parameter: day }
 }
 
 /// The use of a year.
 pub(crate) fn year(year: i16) -> View {
-    View { kind: 42, parameter: u64::from(year.unsigned_abs()) }
+    View { kind: 12, parameter: u64::from(year.unsigned_abs()) }
 }
 
 /// The twelve months up to one (yyyymm) under every tariff.
 pub(crate) fn comparison(to: u64) -> View {
-    View { kind: 43, parameter: to }
+    View { kind: 13, parameter: to }
 }
 
 impl Node {

@@ -9,7 +9,7 @@ use protocol::{
         requests,
     },
     envelope::{Language, RequestHead},
-    payment::{CallbackError, SIGNATURE_TOLERANCE_S, verify_callback},
+    payment::{CallbackBody, CallbackError, SIGNATURE_TOLERANCE_S, verify_callback},
     session::{TokenUse, verify},
 };
 use runtime::clock::Deadline;
@@ -17,7 +17,10 @@ use storage::message::{Ended, NewMessage, OperationRow, Origin, body_digest};
 
 use crate::{
     node::{Answer, Asked, Node, unavailable},
-    operation::{Operation, Own, SessionClose, SessionContinue, Settle},
+    operation::{
+        DebitFail, MandateLeave, MandateSign, Operation, Own, RefundEnd, SessionClose, SessionContinue,
+        Settle,
+    },
     sessions::refused,
 };
 
@@ -175,8 +178,7 @@ impl Node {
         let wrong = || {
             Problem::new(Code::SignatureWrong, "The signature does not fit the message. Nothing was done.")
         };
-        let provider =
-            self.parts.rules.providers.iter().find(|p| p.name == asked.provider).ok_or_else(wrong)?;
+        let provider = self.parts.rules.provider(asked.provider.as_str()).ok_or_else(wrong)?;
         let secret = provider.secret.bytes();
         let body = verify_callback(secret, &asked.id, asked.timestamp_s, &asked.signature, &asked.body)
             .map_err(|e| match e {
@@ -189,19 +191,12 @@ impl Node {
             let why = "The message was signed more than five minutes ago, or in the future. Sign it anew.";
             return Err(Problem::new(Code::SignatureStale, why));
         }
-        let bucket = body.order.bucket();
-        let settle = Settle {
-            payment: body.order,
-            provider: asked.provider.to_string(),
-            transaction: body.transaction.to_string(),
-            amount_fen: body.amount_fen.fen(),
-            paid_s: body.paid_s,
-        };
+        let (own, bucket) = said_by(asked.provider.as_str(), body);
         // The same message again is the same operation; one that says something else about the same debit is another,
         // and the debit's own id sees to it that it is booked once.
-        let operation = Operation::Own(Own::Settle(settle));
+        let operation = Operation::Own(own);
         let said = body_digest(operation.code(), operation.version(), &operation.encode());
-        let key = format!("{} {:032x}", body.transaction, u128::from_be_bytes(said));
+        let key = format!("{} {:032x}", operation.name(), u128::from_be_bytes(said));
         let id = OperationId::derive(bucket, "provider", asked.provider.as_str(), &key);
         Ok(Write { operation, bucket, id })
     }
@@ -349,6 +344,42 @@ impl Node {
             )));
         }
         Ok(None)
+    }
+}
+
+/// What a provider's message is inside, and where it belongs.
+fn said_by(provider: &str, body: CallbackBody) -> (Own, Bucket) {
+    let provider = provider.to_owned();
+    match body {
+        CallbackBody::PaymentSucceeded(paid) => {
+            let settle = Settle {
+                payment: paid.order,
+                provider,
+                transaction: paid.transaction.to_string(),
+                amount_fen: paid.amount_fen.fen(),
+                paid_s: paid.paid_s,
+            };
+            (Own::Settle(settle), paid.order.bucket())
+        }
+        CallbackBody::PaymentFailed { order, reason } => {
+            (Own::DebitFail(DebitFail { payment: order, provider, reason }), order.bucket())
+        }
+        CallbackBody::MandateSigned { mandate, account, agreement, limit_fen } => {
+            let (agreement, limit_fen) = (agreement.to_string(), limit_fen.fen());
+            let sign = MandateSign { account, mandate, provider, agreement, limit_fen };
+            (Own::MandateSign(sign), account.bucket())
+        }
+        CallbackBody::MandateEnded { mandate, account } => {
+            (Own::MandateLeave(MandateLeave { account, mandate, provider }), account.bucket())
+        }
+        CallbackBody::RefundSucceeded { refund, order, amount_fen } => {
+            let outcome = Ok(amount_fen.fen());
+            (Own::RefundEnd(RefundEnd { payment: order, refund, provider, outcome }), order.bucket())
+        }
+        CallbackBody::RefundFailed { refund, order, reason } => {
+            let outcome = Err(reason);
+            (Own::RefundEnd(RefundEnd { payment: order, refund, provider, outcome }), order.bucket())
+        }
     }
 }
 

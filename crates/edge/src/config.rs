@@ -1,10 +1,12 @@
 //! The edge's settings.
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
+use protocol::bounds::ShortName;
 use runtime::config::TimeSpan;
 use serde::Deserialize;
 
@@ -26,12 +28,23 @@ pub struct Config {
     pub allowed_uids: Vec<u32>,
     /// Who carries short messages.
     pub sms: Sms,
+    /// Where the payment providers take instructions (debits that run by themselves, refunds), by their names.
+    #[serde(default)]
+    pub providers: BTreeMap<ShortName, ProviderConfig>,
     /// A Unix socket for `/healthz`, `/readyz` and `/metrics`.
     #[serde(default)]
     pub inside: Option<PathBuf>,
     /// How much at once.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// How a payment provider is reached.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// Instructions are sent here, exactly as the center signed them.
+    pub instructions_url: String,
 }
 
 /// A carrier of short messages.

@@ -4,6 +4,7 @@
 //! what comes outward. It holds no business data and decides nothing about money or rights: what it knows to refuse is
 //! only what the center would refuse as well.
 mod api;
+mod carrier;
 pub mod config;
 mod impatient;
 pub mod inbox;
@@ -98,11 +99,11 @@ impl Edge {
         let address = listener.local_addr().map_err(listen)?;
         let clock = Clock::system();
         let inbox = Inbox::open(&config.data, config.limits.pushes)?;
-        let carrier = push::Carrier::new(&config.sms)?;
+        let carriers = carrier::Carriers::new(&config)?;
         let inward = Inward::new(clock.clone());
         let receiver = push::Receiver { inbox: inbox.clone(), inward: inward.clone(), clock: clock.clone() };
         inward.connect(&config.gates, &config.allowed_uids, &receiver, &shutdown);
-        let delivery = push::Delivery { inbox, inward: inward.clone(), clock, carrier };
+        let delivery = push::Delivery { inbox, inward: inward.clone(), clock, carriers };
         shutdown.spawn(delivery.run(shutdown.clone()));
         if let Some(path) = &config.inside {
             let metrics = Metrics::install()?;

@@ -11,10 +11,9 @@ use protocol::{
     wire,
 };
 use runtime::{clock::Clock, mux::Service, shutdown::Shutdown};
-use serde::Serialize;
 
 use crate::{
-    config::Sms,
+    carrier::{Carriers, Message, Try},
     inbox::{Ended, Inbox, InboxError, Stored, Waiting},
     inward::{Call, Inward},
 };
@@ -25,8 +24,6 @@ const PAUSES_S: [u64; 9] = [1, 3, 8, 20, 40, 80, 120, 150, 180];
 const REPORT_PAUSE_MAX_S: u64 = 60;
 /// Deliveries and reports under way at once.
 const AT_ONCE: usize = 16;
-/// How long a carrier may take to answer.
-const CARRIER_WITHIN: Duration = Duration::from_secs(10);
 /// How often what ended long ago is forgotten, and a clock that was set is noticed.
 const ROUND: Duration = Duration::from_secs(60);
 
@@ -70,64 +67,12 @@ impl Service for Receiver {
     }
 }
 
-/// Who carries short messages.
-pub(crate) struct Carrier {
-    client: reqwest::Client,
-    url: String,
-}
-
-/// How a try to deliver ended.
-enum Try {
-    Delivered,
-    /// Another try may succeed.
-    NotNow(String),
-    /// No other try will.
-    Never(String),
-}
-
-#[derive(Serialize)]
-struct Message {
-    id: PushId,
-    to: String,
-    text: String,
-    code: String,
-}
-
-impl Carrier {
-    pub(crate) fn new(sms: &Sms) -> Result<Self, reqwest::Error> {
-        let Sms::Sim { url } = sms;
-        let client = reqwest::Client::builder()
-            .timeout(CARRIER_WITHIN)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
-        Ok(Carrier { client, url: format!("{}/inbox/messages", url.trim_end_matches('/')) })
-    }
-
-    async fn deliver(&self, message: &Message) -> Try {
-        let answer = match self.client.post(&self.url).json(message).send().await {
-            Ok(answer) => answer,
-            // Without the address: it may hold a key, and the text goes inside.
-            Err(error) => {
-                return Try::NotNow(format!("the carrier cannot be reached: {}", error.without_url()));
-            }
-        };
-        match answer.status() {
-            status if status.is_success() => Try::Delivered,
-            status if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) => {
-                Try::NotNow(format!("the carrier says {}", status.as_u16()))
-            }
-            status => Try::Never(format!("the carrier refuses it with {}", status.as_u16())),
-        }
-    }
-}
-
 /// Delivers and reports until shutdown.
 pub(crate) struct Delivery {
     pub(crate) inbox: Inbox,
     pub(crate) inward: Inward,
     pub(crate) clock: Clock,
-    pub(crate) carrier: Carrier,
+    pub(crate) carriers: Carriers,
 }
 
 impl Delivery {
@@ -170,15 +115,23 @@ impl Delivery {
 
     async fn deliver(&self, due: Waiting) -> Result<(), InboxError> {
         let id = due.push.id;
-        let PushBody::OneTimeCode { phone, code, purpose, expires_in_s, language } = due.push.body else {
-            return self.end(id, false, "not for delivery".into()).await;
+        let tried = match &due.push.body {
+            PushBody::OneTimeCode { expires_in_s, .. }
+                if self.clock.unix_ms() >= due.received_ms + u64::from(*expires_in_s) * 1000 =>
+            {
+                return self.end(id, false, "expired before it could be delivered".into()).await;
+            }
+            PushBody::OneTimeCode { phone, code, purpose, expires_in_s, language } => {
+                let text = code_text(code.as_str(), *purpose, *expires_in_s, *language);
+                let message = Message { id, to: phone.to_string(), text, code: code.to_string() };
+                self.carriers.message(&message).await
+            }
+            PushBody::Instruction { provider, timestamp_s, signature, body } => {
+                self.carriers.instruction(id, provider, *timestamp_s, signature, body).await
+            }
+            PushBody::Settings(_) => return self.end(id, false, "not for delivery".into()).await,
         };
-        if self.clock.unix_ms() >= due.received_ms + u64::from(expires_in_s) * 1000 {
-            return self.end(id, false, "expired before it could be delivered".into()).await;
-        }
-        let text = code_text(code.as_str(), purpose, expires_in_s, language);
-        let message = Message { id, to: phone.to_string(), text, code: code.to_string() };
-        match self.carrier.deliver(&message).await {
+        match tried {
             Try::Delivered => self.end(id, true, String::new()).await,
             Try::Never(reason) => self.end(id, false, reason).await,
             Try::NotNow(reason) => match PAUSES_S.get(due.attempts as usize) {

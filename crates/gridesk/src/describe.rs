@@ -101,6 +101,7 @@ fn who(rule: &Rule) -> String {
         Relation::None => "",
         Relation::Own => ", about themselves",
         Relation::OwnFresh => ", about themselves, having logged in a short while ago",
+        Relation::PayerInLane => " whose money it is: who ordered the payment, or signed the mandate",
         Relation::Holder | Relation::HolderInLane => " who has bound the account",
         Relation::HolderOrPayer => " who has bound the account, or has looked whose it is",
         Relation::PaymentHolderOrPayer => " who has bound the account, or ordered the payment",

@@ -31,6 +31,8 @@ use tokio::{net::TcpListener, sync::watch};
 
 mod callbacks;
 mod inbox;
+mod instructions;
+mod mandates;
 mod misbehave;
 mod pay;
 mod store;
@@ -201,6 +203,12 @@ fn router(world: Arc<World>) -> Router {
         .route("/pay", get(pay::page))
         .route("/pay/confirm", post(pay::confirm))
         .route("/pay/orders/{order}/settle", post(misbehave::settle))
+        .route("/mandate", get(mandates::page))
+        .route("/mandate/confirm", post(mandates::confirm))
+        .route("/mandates", get(mandates::list))
+        .route("/mandates/{mandate}/end", post(mandates::end))
+        .route("/mandates/{mandate}/decline", post(mandates::decline))
+        .route("/instructions", post(instructions::take))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::map_response(harden))
         .with_state(world)

@@ -204,6 +204,15 @@ catalogue! {
     /// A payment provider's signed message.
     PaymentCallback = 0x0053 v 1 "payment_callback" Write;
 
+    /// Asks for credit back that a payment became.
+    RefundCreate = 0x0054 v 1 "refund_create" Write;
+    /// Asks a provider for leave to be debited for an account's bills.
+    MandateCreate = 0x00b0 v 1 "mandate_create" Write;
+    /// How automatic debit stands for an account.
+    MandateGet = 0x00b1 v 1 "mandate_get" Read;
+    /// Ends automatic debit for an account.
+    MandateEnd = 0x00b2 v 1 "mandate_end" Write;
+
     /// The forms a customer can send in.
     FormList = 0x0080 v 1 "form_list" Read;
     /// Sends in a form.
@@ -282,6 +291,10 @@ impl Request {
             Request::PaymentCreate(r) => Some(r.account.bucket()),
             Request::PaymentGet(r) => Some(r.payment.bucket()),
             Request::PaymentList(r) => Some(r.account.bucket()),
+            Request::RefundCreate(r) => Some(r.payment.bucket()),
+            Request::MandateCreate(r) => Some(r.account.bucket()),
+            Request::MandateGet(r) => Some(r.account.bucket()),
+            Request::MandateEnd(r) => Some(r.account.bucket()),
             Request::OperationGet(r) => Some(r.operation.bucket()),
             Request::RequestCreate(r) => r.account.map(|account| account.bucket()),
             Request::FaultReport(r) => Some(r.account.bucket()),

@@ -339,6 +339,16 @@ bucketed_id!(
     "py"
 );
 bucketed_id!(
+    /// Money of a payment on its way back to who paid.
+    RefundId,
+    "rf"
+);
+bucketed_id!(
+    /// A customer's leave to debit them for an account's bills (自动缴费).
+    MandateId,
+    "md"
+);
+bucketed_id!(
     /// Something sent outward: a one-time code, a notice.
     PushId,
     "pu"

@@ -19,8 +19,8 @@ pub mod wire;
 pub use catalogue::{Kind, Reply, Request, Spec};
 pub use envelope::{Channel, Outcome, ReplyEnvelope, RequestEnvelope};
 pub use ids::{
-    AccountId, BillId, Bucket, ChallengeId, CustomerId, OperationId, OutageId, PaymentId, PushId,
-    ServiceRequestId, SessionId,
+    AccountId, BillId, Bucket, ChallengeId, CustomerId, MandateId, OperationId, OutageId, PaymentId, PushId,
+    RefundId, ServiceRequestId, SessionId,
 };
 pub use position::{LaneId, Position, ShardId, Token};
 pub use problem::{Code, Problem};

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     PushId,
-    bounds::{OneTimeCode, Phone},
+    bounds::{OneTimeCode, Opaque, Phone, ShortName, Text},
     envelope::Language,
 };
 
@@ -31,6 +31,17 @@ pub enum PushBody {
         expires_in_s: u32,
         /// In which language.
         language: Language,
+    },
+    /// An instruction for a payment provider, exactly as it was signed; see [`crate::payment::Instruction`].
+    Instruction {
+        /// Which provider.
+        provider: ShortName,
+        /// The signed time, Unix seconds.
+        timestamp_s: u64,
+        /// The signature header.
+        signature: Text<128>,
+        /// The body, byte by byte.
+        body: Opaque<4096>,
     },
     /// What the edge needs to shed early. Not stored: sent anew on every connection and change.
     Settings(EdgeSettings),

@@ -1,4 +1,5 @@
 //! The rows of the business, as values. A row's tables and columns are in the store's schema.
+mod payment;
 mod request;
 
 use domain::{
@@ -15,14 +16,16 @@ use protocol::{
     SessionId,
     bounds::Phone,
     catalogue::{
-        replies::{BillPart, NoticeBody, RequestStep},
+        replies::{NoticeBody, RequestStep},
         requests::Notices,
     },
     envelope::Language,
+    payment::ProviderFailure,
     push::{CodePurpose, PushBody},
 };
 use serde::{Deserialize, Serialize};
 
+pub use payment::{LastFailure, Mandate, Payment, Refund, Settled};
 pub use protocol::catalogue::replies::SupplyState;
 pub use request::{DivisionReport, DivisionState, OutageRow, RequestView, ServiceRequest};
 
@@ -248,45 +251,6 @@ pub struct Customer {
     pub accounts: Vec<(AccountId, u64)>,
 }
 
-/// A payment, from the order to the receipt.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Payment {
-    /// Its id.
-    pub id: PaymentId,
-    /// For which account.
-    pub account: AccountId,
-    /// Who ordered it.
-    pub customer: CustomerId,
-    /// The amount ordered.
-    pub amount_fen: Fen,
-    /// Through which provider.
-    pub provider: String,
-    /// When it was ordered, Unix ms.
-    pub created_ms: u64,
-    /// Until when it can be paid, Unix ms.
-    pub expires_ms: u64,
-    /// Once paid.
-    pub settled: Option<Settled>,
-}
-
-/// What was paid under a payment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Settled {
-    /// In all.
-    pub paid_fen: Fen,
-    /// First paid, Unix ms.
-    pub paid_ms: u64,
-    /// The provider's transaction ids.
-    pub transactions: Vec<String>,
-    /// What it paid of which bills.
-    pub bills: Vec<BillPart>,
-    /// What became credit.
-    pub credit_fen: Fen,
-    /// What it paid of which bills' late fees; stored beside the rest.
-    #[serde(skip)]
-    pub late_fees: Vec<BillPart>,
-}
-
 /// One row to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Put {
@@ -384,6 +348,26 @@ pub enum Put {
         /// In all so far.
         settled: Settled,
     },
+    /// Notes that a debit was not made.
+    PaymentFailed {
+        /// Which payment.
+        payment: PaymentId,
+        /// Its account.
+        account: AccountId,
+        /// Why.
+        failure: ProviderFailure,
+    },
+    /// Notes what of a payment goes back.
+    PaymentRefunds {
+        /// Which payment.
+        payment: PaymentId,
+        /// Its account.
+        account: AccountId,
+        /// All so far, oldest first.
+        refunds: Vec<Refund>,
+    },
+    /// Inserts or replaces an account's mandate.
+    Mandate(Mandate),
     /// Notes a provider's transaction id; unique for ever.
     ProviderTransaction {
         /// Which provider.
@@ -514,7 +498,10 @@ impl Put {
             Put::Payment(payment) => {
                 [Some(Entity::Payment(payment.id)), Some(Entity::Account(payment.account))]
             }
-            Put::PaymentSettled { payment, account, .. } => {
+            Put::Mandate(mandate) => one(Entity::Account(mandate.account)),
+            Put::PaymentSettled { payment, account, .. }
+            | Put::PaymentFailed { payment, account, .. }
+            | Put::PaymentRefunds { payment, account, .. } => {
                 [Some(Entity::Payment(*payment)), Some(Entity::Account(*account))]
             }
             // Itself, and the list it is in.

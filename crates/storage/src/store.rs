@@ -18,11 +18,11 @@ use crate::{
     message::{Decision, LaneMessage, NewMessage, OperationRow},
     queue::{Recent, RecentLanes},
     rows::{
-        Account, BillDetail, BillHead, Customer, Entity, OutageRow, Payee, Payment, Person, Put, RequestView,
-        ServiceRequest, Session,
+        Account, BillDetail, BillHead, Customer, Entity, Mandate, OutageRow, Payee, Payment, Person, Put,
+        RequestView, ServiceRequest, Session,
     },
     sqlite::{
-        self, load, reads, reads_views as views, requests,
+        self, load, payments, reads, reads_views as views, requests,
         writer::{Command, Hooks, WAITING, Writer},
     },
     working_set::{NotLoaded, WorkingSet},
@@ -316,12 +316,12 @@ impl Store {
 
     /// A payment.
     pub async fn payment(&self, id: PaymentId) -> Result<Seen<Option<Payment>>> {
-        self.seen(id.bucket(), move |c| load::payment(c, id)).await
+        self.seen(id.bucket(), move |c| payments::payment(c, id)).await
     }
 
     /// An account's payments, newest first.
     pub async fn payments(&self, id: AccountId, limit: u32) -> Result<Seen<Vec<Payment>>> {
-        self.seen(id.bucket(), move |c| load::payments(c, id, limit)).await
+        self.seen(id.bucket(), move |c| payments::payments(c, id, limit)).await
     }
 
     /// The payments that one customer ordered for an account, newest first.
@@ -331,7 +331,7 @@ impl Store {
         customer: CustomerId,
         limit: u32,
     ) -> Result<Seen<Vec<Payment>>> {
-        self.seen(account.bucket(), move |c| load::payments_of(c, account, customer, limit)).await
+        self.seen(account.bucket(), move |c| payments::payments_of(c, account, customer, limit)).await
     }
 
     /// The accounts of others that a customer has asked about, newest first.
@@ -370,6 +370,31 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<(AccountId, u64)>> {
         self.on_slave(shard, move |c| load::supplies_due(c, now_ms, limit)).await
+    }
+
+    /// An account's mandate, the newest.
+    pub async fn mandate(&self, account: AccountId) -> Result<Seen<Option<Mandate>>> {
+        self.seen(account.bucket(), move |c| payments::mandate(c, account)).await
+    }
+
+    /// A shard's mandates that the schedule has to look at by `now_ms`, longest due first: whose and when, Unix ms.
+    pub async fn mandates_due(
+        &self,
+        shard: ShardId,
+        now_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<(AccountId, u64)>> {
+        self.on_slave(shard, move |c| payments::mandates_due(c, now_ms, limit)).await
+    }
+
+    /// A shard's payments with a refund of which the provider is to be told again by `now_ms`: which and when, Unix ms.
+    pub async fn refunds_due(
+        &self,
+        shard: ShardId,
+        now_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<(PaymentId, u64)>> {
+        self.on_slave(shard, move |c| payments::refunds_due(c, now_ms, limit)).await
     }
 
     /// A session.

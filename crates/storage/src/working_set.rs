@@ -9,8 +9,8 @@ use protocol::{
 };
 
 use crate::rows::{
-    Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, Identity, Payee,
-    Payment, Person, Put, ServiceRequest, Session, Supply,
+    Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, Identity, Mandate,
+    Payee, Payment, Person, Put, ServiceRequest, Session, Supply,
 };
 
 /// What can be asked for.
@@ -40,6 +40,8 @@ pub enum Key {
     Customer(CustomerId),
     /// A payment.
     Payment(PaymentId),
+    /// An account's mandate.
+    Mandate(AccountId),
     /// A provider's transaction.
     ProviderTransaction(String, String),
     /// A request.
@@ -115,6 +117,8 @@ tables! {
     customers: CustomerId => Customer, customer, fill_customer, |k| Key::Customer(*k);
     /// A payment.
     payments: PaymentId => Payment, payment, fill_payment, |k| Key::Payment(*k);
+    /// An account's mandate, the newest.
+    mandates: AccountId => Mandate, mandate, fill_mandate, |k| Key::Mandate(*k);
     /// Which payment a provider's transaction settled.
     transactions: (String, String) => PaymentId, transaction, fill_transaction,
         |k| Key::ProviderTransaction(k.0.clone(), k.1.clone());
@@ -179,6 +183,15 @@ impl WorkingSet {
                 Some(Some(row)) => row.settled = Some(settled.clone()),
                 _ => drop(self.payments.remove(payment)),
             },
+            Put::PaymentFailed { payment, failure, .. } => match self.payments.get_mut(payment) {
+                Some(Some(row)) => row.failure = Some(*failure),
+                _ => drop(self.payments.remove(payment)),
+            },
+            Put::PaymentRefunds { payment, refunds, .. } => match self.payments.get_mut(payment) {
+                Some(Some(row)) => row.refunds = refunds.clone(),
+                _ => drop(self.payments.remove(payment)),
+            },
+            Put::Mandate(row) => self.fill_mandate(row.account, Some(row.clone())),
             Put::ProviderTransaction { provider, transaction, payment } => {
                 self.fill_transaction((provider.clone(), transaction.clone()), Some(*payment));
             }

@@ -209,6 +209,9 @@ impl History<'_> {
                 provider: PROVIDER.to_owned(),
                 created_ms,
                 expires_ms: created_ms + ORDER_TTL_MS,
+                mandate: None,
+                failure: None,
+                refunds: Vec::new(),
                 settled: Some(settled),
             }),
         ]);

@@ -2,9 +2,9 @@
 use domain::money::Fen;
 use protocol::{
     AccountId, CustomerId, PaymentId, Problem, Reply,
-    catalogue::replies::{self, PaymentState, Receipt},
+    catalogue::replies::{self, MandateState, PaymentState, Receipt},
 };
-use storage::rows::{Entity, Payment, Settled};
+use storage::rows::{Entity, Mandate, Payment, Refund, Settled};
 
 use crate::{
     node::{Answer, Node, unavailable},
@@ -24,11 +24,67 @@ impl Node {
             return Err(not_found());
         }
         let shown = shown(payment, &Looker { customer, holds, now_ms: self.parts.clock.unix_ms() });
-        let provider = self.parts.rules.providers.iter().find(|p| p.name.as_str() == payment.provider);
-        let open = shown.state == PaymentState::Open;
+        let provider = self.parts.rules.provider(&payment.provider);
+        let open = shown.state == PaymentState::Open && !shown.is_automatic;
         let pay_url =
             provider.filter(|_| open).and_then(|p| p.pay_url(payment, &self.parts.config.public_url));
-        Ok(Answer::done(Reply::PaymentGet(replies::PaymentGet { payment: shown, pay_url }), seen.position))
+        let refundable_fen = self.refundable_fen(payment, customer).await?;
+        let reply = replies::PaymentGet { payment: shown, pay_url, refundable_fen };
+        Ok(Answer::done(Reply::PaymentGet(reply), seen.position))
+    }
+
+    /// What can be asked back of a payment now: of what it became credit, what is still there.
+    async fn refundable_fen(&self, payment: &Payment, customer: CustomerId) -> Result<Fen, Problem> {
+        let left = payment.credit_left_fen();
+        if left <= Fen::ZERO || payment.customer != customer {
+            return Ok(Fen::ZERO);
+        }
+        let account = payment.account;
+        let load = self.parts.store.account_row(account);
+        let seen = self.view(Entity::Account(account), views::ACCOUNT, load).await?;
+        let credit = seen.value.as_ref().as_ref().map_or(Fen::ZERO, |account| account.credit_fen);
+        Ok(left.min(credit))
+    }
+
+    /// How automatic debit stands for an account.
+    pub(super) async fn mandate_get(
+        &self,
+        customer: CustomerId,
+        account: AccountId,
+    ) -> Result<Answer, Problem> {
+        let load = self.parts.store.mandate(account);
+        let seen = self.view(Entity::Account(account), views::MANDATE, load).await?;
+        let mandate = seen.value.as_ref().as_ref().map(|row| self.mandate_shown(row, customer));
+        Ok(Answer::done(Reply::MandateGet(replies::MandateGet { mandate }), seen.position))
+    }
+
+    fn mandate_shown(&self, row: &Mandate, customer: CustomerId) -> replies::Mandate {
+        let own = row.customer == customer;
+        let can_be_signed =
+            own && row.state == MandateState::Unsigned && row.expires_ms > self.parts.clock.unix_ms();
+        let provider = self.parts.rules.provider(&row.provider);
+        let sign_url = || provider.and_then(|p| p.sign_url(row, &self.parts.config.public_url));
+        let failure = row.last_failure.map(|failure| replies::FailedDebit {
+            at_ms: failure.at_ms,
+            amount_fen: failure.amount_fen,
+            why: failure.why,
+        });
+        replies::Mandate {
+            mandate: row.id,
+            account: row.account,
+            provider: row.provider.clone(),
+            limit_fen: row.limit_fen,
+            by_another: !own,
+            state: row.state,
+            created_ms: row.created_ms,
+            sign_url: can_be_signed.then(sign_url).flatten(),
+            expires_ms: row.expires_ms,
+            next_run_ms: row.due_ms.filter(|_| row.state == MandateState::Active && row.running.is_none()),
+            running: row.running.filter(|_| own),
+            // What is in somebody's pocket is theirs to know.
+            last_failure: failure.filter(|_| own),
+            ended_ms: row.ended_ms,
+        }
     }
 
     /// All payments for who has bound the account; for who has not, those that they ordered themselves.
@@ -66,6 +122,7 @@ struct Looker {
 fn shown(payment: &Payment, looker: &Looker) -> replies::Payment {
     let state = match &payment.settled {
         Some(_) => PaymentState::Paid,
+        None if payment.failure.is_some() => PaymentState::Failed,
         None if payment.expires_ms <= looker.now_ms => PaymentState::Expired,
         None => PaymentState::Open,
     };
@@ -75,11 +132,26 @@ fn shown(payment: &Payment, looker: &Looker) -> replies::Payment {
         amount_fen: payment.amount_fen,
         provider: payment.provider.clone(),
         by_another: payment.customer != looker.customer,
+        is_automatic: payment.mandate.is_some(),
         state,
+        // What is in somebody's pocket is theirs to know.
+        failure: payment.failure.filter(|_| payment.customer == looker.customer),
         created_ms: payment.created_ms,
         expires_ms: payment.expires_ms,
         receipt: payment.settled.as_ref().map(|settled| receipt(payment.id, settled, looker.holds)),
+        refunds: if payment.customer == looker.customer { refunds(payment) } else { Vec::new() },
     }
+}
+
+fn refunds(payment: &Payment) -> Vec<replies::Refund> {
+    let shown = |refund: &Refund| replies::Refund {
+        refund: refund.id,
+        amount_fen: refund.amount_fen,
+        state: refund.state,
+        asked_ms: refund.asked_ms,
+        ended_ms: refund.ended_ms,
+    };
+    payment.refunds.iter().map(shown).collect()
 }
 
 /// A receipt's number is its payment's: there is one receipt a payment. What it did for the account is for who has bound it.

@@ -18,6 +18,7 @@ use storage::{
 use super::{
     Decided, Rules,
     login::{CODE_TTL_S, check_code, send_code},
+    mandate,
 };
 use crate::operation::{CustomerAccountAdd, CustomerAccountRemove, Own};
 
@@ -140,6 +141,7 @@ pub(super) fn unbind(
         Err(refused) => return Ok(refused),
     };
     puts.push(Put::HolderGone { account: asked.account, customer });
+    puts.extend(mandate::end_unbound(rules, rows, message, (asked.account, customer))?);
     let gone = CustomerAccountRemove { customer, account: asked.account };
     let children = vec![Own::CustomerAccountRemove(gone).child(customer.bucket())];
     let reply = Reply::AccountUnbind(replies::AccountUnbind { account: asked.account });
@@ -267,9 +269,16 @@ pub(super) fn list_remove(rows: &WorkingSet, asked: &CustomerAccountRemove) -> D
 }
 
 /// Without proof: for a customer who is there no longer.
-pub(super) fn holder_remove(rows: &WorkingSet, asked: &CustomerAccountRemove) -> Decided {
+pub(super) fn holder_remove(
+    rules: &Rules,
+    rows: &WorkingSet,
+    message: &NewMessage,
+    asked: &CustomerAccountRemove,
+) -> Decided {
     let holds = rows.account(&asked.account)?.is_some_and(|state| state.holders.contains(&asked.customer));
     let put = Put::HolderGone { account: asked.account, customer: asked.customer };
+    let mut puts = if holds { vec![put] } else { Vec::new() };
+    puts.extend(mandate::end_unbound(rules, rows, message, (asked.account, asked.customer))?);
     let reply = Reply::AccountUnbind(replies::AccountUnbind { account: asked.account });
-    Ok(Decision::done(reply, if holds { vec![put] } else { Vec::new() }))
+    Ok(Decision::done(reply, puts))
 }

@@ -23,7 +23,7 @@ use storage::{
 use super::{
     Decided, Rules,
     arrears::{Arrears, ArrearsTerms},
-    supply,
+    mandate, supply,
 };
 use crate::{
     day::day_of,
@@ -32,7 +32,17 @@ use crate::{
 };
 
 pub(super) fn import(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked: &Import) -> Decided {
-    take_in(&rules.tariffs, rules.arrears_terms(), rows, message.origin.accepted_ms, asked)
+    let now_ms = message.origin.accepted_ms;
+    let mut decision = take_in(&rules.tariffs, rules.arrears_terms(), rows, now_ms, asked)?;
+    let issued =
+        decision.puts.iter().filter_map(|put| if let Put::Bill(head, _) = put { Some(head) } else { None });
+    let issued: Vec<BillHead> = issued.cloned().collect();
+    if !issued.is_empty() {
+        let open = rows.account(&asked.account)?.map_or(&[][..], |state| &state.open_bills);
+        let mandate = rows.mandate(&asked.account)?;
+        decision.puts.extend(mandate::issued(&rules.debit, mandate, open.iter().chain(&issued), now_ms));
+    }
+    Ok(decision)
 }
 
 fn take_in(

@@ -8,13 +8,14 @@ use protocol::{
 };
 use storage::{
     message::{Decision, NewMessage},
-    rows::{Account, Payment, Put, Settled, Supply},
+    rows::{Account, Mandate, Payment, Put, Settled, Supply},
     working_set::{AccountState, WorkingSet},
 };
 
 use super::{
     Decided, Rules,
     arrears::{self, Arrears},
+    mandate,
     request::told,
     supply,
 };
@@ -37,7 +38,7 @@ pub(super) fn create(
     if rows.account(&asked.account)?.is_none() {
         return Ok(not_found());
     }
-    let Some(provider) = rules.providers.iter().find(|p| p.name == asked.provider) else {
+    let Some(provider) = rules.provider(asked.provider.as_str()) else {
         let why = format!("There is no payment provider {}. Nothing was ordered.", asked.provider);
         return Ok(Decision::rejected(Problem::new(Code::InvalidRequest, why)));
     };
@@ -56,7 +57,10 @@ pub(super) fn create(
         provider: asked.provider.to_string(),
         created_ms: now_ms,
         expires_ms: now_ms + ORDER_TTL_S * 1000,
+        mandate: None,
+        failure: None,
         settled: None,
+        refunds: Vec::new(),
     };
     let reply = replies::PaymentCreate {
         payment: id,
@@ -75,7 +79,7 @@ impl crate::config::Provider {
             account: payment.account,
             expires_s: payment.expires_ms / 1000,
             return_url: format!("{public_url}/payments/{}", payment.id),
-            notify_url: format!("{public_url}/v1/callbacks/payments/{}", self.name),
+            notify_url: self.notify_url(public_url),
         };
         Some(order.to_url(&self.pay_url, self.secret.bytes()))
     }
@@ -103,8 +107,12 @@ pub(super) fn settle(rules: &Rules, rows: &WorkingSet, message: &NewMessage, ask
     let Some(state) = rows.account(&payment.account)? else {
         return Ok(Decision::rejected(Problem::not_found("account")));
     };
-    let supply = rows.supply(&payment.account)?;
-    match book(rules, (state, supply), payment, message, asked) {
+    let about = About {
+        state,
+        supply: rows.supply(&payment.account)?,
+        mandate: if payment.mandate.is_some() { rows.mandate(&payment.account)? } else { None },
+    };
+    match book(rules, &about, payment, message, asked) {
         Ok(puts) => {
             let body = replies::NoticeBody::Payment {
                 payment: payment.id,
@@ -122,7 +130,10 @@ pub(super) fn settle(rules: &Rules, rows: &WorkingSet, message: &NewMessage, ask
 }
 
 fn taken(payment: PaymentId, duplicate: bool, puts: Vec<Put>) -> Decision {
-    Decision::done(Reply::PaymentCallback(replies::PaymentCallback { payment, duplicate }), puts)
+    Decision::done(
+        Reply::PaymentCallback(replies::PaymentCallback { payment: Some(payment), duplicate }),
+        puts,
+    )
 }
 
 /// The day as of which a payment pays late fees: the day it was ordered, so that the amount shown to the customer closes
@@ -132,10 +143,18 @@ fn day_paid(payment: &Payment, asked: &Settle) -> Date {
     day_of(if paid_ms <= payment.expires_ms { payment.created_ms } else { paid_ms })
 }
 
+/// What a debit of a payment changes.
+struct About<'a> {
+    state: &'a AccountState,
+    supply: Option<&'a Supply>,
+    /// The mandate, where the payment was ordered under one.
+    mandate: Option<&'a Mandate>,
+}
+
 /// What a debit writes. The first of a payment pays bills, oldest first; any further one is credit, whole.
 fn book(
     rules: &Rules,
-    (state, supply): (&AccountState, Option<&Supply>),
+    About { state, supply, mandate }: &About<'_>,
     payment: &Payment,
     message: &NewMessage,
     asked: &Settle,
@@ -173,8 +192,10 @@ fn book(
         },
         Put::PaymentSettled { payment: payment.id, account: payment.account, settled },
     ]);
-    let still_open = arrears.still_open(&posted.allocations);
-    puts.extend(supply::after_payment(rules.supply, supply, still_open, day, message.origin.accepted_ms));
+    let now_ms = message.origin.accepted_ms;
+    let still_open = || arrears.still_open(&posted.allocations);
+    puts.extend(supply::after_payment(rules.supply, *supply, still_open(), day, now_ms));
+    puts.extend(mandate::made(rules, *mandate, payment, still_open(), now_ms));
     // Written even where only bills change: the account's views change with them.
     let credit_fen = state.account.credit_fen + posted.credit_fen;
     puts.push(Put::Account(Account { credit_fen, ..state.account.clone() }));

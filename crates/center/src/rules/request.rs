@@ -4,7 +4,7 @@ use protocol::{
     Code, CustomerId, Problem, Reply, ServiceRequestId,
     catalogue::{
         replies::{self, NoticeBody, RequestKind, RequestState, RequestStep, ShownAnswer, StepBy, StepKind},
-        requests::{self, FaultKind},
+        requests::{self, FaultKind, Notices},
     },
 };
 use storage::{
@@ -286,9 +286,23 @@ pub(super) fn told(customer: CustomerId, at_ms: u64, body: NoticeBody) -> Child 
     Own::NoticeAdd(NoticeAdd { customer, at_ms, body }).child(customer.bucket())
 }
 
-pub(super) fn notice_add(add: &NoticeAdd) -> Decision {
+/// Tells a customer something, unless they do not want to be told of such.
+pub(super) fn notice_add(rows: &WorkingSet, add: &NoticeAdd) -> Decided {
+    let person = rows.person(&add.customer)?;
+    let is_wanted =
+        person.is_none_or(|person| person.gone_ms.is_none() && is_wanted(&person.notices, &add.body));
     let put = Put::Notice { customer: add.customer, at_ms: add.at_ms, body: add.body.clone() };
-    Decision::done(Reply::NoticeRead(replies::NoticeRead { through: 0 }), vec![put])
+    let puts = if is_wanted { vec![put] } else { Vec::new() };
+    Ok(Decision::done(Reply::NoticeRead(replies::NoticeRead { through: 0 }), puts))
+}
+
+/// What asks something of the customer, and what went wrong with their money, is told in any case.
+fn is_wanted(wanted: &Notices, body: &NoticeBody) -> bool {
+    match body {
+        NoticeBody::Request { state, .. } => *state == RequestState::Waiting || wanted.request_progress,
+        NoticeBody::Payment { .. } => wanted.payment_received,
+        NoticeBody::Refund { .. } | NoticeBody::Mandate { .. } | NoticeBody::DebitFailed { .. } => true,
+    }
 }
 
 pub(super) fn notice_read(message: &NewMessage, asked: &requests::NoticeRead) -> Decision {

@@ -29,13 +29,14 @@ use storage::{
 
 mod person;
 
-use super::{Rules, SupplyTerms};
+use super::{DebitTerms, Rules, SupplyTerms};
 use crate::{
     config::{Provider, SharedSecret},
     keys::CodeKey,
     operation::{Import, Operation, Own, SessionContinue, Settle},
 };
 
+mod mandate;
 mod supply;
 
 const START_MS: u64 = 1_800_000_000_000;
@@ -60,8 +61,12 @@ impl World {
         let (store, _) = Store::open(&layout).unwrap();
         let secret =
             SharedSecret::new(runtime::secret::load_or_create_key(&folder.path().join("pay")).unwrap());
-        let provider =
-            Provider { name: "sim-pay".parse().unwrap(), pay_url: "http://sim/pay".into(), secret };
+        let provider = Provider {
+            name: "sim-pay".parse().unwrap(),
+            pay_url: "http://sim/pay".into(),
+            mandate_url: Some("http://sim/mandate".into()),
+            secret,
+        };
         let rules = Rules {
             codes: CodeKey::load_or_create(folder.path()).unwrap(),
             tariffs: Arc::new(TariffBook::published().clone()),
@@ -69,6 +74,7 @@ impl World {
             providers: vec![provider],
             public_url: "http://portal".into(),
             late_fee: LateFeeRate::RESIDENTS,
+            debit: DebitTerms::default(),
             supply: SupplyTerms { cut_after_overdue_days: 30, reconnect_after_s: 300 },
         };
         World {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{
     ApiProblem,
-    body::{Body, Named},
+    body::{Body, Named, Nothing},
     caller::Caller,
     reply,
 };
@@ -62,6 +62,74 @@ pub(super) async fn list(caller: Caller, Named(account): Named<AccountId>) -> Re
     responses((status = OK, body = replies::PaymentGet)))]
 pub(super) async fn get(caller: Caller, Named(payment): Named<PaymentId>) -> Result<Response, ApiProblem> {
     caller.ask(requests::PaymentGet { payment }).await
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = requests::RefundCreate)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Back {
+    /// How much, in fen; at most what the payment says is refundable.
+    amount_fen: PayableFen,
+}
+
+/// Asks for credit back that a payment became; else it stays and pays the next bills.
+///
+/// It goes back the way it was paid, and only who paid can ask. How it stands is in the payment.
+#[utoipa::path(post, path = "/payments/{payment}/refunds", operation_id = "refund_create", tag = "payments",
+    request_body = Back,
+    responses((status = OK, body = replies::RefundCreate)))]
+pub(super) async fn refund(
+    caller: Caller,
+    Named(payment): Named<PaymentId>,
+    Body(Back { amount_fen }): Body<Back>,
+) -> Result<Response, ApiProblem> {
+    caller.ask(requests::RefundCreate { payment, amount_fen }).await
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = requests::MandateCreate)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Leave {
+    /// Through which payment provider.
+    provider: ShortName,
+    /// The most that one debit may take, in fen.
+    limit_fen: PayableFen,
+}
+
+/// How automatic debit stands for an account.
+#[utoipa::path(get, path = "/accounts/{account}/mandate", operation_id = "mandate_get", tag = "payments",
+    responses((status = OK, body = replies::MandateGet)))]
+pub(super) async fn mandate(
+    caller: Caller,
+    Named(account): Named<AccountId>,
+) -> Result<Response, ApiProblem> {
+    caller.ask(requests::MandateGet { account }).await
+}
+
+/// Sets up automatic debit: the customer has then to sign it on the provider's page.
+///
+/// Nothing is debited before the provider has said that it is signed.
+#[utoipa::path(post, path = "/accounts/{account}/mandate", operation_id = "mandate_create", tag = "payments",
+    request_body = Leave,
+    responses((status = OK, body = replies::MandateCreate)))]
+pub(super) async fn mandate_create(
+    caller: Caller,
+    Named(account): Named<AccountId>,
+    Body(Leave { provider, limit_fen }): Body<Leave>,
+) -> Result<Response, ApiProblem> {
+    caller.ask(requests::MandateCreate { account, provider, limit_fen }).await
+}
+
+/// Ends automatic debit, signed or not.
+#[utoipa::path(post, path = "/accounts/{account}/mandate/end", operation_id = "mandate_end", tag = "payments",
+    request_body = Nothing,
+    responses((status = OK, body = replies::MandateEnd)))]
+pub(super) async fn mandate_end(
+    caller: Caller,
+    Named(account): Named<AccountId>,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Response, ApiProblem> {
+    caller.ask(requests::MandateEnd { account }).await
 }
 
 /// Whose account a number is, masked, and what is owed.

@@ -4,6 +4,7 @@ use axum::response::Response;
 use web::words;
 
 use super::{
+    debit::DebitWords,
     shell::{Shell, Tab},
     visit::{Made, Page, Visit},
 };
@@ -12,6 +13,7 @@ use super::{
 #[template(path = "me.html")]
 struct Me {
     shell: Shell,
+    debit_title: &'static str,
     accounts: Vec<AccountRow>,
 }
 
@@ -37,5 +39,6 @@ async fn make(visit: &mut Visit) -> Made {
         is_current: Some(bound.account) == chosen.account,
     });
     let accounts = rows.collect();
-    Ok(Page::html(Me { shell: Shell::within(visit, visit.w.me_title, Tab::Me, &chosen), accounts }.render()?))
+    let shell = Shell::within(visit, visit.w.me_title, Tab::Me, &chosen);
+    Ok(Page::html(Me { shell, debit_title: DebitWords::of(visit.language).title, accounts }.render()?))
 }

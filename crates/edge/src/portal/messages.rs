@@ -2,13 +2,14 @@
 use askama::Template;
 use axum::response::Response;
 use protocol::catalogue::{
-    replies::{Notice, NoticeBody},
+    replies::{Notice, NoticeBody, RefundState},
     requests,
 };
 use serde::Deserialize;
 use web::words;
 
 use super::{
+    debit::{DebitWords, why},
     requests::state,
     shell::{Shell, Tab},
     visit::{Asked, Made, Page, Posted, Visit, Written},
@@ -60,7 +61,7 @@ async fn list(visit: &mut Visit, before: Option<u64>) -> Made {
 }
 
 fn shown(visit: &Visit, notice: &Notice) -> Message {
-    let (w, f) = (visit.w, visit.f);
+    let (w, f, d) = (visit.w, visit.f, DebitWords::of(visit.language));
     let (href, title, text, icon) = match &notice.body {
         NoticeBody::Request { request, title_en, title_zh, state: at, text } => {
             let name = if visit.is_zh() { title_zh } else { title_en };
@@ -71,6 +72,25 @@ fn shown(visit: &Visit, notice: &Notice) -> Message {
             let text = words::fill(w.message_payment_for, &[&f.account(*account)]);
             let title = words::fill(w.message_payment, &[&f.money(*amount_fen)]);
             (format!("/payments/{payment}"), title, text, "pay")
+        }
+        NoticeBody::Refund { payment, account, amount_fen, state } => {
+            let text = words::fill(w.message_payment_for, &[&f.account(*account)]);
+            let said =
+                if *state == RefundState::Failed { d.message_refund_failed } else { d.message_refund_done };
+            (format!("/payments/{payment}"), words::fill(said, &[&f.money(*amount_fen)]), text, "pay")
+        }
+        NoticeBody::Mandate { account, state } => {
+            let text = words::fill(w.message_payment_for, &[&f.account(*account)]);
+            let title = if state.has_ended() { d.message_ended } else { d.message_signed };
+            (format!("/debit?account={account}"), title.to_owned(), text, "pay")
+        }
+        NoticeBody::DebitFailed { account, amount_fen, why: reason, again_ms } => {
+            let about = words::fill(w.message_payment_for, &[&f.account(*account)]);
+            let then =
+                again_ms.map_or_else(|| d.pay_self.to_owned(), |at| words::fill(d.again, &[&f.instant(at)]));
+            let text = format!("{about} · {} {then}", why(d, *reason));
+            let title = words::fill(d.message_failed, &[&f.money(*amount_fen)]);
+            (format!("/debit?account={account}"), title, text, "info")
         }
     };
     Message { href, title, text, when: f.instant(notice.at_ms), icon, is_new: !notice.read }

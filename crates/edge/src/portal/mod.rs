@@ -28,6 +28,7 @@ mod bills;
 mod bind;
 mod cookies;
 mod data;
+mod debit;
 mod developers;
 mod errors;
 mod home;
@@ -40,6 +41,7 @@ mod pay;
 mod payee;
 mod payments;
 mod phone;
+mod refunds;
 mod requests;
 mod session;
 mod settings;
@@ -109,6 +111,10 @@ pub const PAGES: &[(&str, &str)] = &[
     ("payment_create", "/pay/other/{account}"),
     ("payment_get", "/payments/{id}"),
     ("payment_list", "/payments"),
+    ("refund_create", "/payments/{id}/refund"),
+    ("mandate_create", "/debit"),
+    ("mandate_get", "/debit"),
+    ("mandate_end", "/debit/end"),
     ("form_list", "/requests/new"),
     ("request_create", "/requests/new/{form}"),
     ("fault_report", "/requests/fault"),
@@ -155,6 +161,9 @@ pub fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -
         .route("/payments", get(payments::page))
         .route("/payments/{id}", get(payments::one))
         .route("/payments/{id}/live", get(live::payment))
+        .route("/payments/{id}/refund", post(refunds::ask))
+        .route("/debit", get(debit::page).post(debit::set_up))
+        .route("/debit/end", post(debit::end))
         .route("/requests", get(requests::page))
         .route("/requests/new", get(ask::page))
         .route("/requests/new/{form}", get(ask::form_page).post(ask::send))

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The payment providers one can choose from.
-const PROVIDERS: &[&str] = &[SIMULATED];
+pub(super) const PROVIDERS: &[&str] = &[SIMULATED];
 /// The one of `gridesk sim`, with which no money moves.
 pub(super) const SIMULATED: &str = "sim-pay";
 
@@ -105,7 +105,7 @@ pub(super) async fn create(visit: &mut Visit, form: PayForm, for_other: bool) ->
 }
 
 /// Reads what people write for an amount: `706.24`, `1,000`, `¥100`, `100 元`.
-fn payable(text: &str) -> Option<PayableFen> {
+pub(super) fn payable(text: &str) -> Option<PayableFen> {
     let kept: String =
         text.chars().filter(|c| !matches!(c, ' ' | ',' | '，' | '¥' | '￥' | '元')).take(20).collect();
     Fen::parse(&kept).ok().and_then(|fen| PayableFen::try_from(fen.0).ok())

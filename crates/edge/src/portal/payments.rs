@@ -1,18 +1,20 @@
 //! Payments: the list, and one from order to receipt.
 use askama::Template;
-use axum::{extract::Path, response::Response};
+use axum::{extract::Path, http::StatusCode, response::Response};
 use protocol::{
     PaymentId,
     catalogue::{
-        replies::{Payment, PaymentState, Receipt},
+        replies::{DebitFailure, Payment, PaymentState, Receipt},
         requests,
     },
 };
-use web::{domain::money::Fen, words};
+use web::{domain::money::Fen, headers::FormTargets, words};
 
 use super::{
+    debit::{DebitWords, why},
     home::AccountQuery,
     pay::{SIMULATED, is_web_address},
+    refunds::{self, Refunds},
     shell::{Shell, Tab, figure},
     visit::{Asked, Made, Page, Stop, Visit},
 };
@@ -24,6 +26,7 @@ const LOOK_AGAIN_S: u32 = 2;
 #[template(path = "payments.html")]
 struct Payments {
     shell: Shell,
+    d: &'static DebitWords,
     account: String,
     account_number: String,
     payments: Vec<Row>,
@@ -34,6 +37,7 @@ struct Row {
     amount: String,
     when: String,
     by_another: bool,
+    is_automatic: bool,
     state: &'static str,
     tone: &'static str,
 }
@@ -42,8 +46,11 @@ struct Row {
 #[template(path = "payment.html")]
 struct OnePayment {
     shell: Shell,
+    d: &'static DebitWords,
     title: &'static str,
     lead: String,
+    is_automatic: bool,
+    refunds: Option<Refunds>,
     icon: &'static str,
     tone: &'static str,
     is_open: bool,
@@ -88,11 +95,13 @@ async fn list(visit: &mut Visit, asked: Option<&str>) -> Made {
     let chosen = visit.choose_account(asked).await?;
     let Some(account) = chosen.account else { return Ok(Page::See("/".to_owned())) };
     let reply = visit.read(requests::PaymentList { account }).await?;
+    let d = DebitWords::of(visit.language);
     let row = |payment: &Payment| {
         let (state, tone) = match payment.state {
             PaymentState::Open => (visit.w.payment_state_open, ""),
             PaymentState::Paid => (visit.w.payment_state_paid, "good"),
             PaymentState::Expired => (visit.w.payment_state_expired, ""),
+            PaymentState::Failed => (d.state_failed, "warn"),
         };
         let paid = payment.receipt.as_ref().map_or(payment.amount_fen, |receipt| receipt.paid_fen);
         Row {
@@ -100,12 +109,14 @@ async fn list(visit: &mut Visit, asked: Option<&str>) -> Made {
             amount: visit.f.money(paid),
             when: visit.f.instant(payment.created_ms),
             by_another: payment.by_another,
+            is_automatic: payment.is_automatic,
             state,
             tone,
         }
     };
     let page = Payments {
         shell: Shell::within(visit, visit.w.payments_title, Tab::Payments, &chosen),
+        d,
         account: visit.f.account(account),
         account_number: account.to_string(),
         payments: reply.payments.iter().map(row).collect(),
@@ -115,11 +126,12 @@ async fn list(visit: &mut Visit, asked: Option<&str>) -> Made {
 
 /// `GET /payments/{id}`
 pub(super) async fn one(mut visit: Visit, Path(id): Path<String>) -> Response {
-    let made = show(&mut visit, &id).await;
+    let made = show(&mut visit, &id, None).await;
     visit.finish(made)
 }
 
-async fn show(visit: &mut Visit, id: &str) -> Made {
+/// The page of a payment; `wrong` is an amount that was asked back and cannot be.
+pub(super) async fn show(visit: &mut Visit, id: &str, wrong: Option<&str>) -> Made {
     let payment: PaymentId = id.parse().map_err(|_| Stop::NotFound)?;
     let reply = visit.read(requests::PaymentGet { payment }).await?;
     let mut chosen = visit.choose_account(None).await?;
@@ -127,14 +139,20 @@ async fn show(visit: &mut Visit, id: &str) -> Made {
     if !for_other {
         chosen = visit.choose_account(Some(&reply.payment.account.to_string())).await?;
     }
-    let (w, f) = (visit.w, visit.f);
+    let (w, f, d) = (visit.w, visit.f, DebitWords::of(visit.language));
+    let refunds = refunds::of(visit, &reply, wrong);
     let payment = reply.payment;
     let only_https = visit.portal.is_secure();
     let (title, lead, icon, tone) = match payment.state {
-        PaymentState::Open => (w.payment_open, w.payment_open_lead, "clock", ""),
-        PaymentState::Paid if for_other => (w.payment_paid, w.payee_paid_lead, "check", ""),
-        PaymentState::Paid => (w.payment_paid, w.payment_paid_lead, "check", ""),
-        PaymentState::Expired => (w.payment_expired, w.payment_expired_lead, "info", "warn"),
+        PaymentState::Open if payment.is_automatic => (d.open, d.open_lead.to_owned(), "clock", ""),
+        PaymentState::Open => (w.payment_open, w.payment_open_lead.to_owned(), "clock", ""),
+        PaymentState::Failed => {
+            let reason = payment.failure.map_or(DebitFailure::Other, DebitFailure::from);
+            (d.not_made, words::fill(d.not_made_lead, &[&why(d, reason)]), "info", "warn")
+        }
+        PaymentState::Paid if for_other => (w.payment_paid, w.payee_paid_lead.to_owned(), "check", ""),
+        PaymentState::Paid => (w.payment_paid, w.payment_paid_lead.to_owned(), "check", ""),
+        PaymentState::Expired => (w.payment_expired, w.payment_expired_lead.to_owned(), "info", "warn"),
     };
     let is_open = payment.state == PaymentState::Open;
     let mut shell = Shell::within(visit, w.payment_title, Tab::Payments, &chosen);
@@ -144,11 +162,14 @@ async fn show(visit: &mut Visit, id: &str) -> Made {
     let page = OnePayment {
         shell,
         title,
-        lead: lead.to_owned(),
+        d,
+        lead,
         icon,
         tone,
         is_open,
-        is_expired: payment.state == PaymentState::Expired,
+        is_expired: matches!(payment.state, PaymentState::Expired | PaymentState::Failed),
+        is_automatic: payment.is_automatic,
+        refunds,
         amount: figure(&f.amount(amount), ""),
         account: f.account(payment.account),
         for_other,
@@ -165,10 +186,14 @@ async fn show(visit: &mut Visit, id: &str) -> Made {
         open_until: words::fill(w.payment_open_until, &[&f.instant(payment.expires_ms)]),
         receipt: payment.receipt.as_ref().map(|receipt| receipt_view(visit, receipt, for_other)),
     };
-    Ok(Page::html(page.render()?))
+    let body = page.render()?;
+    Ok(match wrong {
+        Some(_) => Page::Html { body, status: StatusCode::UNPROCESSABLE_ENTITY, targets: FormTargets::Own },
+        None => Page::html(body),
+    })
 }
 
-fn provider_name(visit: &Visit, provider: &str) -> String {
+pub(super) fn provider_name(visit: &Visit, provider: &str) -> String {
     if provider == SIMULATED { visit.w.pay_sim.to_owned() } else { provider.to_owned() }
 }
 

@@ -23,8 +23,8 @@ use edge::{
 };
 use jiff::civil::{Date, date};
 use protocol::{
-    AccountId, BillId, Bucket, ChallengeId, Code, CustomerId, Kind, OperationId, Outcome, PaymentId, Problem,
-    Reply, ReplyEnvelope, Request, RequestEnvelope, SessionId, Token,
+    AccountId, BillId, Bucket, ChallengeId, Code, CustomerId, Kind, MandateId, OperationId, Outcome,
+    PaymentId, Problem, RefundId, Reply, ReplyEnvelope, Request, RequestEnvelope, SessionId, Token,
     catalogue::{
         replies::{self, *},
         requests::BindProof,
@@ -92,6 +92,7 @@ struct State {
     by_key: HashMap<String, PaymentId>,
     sequence: u64,
     desk: Desk,
+    mandate: Option<Mandate>,
 }
 
 impl Inside {
@@ -112,6 +113,7 @@ impl Inside {
             by_key: HashMap::new(),
             sequence: 0,
             desk: Desk::new(),
+            mandate: None,
         };
         Inside {
             state: Arc::new(Mutex::new(state)),
@@ -122,6 +124,16 @@ impl Inside {
             refusal: Arc::default(),
             hand,
         }
+    }
+
+    /// What the mandate is from now on.
+    pub(crate) fn mandate(&self, change: impl FnOnce(&mut Mandate)) {
+        change(self.state.lock().unwrap().mandate.as_mut().unwrap());
+    }
+
+    /// What a payment is from now on.
+    pub(crate) fn payment(&self, id: PaymentId, change: impl FnOnce(&mut Payment)) {
+        change(self.state.lock().unwrap().payments.iter_mut().find(|p| p.payment == id).unwrap());
     }
 
     /// Does something at the service's desk.
@@ -523,6 +535,9 @@ impl State {
                         amount_fen: r.amount_fen.fen(),
                         provider: r.provider.to_string(),
                         by_another: false,
+                        is_automatic: false,
+                        failure: None,
+                        refunds: Vec::new(),
                         state: PaymentState::Open,
                         created_ms: 1_787_019_840_000,
                         expires_ms: 1_787_021_640_000,
@@ -541,7 +556,54 @@ impl State {
                     (receipt.bills, receipt.credit_fen) = (Vec::new(), Fen(0));
                 }
                 let pay_url = Some(format!("http://127.0.0.1:9/pay?order={}", payment.payment));
-                Reply::PaymentGet(replies::PaymentGet { payment, pay_url })
+                let back: Fen = payment.refunds.iter().map(|refund| refund.amount_fen).sum();
+                let credit = payment.receipt.as_ref().map_or(Fen(0), |receipt| receipt.credit_fen);
+                Reply::PaymentGet(replies::PaymentGet { payment, pay_url, refundable_fen: credit - back })
+            }
+            Request::RefundCreate(r) => {
+                let refund = RefundId::from_bits(r.payment.bits());
+                let payment = self.payments.iter_mut().find(|p| p.payment == r.payment);
+                payment.ok_or_else(|| Problem::not_found("payment"))?.refunds.push(Refund {
+                    refund,
+                    amount_fen: r.amount_fen.fen(),
+                    state: RefundState::UnderWay,
+                    asked_ms: 1_787_019_912_000,
+                    ended_ms: None,
+                });
+                let amount_fen = r.amount_fen.fen();
+                Reply::RefundCreate(replies::RefundCreate { refund, payment: r.payment, amount_fen })
+            }
+            Request::MandateCreate(r) => {
+                self.own(r.account)?;
+                let mandate = MandateId::mint(r.account.bucket(), 7);
+                let sign_url = format!("http://127.0.0.1:9/mandate?mandate={mandate}");
+                self.mandate = Some(Mandate {
+                    mandate,
+                    account: r.account,
+                    provider: r.provider.to_string(),
+                    limit_fen: r.limit_fen.fen(),
+                    by_another: false,
+                    state: MandateState::Unsigned,
+                    created_ms: 1_787_019_840_000,
+                    sign_url: Some(sign_url.clone()),
+                    expires_ms: 1_787_021_640_000,
+                    next_run_ms: None,
+                    running: None,
+                    last_failure: None,
+                    ended_ms: None,
+                });
+                let expires_s = 1_787_021_640;
+                Reply::MandateCreate(replies::MandateCreate { mandate, sign_url, expires_s })
+            }
+            Request::MandateGet(r) => {
+                self.own(r.account)?;
+                let mandate = self.mandate.clone().filter(|mandate| mandate.account == r.account);
+                Reply::MandateGet(replies::MandateGet { mandate })
+            }
+            Request::MandateEnd(r) => {
+                let mandate = self.mandate.as_mut().ok_or_else(|| Problem::not_found("mandate"))?;
+                (mandate.state, mandate.ended_ms) = (MandateState::EndedHere, Some(1_787_019_912_000));
+                Reply::MandateEnd(replies::MandateEnd { account: r.account })
             }
             Request::PaymentList(r) => {
                 let own = self.payments.iter().rev().filter(|p| p.account == r.account).cloned().collect();
@@ -814,6 +876,7 @@ pub(crate) async fn start(folder: &Path, port: u16) -> Portal {
         gates: vec![socket.clone()],
         allowed_uids: Vec::new(),
         sms: Sms::Sim { url: "http://127.0.0.1:9".into() },
+        providers: Default::default(),
         inside: None,
         limits: Limits::default(),
     };

@@ -1,5 +1,9 @@
 //! Late fees, refunds and the like, as a customer reads them.
-use protocol::catalogue::replies::SupplyState;
+use protocol::{
+    catalogue::replies::{DebitFailure, FailedDebit, MandateState, PaymentState, RefundState, SupplyState},
+    payment::ProviderFailure,
+};
+use web::domain::money::Fen;
 
 use crate::{
     portal_fixture::accounts,
@@ -71,4 +75,82 @@ async fn a_home_without_power_says_so_first_and_what_brings_it_back() {
         let home = browser.page("/").await;
         assert!(home.contains(back) && !home.contains(pay), "{home}");
     }
+}
+
+#[tokio::test]
+async fn automatic_debit_is_set_up_signed_explained_and_ended() {
+    let browser = Browser::logged_in("en").await;
+    let account = accounts()[0].to_string();
+    let page = format!("/debit?account={account}");
+    assert!(browser.page(&format!("/payments?account={account}")).await.contains(&page));
+    assert!(browser.page(&page).await.contains("Not set up"));
+    let fields = |limit: &'static str, provider: &'static str| {
+        [("account", account.clone()), ("limit", limit.to_owned()), ("provider", provider.to_owned())]
+    };
+    let submit = async |limit, provider| {
+        let fields = fields(limit, provider);
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        browser.submit("/debit", &page, &fields).await
+    };
+    for (limit, provider) in [("123", "sim-pay"), ("-200", "sim-pay"), ("500", "nobody")] {
+        let refused = submit(limit, provider).await;
+        assert!(refused.status().is_client_error(), "{limit} {provider}: {}", refused.status());
+    }
+    let signing = submit("500", "sim-pay").await;
+    assert!(place(&signing).starts_with("http://127.0.0.1:9/mandate?mandate=md_"));
+    let unsigned = browser.page(&page).await;
+    assert!(unsigned.contains("Go there and sign") && unsigned.contains("Waiting for your signature"));
+    browser.portal.inside.mandate(|mandate| {
+        mandate.state = MandateState::Active;
+        mandate.next_run_ms = Some(1_787_300_000_000);
+        mandate.last_failure = Some(FailedDebit {
+            at_ms: 1_787_200_000_000,
+            amount_fen: Fen(4883),
+            why: DebitFailure::InsufficientFunds,
+        });
+    });
+    let on = browser.page(&page).await;
+    assert!(
+        on.contains("The last debit, of ¥48.83 on 20 Aug 2026, was not made: there was not enough money.")
+    );
+    assert!(on.contains("It is tried again on") && on.contains("¥500.00"), "{on}");
+    let ended = browser.submit("/debit/end", &page, &[("account", account.as_str())]).await;
+    assert_eq!(place(&ended), page);
+    assert!(browser.page(&page).await.contains("You ended it on 18 Aug 2026."));
+    browser
+        .portal
+        .inside
+        .mandate(|mandate| (mandate.state, mandate.by_another) = (MandateState::Active, true));
+    let another = browser.page(&page).await;
+    assert!(another.contains("Another person") && !another.contains("/debit/end"), "{another}");
+}
+
+#[tokio::test]
+async fn what_became_credit_can_be_asked_back_and_a_debit_says_why_it_failed() {
+    let browser = Browser::logged_in("zh-CN").await;
+    let account = accounts()[0].to_string();
+    let ordered = browser
+        .submit("/pay", "/pay", &[("account", account.as_str()), ("amount", "400"), ("provider", "sim-pay")])
+        .await;
+    let id = place(&ordered).split_once("order=").unwrap().1.to_owned();
+    let page = format!("/payments/{id}");
+    browser.portal.inside.settle(id.parse().unwrap(), 2);
+    let shown = browser.page(&page).await;
+    assert!(shown.contains("本次缴费有 400.00 元 转为账户余额") && shown.contains("申请退款"), "{shown}");
+    for wrong in ["400.01", "0", "x"] {
+        let refused = browser.submit(&format!("{page}/refund"), &page, &[("amount", wrong)]).await;
+        assert_eq!(refused.status(), 422, "{wrong}");
+        assert!(refused.text().await.unwrap().contains("请输入金额，不超过 400.00 元。"));
+    }
+    let asked = browser.submit(&format!("{page}/refund"), &page, &[("amount", "400")]).await;
+    assert_eq!(place(&asked), page);
+    let shown = browser.page(&page).await;
+    assert!(shown.contains("退款中") && !shown.contains("申请退款"), "{shown}");
+    browser.portal.inside.payment(id.parse().unwrap(), |payment| {
+        payment.refunds[0].state = RefundState::Failed;
+        (payment.receipt, payment.is_automatic) = (None, true);
+        (payment.state, payment.failure) = (PaymentState::Failed, Some(ProviderFailure::InsufficientFunds));
+    });
+    let failed = browser.page(&page).await;
+    assert!(failed.contains("未扣款：余额不足。") && failed.contains("退款失败"), "{failed}");
 }

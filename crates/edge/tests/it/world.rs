@@ -9,7 +9,7 @@ use std::{
 
 use edge::{
     Edge, EdgeError,
-    config::{Config, Limits, Sms},
+    config::{Config, Limits, ProviderConfig, Sms},
 };
 use protocol::{
     Code, LaneId, Outcome, Position, Problem, Reply, ReplyEnvelope, RequestEnvelope, Token,
@@ -150,6 +150,11 @@ impl World {
             gates: vec![gate_path(folder.path())],
             allowed_uids: vec![],
             sms: Sms::Sim { url: sms_url.into() },
+            providers: [(
+                "sim-pay".parse().unwrap(),
+                ProviderConfig { instructions_url: format!("{sms_url}/instructions") },
+            )]
+            .into(),
             inside: None,
             limits,
         };

@@ -13,7 +13,7 @@ use center::{
     config::ProviderConfig,
     keys::CodeKey,
     operation::{Own, Settle},
-    rules::{Rules, SupplyTerms},
+    rules::{DebitTerms, Rules, SupplyTerms},
 };
 use domain::{forms::FormBook, late_fee::LateFeeRate, money::Fen, tariff::TariffBook};
 use protocol::{Channel, LaneId, OperationId, PaymentId, envelope::Language};
@@ -75,7 +75,8 @@ fn rules(site: &Site) -> Result<Arc<dyn Decide>> {
     let secret_file = site.path("pay.key");
     load_or_create_key(&secret_file).during("the provider's key")?;
     let name = PROVIDER.parse().during("the provider's name")?;
-    let provider = ProviderConfig { name, pay_url: "http://127.0.0.1:9/pay".to_owned(), secret_file };
+    let pay_url = "http://127.0.0.1:9/pay".to_owned();
+    let provider = ProviderConfig { name, pay_url, mandate_url: None, secret_file };
     Ok(Arc::new(Rules {
         codes: CodeKey::load_or_create(&site.path("center").join("keys")).during("the key of codes")?,
         tariffs: Arc::new(TariffBook::published().clone()),
@@ -83,6 +84,7 @@ fn rules(site: &Site) -> Result<Arc<dyn Decide>> {
         providers: vec![provider.load().during("the provider's key")?],
         public_url: "http://127.0.0.1:9".to_owned(),
         late_fee: LateFeeRate::RESIDENTS,
+        debit: DebitTerms::default(),
         supply: SupplyTerms { cut_after_overdue_days: 30, reconnect_after_s: 300 },
     }))
 }
@@ -103,6 +105,9 @@ fn prepare(store: &Store, homes: &[&Home], first: usize, count: usize) -> Result
             provider: PROVIDER.to_owned(),
             created_ms: now_ms,
             expires_ms: now_ms + 1_800_000,
+            mandate: None,
+            failure: None,
+            refunds: Vec::new(),
             settled: None,
         };
         puts.push((bucket, Put::Payment(payment)));

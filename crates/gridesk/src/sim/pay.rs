@@ -9,20 +9,23 @@ use axum::{
 };
 use domain::money::Fen;
 use protocol::{
+    AccountId,
     bounds::Text,
-    payment::{CallbackBody, CallbackKind, OrderError, PayOrder},
+    payment::{CallbackBody, OrderError, Paid, PayOrder},
 };
 use runtime::secret::ExposeSecret;
 
 use super::{
-    Refused, World, html, mint, now_ms,
+    Refused, World, html,
+    mandates::message,
+    mint, now_ms,
     store::{Callback, Debit},
 };
 
 /// How long the payer is kept waiting for the merchant to hear of it.
 const TELL_MERCHANT_WITHIN: Duration = Duration::from_secs(4);
 
-type Pairs = Vec<(String, String)>;
+pub(super) type Pairs = Vec<(String, String)>;
 
 #[derive(askama::Template)]
 #[template(path = "sim/pay.html")]
@@ -74,22 +77,26 @@ pub(super) async fn confirm(
     }
     let (debit, callback) = debit(&order, i64::from(order.amount_fen), now_ms() / 1000)?;
     let id = callback.id.clone();
-    let mut tried = world.callbacks.subscribe();
     let (_, first) = world.store.pay(debit, callback, Some(now_ms()), true).await?;
     if first {
-        world.callbacks.send_modify(|n| *n += 1);
-        let told = async {
-            while world.store.attempts(id.clone()).await? == 0 {
-                if tried.changed().await.is_err() {
-                    break;
-                }
-            }
-            Ok::<(), Refused>(())
-        };
-        // Later is no failure: the money is taken and the message stays queued.
-        tokio::time::timeout(TELL_MERCHANT_WITHIN, told).await.ok();
+        tell_merchant(&world, id).await;
     }
     Ok(Redirect::to(&order.return_url).into_response())
+}
+
+/// Waits a moment until the merchant has been told. Later is no failure: the message stays queued.
+pub(super) async fn tell_merchant(world: &World, message: String) {
+    let mut tried = world.callbacks.subscribe();
+    world.callbacks.send_modify(|n| *n += 1);
+    let told = async {
+        while world.store.attempts(message.clone()).await? == 0 {
+            if tried.changed().await.is_err() {
+                break;
+            }
+        }
+        Ok::<(), Refused>(())
+    };
+    tokio::time::timeout(TELL_MERCHANT_WITHIN, told).await.ok();
 }
 
 fn believe(world: &World, pairs: &Pairs) -> Result<PayOrder, OrderError> {
@@ -97,23 +104,17 @@ fn believe(world: &World, pairs: &Pairs) -> Result<PayOrder, OrderError> {
     PayOrder::from_query_pairs(pairs, world.secret.expose_secret())
 }
 
-fn refuse(error: &OrderError) -> Response {
+pub(super) fn refuse(error: &OrderError) -> Response {
     (StatusCode::BAD_REQUEST, html(&RefusedPage { why: error.to_string() })).into_response()
 }
 
 fn show(world: &World, order: PayOrder, pairs: Pairs, paid: bool) -> Response {
-    let number = order.account.to_string();
-    let until = jiff::Timestamp::from_second(i64::try_from(order.expires_s).unwrap_or(i64::MAX))
-        .map(|time| {
-            let zone = jiff::tz::TimeZone::fixed(jiff::tz::offset(8));
-            time.to_zoned(zone).strftime("%Y-%m-%d %H:%M").to_string()
-        })
-        .unwrap_or_default();
+    let until = china(order.expires_s);
     let expired = !paid && order.expires_s <= now_ms() / 1000;
     let page = Page {
         merchant: world.merchant.clone(),
         amount: order.amount_fen.fen(),
-        account: format!("{} {} {}", &number[..4], &number[4..8], &number[8..]),
+        account: grouped(order.account),
         order: order.order.to_string(),
         until,
         pairs,
@@ -125,22 +126,31 @@ fn show(world: &World, order: PayOrder, pairs: Pairs, paid: bool) -> Response {
     (status, html(&page)).into_response()
 }
 
+/// A moment, in Unix seconds, as people in China write it.
+pub(super) fn china(unix_s: u64) -> String {
+    jiff::Timestamp::from_second(i64::try_from(unix_s).unwrap_or(i64::MAX))
+        .map(|time| {
+            let zone = jiff::tz::TimeZone::fixed(jiff::tz::offset(8));
+            time.to_zoned(zone).strftime("%Y-%m-%d %H:%M").to_string()
+        })
+        .unwrap_or_default()
+}
+
+/// An account number in groups.
+pub(super) fn grouped(account: AccountId) -> String {
+    let number = account.to_string();
+    format!("{} {} {}", &number[..4], &number[4..8], &number[8..])
+}
+
 /// A debit of an order, and the message that tells of it.
 pub(super) fn debit(order: &PayOrder, amount_fen: i64, paid_s: u64) -> Result<(Debit, Callback), Refused> {
     let transaction = mint("sim-")?;
-    let body = CallbackBody {
-        kind: CallbackKind::PaymentSucceeded,
+    let paid = Paid {
         order: order.order,
         transaction: Text::new(transaction.clone()).map_err(|error| Refused::bad(error.to_string()))?,
         amount_fen: amount_fen.try_into().map_err(|_| Refused::bad("amount_fen is not payable"))?,
         paid_s,
     };
-    let callback = Callback {
-        id: mint("msg_")?,
-        url: order.notify_url.clone(),
-        body: serde_json::to_string(&body).map_err(|error| Refused::bad(error.to_string()))?,
-        made_ms: now_ms(),
-        attempts: 0,
-    };
+    let callback = message(&order.notify_url, &CallbackBody::PaymentSucceeded(paid))?;
     Ok((Debit { transaction, order: order.order.to_string(), amount_fen, paid_s }, callback))
 }

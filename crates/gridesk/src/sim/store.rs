@@ -39,7 +39,22 @@ CREATE TABLE IF NOT EXISTS callback (
   answer TEXT
 ) STRICT;
 CREATE INDEX IF NOT EXISTS callback_waiting ON callback (next_ms) WHERE next_ms IS NOT NULL;
+CREATE TABLE IF NOT EXISTS mandate (
+  id TEXT PRIMARY KEY,
+  agreement TEXT NOT NULL UNIQUE,
+  account TEXT NOT NULL,
+  limit_fen INTEGER NOT NULL,
+  notify_url TEXT NOT NULL,
+  ended INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE IF NOT EXISTS decline (mandate TEXT PRIMARY KEY, reasons TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS declined (order_id TEXT PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS refund (id TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount_fen INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS refund_by_order ON refund (order_id);
 ";
+
+mod mandates;
+pub(super) use mandates::{Mandate, Signed};
 
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -200,16 +215,7 @@ impl Store {
                 "INSERT INTO debit (transaction_id, order_id, amount_fen, paid_s) VALUES (?1, ?2, ?3, ?4)",
                 params![debit.transaction, debit.order, debit.amount_fen, signed(debit.paid_s)],
             )?;
-            transaction.execute(
-                "INSERT INTO callback (id, url, body, made_ms, next_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![
-                    callback.id,
-                    callback.url,
-                    callback.body,
-                    signed(callback.made_ms),
-                    next_ms.map(signed)
-                ],
-            )?;
+            queue(&transaction, &callback, next_ms)?;
             transaction.execute("DELETE FROM debit WHERE seq <= (SELECT MAX(seq) FROM debit) - ?1", [MAX_DEBITS])?;
             transaction.execute(
                 "DELETE FROM callback WHERE next_ms IS NULL AND rowid <= (SELECT MAX(rowid) FROM callback) - ?1",
@@ -281,6 +287,14 @@ impl Store {
         .await
         .map(Option::unwrap_or_default)
     }
+}
+
+/// Queues a message to the merchant.
+fn queue(connection: &Connection, callback: &Callback, next_ms: Option<u64>) -> rusqlite::Result<usize> {
+    connection.execute(
+        "INSERT INTO callback (id, url, body, made_ms, next_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![callback.id, callback.url, callback.body, signed(callback.made_ms), next_ms.map(signed)],
+    )
 }
 
 fn first_debit(connection: &Connection, order: &str) -> rusqlite::Result<Option<Debit>> {

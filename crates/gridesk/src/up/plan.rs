@@ -132,6 +132,7 @@ impl Places {
                 let provider = table([
                     ("name", PROVIDER.into()),
                     ("pay_url", format!("{sim_url}/pay").into()),
+                    ("mandate_url", format!("{sim_url}/mandate").into()),
                     ("secret_file", self.in_root("secrets/sim-pay.key")),
                 ]);
                 let mut settings = table([
@@ -162,14 +163,18 @@ impl Places {
                 ("centers", vec![self.run("center.sock")].into()),
                 ("inside", inside()),
             ]),
-            Role::Edge => table([
-                ("listen", format!("127.0.0.1:{}", ports.edge).into()),
-                ("public_url", ports.portal_url().into()),
-                ("data", self.in_root("edge")),
-                ("gates", vec![self.run("gate-edge.sock")].into()),
-                ("inside", inside()),
-                ("sms", Value::Table(table([("kind", "sim".into()), ("url", sim_url.into())]))),
-            ]),
+            Role::Edge => {
+                let provider = table([("instructions_url", format!("{sim_url}/instructions").into())]);
+                table([
+                    ("listen", format!("127.0.0.1:{}", ports.edge).into()),
+                    ("public_url", ports.portal_url().into()),
+                    ("data", self.in_root("edge")),
+                    ("gates", vec![self.run("gate-edge.sock")].into()),
+                    ("inside", inside()),
+                    ("providers", Value::Table(table([(PROVIDER, Value::Table(provider))]))),
+                    ("sms", Value::Table(table([("kind", "sim".into()), ("url", sim_url.into())]))),
+                ])
+            }
         }
     }
 

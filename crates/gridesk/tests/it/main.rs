@@ -5,6 +5,7 @@ mod browser;
 mod checker;
 mod cli;
 mod client;
+mod debit;
 mod flush;
 mod import;
 mod kills;

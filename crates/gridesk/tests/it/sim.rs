@@ -15,7 +15,7 @@ use axum::{
 use gridesk::sim::{Config, Sim, SimError};
 use protocol::{
     AccountId, Bucket, PaymentId,
-    payment::{CallbackBody, PayOrder, verify_callback},
+    payment::{CallbackBody, Paid, PayOrder, verify_callback},
 };
 use runtime::{config::TimeSpan, secret::load_or_create_key, shutdown::Shutdown};
 use serde_json::{Value, json};
@@ -129,11 +129,15 @@ impl Merchant {
         }
     }
 
-    async fn told(&self, count: usize) -> Vec<(String, CallbackBody)> {
+    async fn told(&self, count: usize) -> Vec<(String, Paid)> {
         let mut watch = self.told.subscribe();
         let waiting = watch.wait_for(|told| told.len() >= count);
         let told = tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap().clone();
-        told.into_iter().map(|(id, seen)| (id, seen.unwrap())).collect()
+        let paid = |(id, seen): (String, Result<CallbackBody, String>)| match seen.unwrap() {
+            CallbackBody::PaymentSucceeded(paid) => (id, paid),
+            other => panic!("{other:?}"),
+        };
+        told.into_iter().map(paid).collect()
     }
 
     fn order(&self, notify_url: &str, n: u128) -> PayOrder {

@@ -10,9 +10,7 @@ use domain::{
 use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use crate::{
-    AccountId, BillId, ChallengeId, CustomerId, OperationId, PaymentId, Problem, SessionId, bounds::Opaque,
-};
+use crate::{AccountId, BillId, ChallengeId, CustomerId, OperationId, Problem, SessionId, bounds::Opaque};
 
 macro_rules! replies {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
@@ -21,6 +19,9 @@ macro_rules! replies {
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* })*
     };
 }
+
+mod payment;
+pub use payment::*;
 
 mod person;
 pub use person::*;
@@ -137,34 +138,6 @@ replies! {
         against_previous: Option<Explanation>,
         /// Why it differs from the bill of the same month last year.
         against_last_year: Option<Explanation>,
-    }
-    /// A payment is ordered: pay at the provider.
-    PaymentCreate {
-        /// The payment.
-        payment: PaymentId,
-        /// Where to pay: the provider's page, with a signed order.
-        pay_url: String,
-        /// Until when the order is good, Unix seconds.
-        expires_s: u64,
-    }
-    /// A payment.
-    PaymentGet {
-        /// How it stands.
-        payment: Payment,
-        /// Where to pay while it is open.
-        pay_url: Option<String>,
-    }
-    /// An account's payments.
-    PaymentList {
-        /// Newest first; at most 50.
-        payments: Vec<Payment>,
-    }
-    /// The provider's message was taken.
-    PaymentCallback {
-        /// The payment it settled.
-        payment: PaymentId,
-        /// Whether it had been taken before.
-        duplicate: bool,
     }
     /// How a write stands.
     OperationGet {
@@ -299,51 +272,6 @@ replies! {
         /// Amount.
         amount_fen: Fen,
     }
-    /// A payment from order to receipt.
-    Payment {
-        /// Its id.
-        payment: PaymentId,
-        /// For which account.
-        account: AccountId,
-        /// The amount ordered.
-        amount_fen: Fen,
-        /// Through which provider.
-        provider: String,
-        /// Whether somebody else than who asks ordered it.
-        by_another: bool,
-        /// How it stands.
-        state: PaymentState,
-        /// When it was ordered, Unix ms.
-        created_ms: u64,
-        /// Until when it can be paid, Unix ms.
-        expires_ms: u64,
-        /// Once paid.
-        receipt: Option<Receipt>,
-    }
-    /// What shows that a payment was made.
-    Receipt {
-        /// Its number.
-        number: String,
-        /// What was paid, duplicates included.
-        paid_fen: Fen,
-        /// When, Unix ms.
-        paid_ms: u64,
-        /// The provider's transaction ids; more than one where it was paid more than once.
-        transactions: Vec<String>,
-        /// Which bills it paid, and how much of each. Empty for a payer who has not bound the account.
-        bills: Vec<BillPart>,
-        /// Which bills' late fees it paid, and how much of each. Empty likewise.
-        late_fees: Vec<BillPart>,
-        /// What became credit. Zero for a payer who has not bound the account.
-        credit_fen: Fen,
-    }
-    /// A part of a bill that a payment paid.
-    BillPart {
-        /// Which bill.
-        bill: BillId,
-        /// How much.
-        amount_fen: Fen,
-    }
 }
 
 /// Takes a write's result, but none within a result: no operation has one, and an answer that nests as deep as its
@@ -383,18 +311,6 @@ pub enum BillState {
     Overdue,
     /// Paid.
     Paid,
-}
-
-/// How a payment stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PaymentState {
-    /// Ordered; the provider has not said that it was paid.
-    Open,
-    /// Paid.
-    Paid,
-    /// Its time has passed and nothing was taken.
-    Expired,
 }
 
 /// How a write stands.

@@ -139,6 +139,32 @@ requests! {
         /// Which account.
         account: AccountId,
     }
+    /// Asks for credit back that a payment became.
+    RefundCreate {
+        /// Of which payment.
+        payment: PaymentId,
+        /// How much, in fen.
+        amount_fen: PayableFen,
+    }
+    /// Asks a provider for leave to be debited for an account's bills.
+    MandateCreate {
+        /// For which account.
+        account: AccountId,
+        /// Through which payment provider.
+        provider: ShortName,
+        /// The most that one debit may take, in fen.
+        limit_fen: PayableFen,
+    }
+    /// How automatic debit stands for an account.
+    MandateGet {
+        /// Which account.
+        account: AccountId,
+    }
+    /// Ends automatic debit for an account.
+    MandateEnd {
+        /// Which account.
+        account: AccountId,
+    }
     /// A payment provider's message, exactly as it was signed.
     PaymentCallback {
         /// Which provider.

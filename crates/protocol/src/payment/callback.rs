@@ -8,9 +8,9 @@ use data_encoding::BASE64;
 use hmac::Mac;
 use serde::{Deserialize, Serialize};
 
-use super::hmac_sha256;
+use super::{ProviderFailure, hmac_sha256};
 use crate::{
-    PaymentId,
+    AccountId, MandateId, PaymentId, RefundId,
     bounds::{PayableFen, Text},
 };
 
@@ -24,10 +24,65 @@ const MAX_SIGNATURES: usize = 8;
 
 /// The message's body, as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", deny_unknown_fields)]
+pub enum CallbackBody {
+    /// The payer was debited.
+    #[serde(rename = "payment.succeeded")]
+    PaymentSucceeded(Paid),
+    /// A debit that we ordered was not made, and will not be.
+    #[serde(rename = "payment.failed")]
+    PaymentFailed {
+        /// The payment it is about.
+        order: PaymentId,
+        /// Why.
+        reason: ProviderFailure,
+    },
+    /// A payer gave their leave to be debited.
+    #[serde(rename = "mandate.signed")]
+    MandateSigned {
+        /// Which mandate.
+        mandate: MandateId,
+        /// For which account.
+        account: AccountId,
+        /// The provider's number of it.
+        agreement: Text<64>,
+        /// The most that one debit may take, in fen.
+        limit_fen: PayableFen,
+    },
+    /// A payer took their leave back there.
+    #[serde(rename = "mandate.ended")]
+    MandateEnded {
+        /// Which mandate.
+        mandate: MandateId,
+        /// For which account.
+        account: AccountId,
+    },
+    /// Money went back to the payer.
+    #[serde(rename = "refund.succeeded")]
+    RefundSucceeded {
+        /// Which refund.
+        refund: RefundId,
+        /// Of which payment.
+        order: PaymentId,
+        /// How much, in fen.
+        amount_fen: PayableFen,
+    },
+    /// Money did not go back, and will not under this refund.
+    #[serde(rename = "refund.failed")]
+    RefundFailed {
+        /// Which refund.
+        refund: RefundId,
+        /// Of which payment.
+        order: PaymentId,
+        /// Why.
+        reason: ProviderFailure,
+    },
+}
+
+/// A debit that was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CallbackBody {
-    /// What happened.
-    pub kind: CallbackKind,
+pub struct Paid {
     /// The payment it is about.
     pub order: PaymentId,
     /// The provider's number for the debit; unique for ever.
@@ -36,14 +91,6 @@ pub struct CallbackBody {
     pub amount_fen: PayableFen,
     /// When, Unix seconds.
     pub paid_s: u64,
-}
-
-/// What a provider may tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum CallbackKind {
-    /// The payer was debited.
-    #[serde(rename = "payment.succeeded")]
-    PaymentSucceeded,
 }
 
 /// Why a message was not believed.
@@ -88,7 +135,10 @@ pub fn verify_callback(
         return Err(CallbackError::Signature);
     }
     let body: CallbackBody = serde_json::from_slice(body).map_err(|_| CallbackError::Malformed)?;
-    if body.paid_s > LATEST_S { Err(CallbackError::Malformed) } else { Ok(body) }
+    match &body {
+        CallbackBody::PaymentSucceeded(paid) if paid.paid_s > LATEST_S => Err(CallbackError::Malformed),
+        _ => Ok(body),
+    }
 }
 
 fn signed_parts<'a>(id: &'a str, timestamp: &'a str, body: &'a [u8]) -> [&'a [u8]; 5] {
@@ -98,18 +148,18 @@ fn signed_parts<'a>(id: &'a str, timestamp: &'a str, body: &'a [u8]) -> [&'a [u8
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
     use crate::Bucket;
 
     fn body() -> CallbackBody {
-        CallbackBody {
-            kind: CallbackKind::PaymentSucceeded,
+        CallbackBody::PaymentSucceeded(Paid {
             order: PaymentId::mint(Bucket::of(b"x"), 7),
             transaction: Text::new("sim-1").unwrap(),
             amount_fen: 70_624.try_into().unwrap(),
             paid_s: 1_800_000_000,
-        }
+        })
     }
 
     #[test]
@@ -131,6 +181,14 @@ mod tests {
             assert!(serde_json::from_str::<CallbackBody>(&json.replace(from, to)).is_err());
         }
         assert!(serde_json::from_str::<CallbackBody>(&json.replace('}', ",\"x\":1}")).is_err());
+        let failed = json!({ "kind": "payment.failed", "order": PaymentId::from_bits(7), "reason": "insufficient_funds" });
+        assert!(serde_json::from_value::<CallbackBody>(failed.clone()).is_ok());
+        for (field, value) in [("reason", json!("bored")), ("x", json!(1)), ("kind", json!("refund.failed"))]
+        {
+            let mut other = failed.clone();
+            other[field] = value;
+            assert!(serde_json::from_value::<CallbackBody>(other).is_err(), "{field}");
+        }
     }
 
     #[test]

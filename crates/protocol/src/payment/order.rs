@@ -1,14 +1,9 @@
 //! The order: what is to be paid, and where the provider answers to.
-use std::{fmt, fmt::Write as _};
-
-use data_encoding::HEXLOWER_PERMISSIVE;
-use hmac::Mac;
-
-use super::hmac_sha256;
+use super::OrderError;
+use super::signed_query::{Values, is_web_url, to_url, verified};
 use crate::{AccountId, PaymentId, bounds::PayableFen};
 
-/// The longest address an order may name, in bytes.
-pub const MAX_URL_LEN: usize = 512;
+const NAMES: [&str; 6] = ["order", "amount_fen", "account", "expires_s", "return_url", "notify_url"];
 
 /// What is to be paid. In an address: the query parameters `order`, `amount_fen`, `account`, `expires_s`, `return_url`,
 /// `notify_url` and `sign`, each once, nothing else.
@@ -22,67 +17,27 @@ pub struct PayOrder {
     pub account: AccountId,
     /// Until when it may be paid, Unix seconds.
     pub expires_s: u64,
-    /// Where the payer goes afterwards: `http` or `https`, at most [`MAX_URL_LEN`] bytes.
+    /// Where the payer goes afterwards: `http` or `https`, at most [`super::MAX_URL_LEN`] bytes.
     pub return_url: String,
     /// Where the provider sends its message: likewise.
     pub notify_url: String,
 }
 
-/// Why an order was not believed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OrderError {
-    /// A parameter is missing, twice, unknown, or not of its form.
-    #[error("the order's parameter {0} is missing, doubled, unknown or malformed")]
-    Parameter(&'static str),
-    /// Signed with another secret, or changed since.
-    #[error("the order's signature is wrong")]
-    Signature,
-}
-
 impl PayOrder {
-    /// The text that is signed: `name=value` lines joined by `\n`, in the order of [`PayOrder`]'s fields, values as they
-    /// are (not percent-encoded). No value can hold a line end, so it can be read in one way only.
-    fn canonical(&self) -> String {
-        format!(
-            "order={}\namount_fen={}\naccount={}\nexpires_s={}\nreturn_url={}\nnotify_url={}",
-            self.order,
-            i64::from(self.amount_fen),
-            self.account,
-            self.expires_s,
-            self.return_url,
-            self.notify_url
-        )
-    }
-
-    /// HMAC-SHA256 of the canonical text under the merchant's secret, as 64 lower-case hex digits.
-    pub fn sign(&self, secret: &[u8]) -> String {
-        let mac = hmac_sha256(secret, &[self.canonical().as_bytes()]).finalize().into_bytes();
-        data_encoding::HEXLOWER.encode(&mac)
+    fn values(&self) -> [String; 6] {
+        [
+            self.order.to_string(),
+            i64::from(self.amount_fen).to_string(),
+            self.account.to_string(),
+            self.expires_s.to_string(),
+            self.return_url.clone(),
+            self.notify_url.clone(),
+        ]
     }
 
     /// The address to send the payer to: `base` (the provider's page, without a query) with the signed order.
     pub fn to_url(&self, base: &str, secret: &[u8]) -> String {
-        let mut url = String::with_capacity(512);
-        url.push_str(base);
-        let (order, account) = (self.order.to_string(), self.account.to_string());
-        let (amount, expires) = (i64::from(self.amount_fen).to_string(), self.expires_s.to_string());
-        let parameters = [
-            ("order", order.as_str()),
-            ("amount_fen", &amount),
-            ("account", &account),
-            ("expires_s", &expires),
-            ("return_url", &self.return_url),
-            ("notify_url", &self.notify_url),
-            ("sign", &self.sign(secret)),
-        ];
-        for (i, (name, value)) in parameters.into_iter().enumerate() {
-            url.push(if i == 0 { '?' } else { '&' });
-            url.push_str(name);
-            url.push('=');
-            // Writing to a String does not fail.
-            write!(url, "{}", PercentEncoded(value)).ok();
-        }
-        url
+        to_url(base, &NAMES, &self.values(), secret)
     }
 
     /// Reads an order from an address's query parameters, already percent-decoded, and believes it only if it is signed
@@ -94,63 +49,18 @@ impl PayOrder {
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
         secret: &[u8],
     ) -> Result<Self, OrderError> {
-        const NAMES: [&str; 7] =
-            ["order", "amount_fen", "account", "expires_s", "return_url", "notify_url", "sign"];
-        let mut values = [None; NAMES.len()];
-        for (name, value) in pairs {
-            let at = NAMES.iter().position(|n| *n == name).ok_or(OrderError::Parameter("(unknown)"))?;
-            if values[at].replace(value).is_some() {
-                return Err(OrderError::Parameter(NAMES[at]));
-            }
-        }
-        let get = |at: usize| values[at].ok_or(OrderError::Parameter(NAMES[at]));
-        let bad = |at: usize| OrderError::Parameter(NAMES[at]);
-        let number = |at: usize| get(at)?.parse::<u64>().map_err(|_| bad(at));
-        let url =
-            |at: usize| get(at).and_then(|u| if is_web_url(u) { Ok(u.to_owned()) } else { Err(bad(at)) });
-        let amount = i64::try_from(number(1)?).map_err(|_| bad(1))?;
+        let values = Values::read(&NAMES, pairs)?;
+        let amount = i64::try_from(values.parsed::<u64>(1)?).map_err(|_| values.bad(1))?;
         let order = PayOrder {
-            order: get(0)?.parse().map_err(|_| bad(0))?,
-            amount_fen: amount.try_into().map_err(|_| bad(1))?,
-            account: get(2)?.parse().map_err(|_| bad(2))?,
-            expires_s: number(3)?,
-            return_url: url(4)?,
-            notify_url: url(5)?,
+            order: values.parsed(0)?,
+            amount_fen: amount.try_into().map_err(|_| values.bad(1))?,
+            account: values.parsed(2)?,
+            expires_s: values.parsed(3)?,
+            return_url: values.checked(4, is_web_url)?,
+            notify_url: values.checked(5, is_web_url)?,
         };
-        let signature = get(6)?;
-        if signature.len() != 64 {
-            return Err(bad(6));
-        }
-        let signature = HEXLOWER_PERMISSIVE.decode(signature.as_bytes()).map_err(|_| bad(6))?;
-        hmac_sha256(secret, &[order.canonical().as_bytes()])
-            .verify_slice(&signature)
-            .map_err(|_| OrderError::Signature)?;
+        verified(&NAMES, &order.values(), values.signature()?, secret)?;
         Ok(order)
-    }
-}
-
-/// An absolute web address without white space or control characters.
-fn is_web_url(text: &str) -> bool {
-    text.len() <= MAX_URL_LEN
-        && (text.starts_with("http://") || text.starts_with("https://"))
-        && !text.chars().any(|c| c.is_control() || c.is_whitespace())
-}
-
-/// Displays a text with all but RFC 3986's unreserved characters percent-encoded, fit for a query or a path.
-#[derive(Clone, Copy, Debug)]
-pub struct PercentEncoded<'a>(pub &'a str);
-
-impl fmt::Display for PercentEncoded<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.0.bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                    f.write_char(char::from(byte))?
-                }
-                _ => write!(f, "%{byte:02X}")?,
-            }
-        }
-        Ok(())
     }
 }
 
@@ -158,7 +68,7 @@ impl fmt::Display for PercentEncoded<'_> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::signed_query::canonical, *};
     use crate::Bucket;
 
     const SECRET: &[u8] = b"merchant secret";
@@ -204,7 +114,7 @@ mod tests {
         order.return_url = "http://r.example/".into();
         order.notify_url = "http://n.example/".into();
         assert_eq!(
-            order.canonical(),
+            canonical(&NAMES, &order.values()),
             format!(
                 "order={}\namount_fen=70624\naccount={}\nexpires_s=1800000000\nreturn_url=http://r.example/\nnotify_url=http://n.example/",
                 order.order, order.account

@@ -1,19 +1,17 @@
 //! Reads rows into a working set, and the readers' rows.
 use domain::late_fee::LateFee;
-use protocol::{
-    AccountId, BillId, ChallengeId, Channel, CustomerId, PaymentId, SessionId, catalogue::phone_identity,
-};
+use protocol::{AccountId, BillId, ChallengeId, Channel, CustomerId, SessionId, catalogue::phone_identity};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    requests,
+    payments, requests,
     values::{bits, corrupt, date_from, id_from, month_from, parse, unpack},
 };
 use crate::{
     StorageError,
     rows::{
-        Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Payment, Person, Session,
-        Settled, Supply, SupplyState,
+        Account, BillHead, BindTries, Challenge, Customer, Identity, Payee, Person, Session, Supply,
+        SupplyState,
     },
     working_set::{AccountState, Key, WorkingSet},
 };
@@ -40,9 +38,10 @@ pub(crate) fn load(c: &Connection, key: &Key, into: &mut WorkingSet) -> Result<(
         Key::Challenge(id) => into.fill_challenge(*id, challenge(c, *id)?),
         Key::Session(id) => into.fill_session(*id, session(c, *id)?),
         Key::Customer(id) => into.fill_customer(*id, Some(customer(c, *id)?)),
-        Key::Payment(id) => into.fill_payment(*id, payment(c, *id)?),
+        Key::Payment(id) => into.fill_payment(*id, payments::payment(c, *id)?),
+        Key::Mandate(account) => into.fill_mandate(*account, payments::mandate(c, *account)?),
         Key::ProviderTransaction(provider, transaction) => {
-            let found = provider_transaction(c, provider, transaction)?;
+            let found = payments::provider_transaction(c, provider, transaction)?;
             into.fill_transaction((provider.clone(), transaction.clone()), found);
         }
         Key::Request(id) => into.fill_request(*id, requests::request(c, *id)?),
@@ -421,64 +420,4 @@ pub(crate) fn customer(c: &Connection, id: CustomerId) -> Result<Customer> {
         },
     )?;
     Ok(Customer { accounts })
-}
-
-const PAYMENT: &str =
-    "id, account, customer, amount_fen, provider, created_ms, expires_ms, settled, late_fees";
-
-fn payment_row(row: &Row<'_>) -> rusqlite::Result<Result<Payment>> {
-    let (id, customer) = (id_from(row.get_ref(0)?.as_blob()?), id_from(row.get_ref(2)?.as_blob()?));
-    let (account, amount, provider): (i64, i64, String) = (row.get(1)?, row.get(3)?, row.get(4)?);
-    let (created, expires, settled): (i64, i64, Option<Vec<u8>>) = (row.get(5)?, row.get(6)?, row.get(7)?);
-    let late_fees: Option<Vec<u8>> = row.get(8)?;
-    Ok((|| {
-        let mut settled: Option<Settled> = settled.map(|bytes| unpack("payment", &bytes)).transpose()?;
-        if let (Some(settled), Some(bytes)) = (&mut settled, late_fees) {
-            settled.late_fees = unpack("late fees of a payment", &bytes)?;
-        }
-        Ok(Payment {
-            id: PaymentId::from_bits(id?),
-            account: account_from(account)?,
-            customer: CustomerId::from_bits(customer?),
-            amount_fen: domain::money::Fen(amount),
-            provider,
-            created_ms: created as u64,
-            expires_ms: expires as u64,
-            settled,
-        })
-    })())
-}
-
-pub(crate) fn payment(c: &Connection, id: PaymentId) -> Result<Option<Payment>> {
-    let sql = format!("SELECT {PAYMENT} FROM payment WHERE id = ?1");
-    one(c, "reading a payment", &sql, [bits(id.bits())], payment_row)
-}
-
-pub(crate) fn payments(c: &Connection, account: AccountId, limit: u32) -> Result<Vec<Payment>> {
-    let sql = format!("SELECT {PAYMENT} FROM payment WHERE account = ?1 ORDER BY created_ms DESC LIMIT ?2");
-    many(c, "reading payments", &sql, params![account.number() as i64, limit], payment_row)
-}
-
-/// The payments of one customer for one account, newest first.
-pub(crate) fn payments_of(
-    c: &Connection,
-    account: AccountId,
-    customer: CustomerId,
-    limit: u32,
-) -> Result<Vec<Payment>> {
-    let sql = format!(
-        "SELECT {PAYMENT} FROM payment WHERE account = ?1 AND customer = ?2 ORDER BY created_ms DESC LIMIT ?3"
-    );
-    let key = params![account.number() as i64, bits(customer.bits()), limit];
-    many(c, "reading a payer's payments", &sql, key, payment_row)
-}
-
-fn provider_transaction(c: &Connection, provider: &str, transaction: &str) -> Result<Option<PaymentId>> {
-    one(
-        c,
-        "reading a provider's transaction",
-        "SELECT payment FROM provider_transaction WHERE provider = ?1 AND transaction_id = ?2",
-        [provider, transaction],
-        |row| Ok(id_from(row.get_ref(0)?.as_blob()?).map(PaymentId::from_bits)),
-    )
 }

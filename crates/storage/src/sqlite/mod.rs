@@ -3,6 +3,7 @@
 //! One writer thread a file does all that writes, and gathers what waits into one transaction, so that appends to lanes
 //! and applied batches share a flush. Readers have connections of their own; each read is one snapshot.
 pub(crate) mod load;
+pub(crate) mod payments;
 pub(crate) mod reads;
 pub(crate) mod reads_views;
 pub(crate) mod requests;
@@ -25,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_person.sql"),
     include_str!("schema_late_fee.sql"),
     include_str!("schema_supply.sql"),
+    include_str!("schema_mandate.sql"),
 ];
 
 /// Opens the file for its one writer: creates it, brings its schema up to date, takes a new epoch for its lanes.

@@ -1,10 +1,11 @@
 //! Writes rows.
 use rusqlite::{Connection, params};
 
+use super::payments;
 use super::values::{bits, date_number, month_number, pack};
 use crate::{
     StorageError,
-    rows::{Put, Settled, SupplyState},
+    rows::{Put, SupplyState},
 };
 
 /// Writes one row. `at_ms` is when the operation that writes it was accepted.
@@ -154,24 +155,17 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
         Put::PayeesGone { customer } => {
             run("DELETE FROM payee WHERE customer = ?1", params![bits(customer.bits())])
         }
-        Put::Payment(p) => run(
-            "INSERT OR REPLACE INTO payment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![
-                bits(p.id.bits()),
-                p.account.number() as i64,
-                bits(p.customer.bits()),
-                p.amount_fen.0,
-                p.provider,
-                p.created_ms as i64,
-                p.expires_ms as i64,
-                p.settled.as_ref().map(pack),
-                p.settled.as_ref().and_then(late_fees)
-            ],
-        ),
-        Put::PaymentSettled { payment, settled, .. } => run(
-            "UPDATE payment SET settled = ?2, late_fees = ?3 WHERE id = ?1",
-            params![bits(payment.bits()), pack(settled), late_fees(settled)],
-        ),
+        Put::Payment(p) => payments::save_payment(c, p).map(drop),
+        Put::PaymentSettled { payment, settled, .. } => {
+            payments::save_settled(c, *payment, settled).map(drop)
+        }
+        Put::PaymentFailed { payment, failure, .. } => {
+            run("UPDATE payment SET failure = ?2 WHERE id = ?1", params![bits(payment.bits()), pack(failure)])
+        }
+        Put::PaymentRefunds { payment, refunds, .. } => {
+            payments::save_refunds(c, *payment, refunds).map(drop)
+        }
+        Put::Mandate(m) => payments::save_mandate(c, m).map(drop),
         // No OR REPLACE: should two rules ever race for one transaction id, the database refuses the second.
         Put::ProviderTransaction { provider, transaction, payment } => run(
             "INSERT INTO provider_transaction VALUES (?1, ?2, ?3)",
@@ -264,10 +258,6 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
             params![bits(id.bits()), if *delivered { "delivered" } else { "failed" }],
         ),
     }
-}
-
-fn late_fees(settled: &Settled) -> Option<Vec<u8>> {
-    (!settled.late_fees.is_empty()).then(|| pack(&settled.late_fees))
 }
 
 /// How a supply's state is written.

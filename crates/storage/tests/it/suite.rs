@@ -73,6 +73,7 @@ macro_rules! backend_suite {
             $crate::backend_suite!(@ $backend, money:
                 a_bill_is_open_until_its_late_fee_is_paid,
                 a_reconnection_is_found_when_it_is_due,
+                mandates_and_refunds_are_found_when_they_are_due,
             );
             $crate::backend_suite!(@ $backend, cache:
                 a_fill_needs_a_cursor_it_is_not_behind,

@@ -83,6 +83,7 @@ async fn who_is_connected_stays_so_and_what_is_not_due_holds_nothing_back() {
         providers: world.rules.providers.clone(),
         public_url: world.rules.public_url.clone(),
         late_fee: LateFeeRate::NONE,
+        debit: DebitTerms::default(),
         supply: SupplyTerms { cut_after_overdue_days: 0, reconnect_after_s: 0 },
     });
     world.cut(account).await.unwrap();

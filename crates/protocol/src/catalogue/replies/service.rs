@@ -2,6 +2,7 @@
 use domain::{forms::Form, money::Fen};
 use serde::{Deserialize, Serialize};
 
+use super::{DebitFailure, MandateState, RefundState};
 use crate::{AccountId, OutageId, PaymentId, ServiceRequestId};
 
 replies! {
@@ -253,6 +254,35 @@ pub enum NoticeBody {
         account: AccountId,
         /// How much.
         amount_fen: Fen,
+    },
+    /// A refund ended.
+    Refund {
+        /// Of which payment.
+        payment: PaymentId,
+        /// For which account.
+        account: AccountId,
+        /// How much.
+        amount_fen: Fen,
+        /// How.
+        state: RefundState,
+    },
+    /// Automatic debit was signed, or has ended.
+    Mandate {
+        /// For which account.
+        account: AccountId,
+        /// How it stands now.
+        state: MandateState,
+    },
+    /// A debit was not made.
+    DebitFailed {
+        /// For which account.
+        account: AccountId,
+        /// How much it was for.
+        amount_fen: Fen,
+        /// Why.
+        why: DebitFailure,
+        /// When it is tried again, Unix ms; absent where it is not.
+        again_ms: Option<u64>,
     },
 }
 
