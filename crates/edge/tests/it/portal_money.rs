@@ -90,7 +90,7 @@ async fn automatic_debit_is_set_up_signed_explained_and_ended() {
     let submit = async |limit, provider| {
         let fields = fields(limit, provider);
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        browser.submit("/debit", &page, &fields).await
+        browser.submit(&page, "/debit", &fields).await
     };
     for (limit, provider) in [("123", "sim-pay"), ("-200", "sim-pay"), ("500", "nobody")] {
         let refused = submit(limit, provider).await;
@@ -114,7 +114,7 @@ async fn automatic_debit_is_set_up_signed_explained_and_ended() {
         on.contains("The last debit, of ¥48.83 on 20 Aug 2026, was not made: there was not enough money.")
     );
     assert!(on.contains("It is tried again on") && on.contains("¥500.00"), "{on}");
-    let ended = browser.submit("/debit/end", &page, &[("account", account.as_str())]).await;
+    let ended = browser.submit(&page, "/debit/end", &[("account", account.as_str())]).await;
     assert_eq!(place(&ended), page);
     assert!(browser.page(&page).await.contains("You ended it on 18 Aug 2026."));
     browser
@@ -138,11 +138,11 @@ async fn what_became_credit_can_be_asked_back_and_a_debit_says_why_it_failed() {
     let shown = browser.page(&page).await;
     assert!(shown.contains("本次缴费有 400.00 元 转为账户余额") && shown.contains("申请退款"), "{shown}");
     for wrong in ["400.01", "0", "x"] {
-        let refused = browser.submit(&format!("{page}/refund"), &page, &[("amount", wrong)]).await;
+        let refused = browser.submit(&page, &format!("{page}/refund"), &[("amount", wrong)]).await;
         assert_eq!(refused.status(), 422, "{wrong}");
         assert!(refused.text().await.unwrap().contains("请输入金额，不超过 400.00 元。"));
     }
-    let asked = browser.submit(&format!("{page}/refund"), &page, &[("amount", "400")]).await;
+    let asked = browser.submit(&page, &format!("{page}/refund"), &[("amount", "400")]).await;
     assert_eq!(place(&asked), page);
     let shown = browser.page(&page).await;
     assert!(shown.contains("退款中") && !shown.contains("申请退款"), "{shown}");
