@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::bounds::ShortName;
+use protocol::bounds::{ShortName, Text};
 use runtime::config::TimeSpan;
 use serde::Deserialize;
 
@@ -26,6 +26,10 @@ pub struct Config {
     /// Users, besides this process's own, whom the gates may run as.
     #[serde(default)]
     pub allowed_uids: Vec<u32>,
+    /// The telephone number that customers call, also in an emergency: 95598, that of China's two grid companies, unless
+    /// set.
+    #[serde(default = "default_hotline")]
+    pub hotline: Text<20>,
     /// Who carries short messages.
     pub sms: Sms,
     /// Where the payment providers take instructions (debits that run by themselves, refunds), by their names.
@@ -37,6 +41,10 @@ pub struct Config {
     /// How much at once.
     #[serde(default)]
     pub limits: Limits,
+}
+
+fn default_hotline() -> Text<20> {
+    Text::new("95598").unwrap_or_default()
 }
 
 /// How a payment provider is reached.

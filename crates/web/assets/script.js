@@ -76,7 +76,7 @@
     const look = async () => {
       const writing = main.contains(document.activeElement) && document.activeElement.matches('input, textarea, select');
       const written = [...main.querySelectorAll('textarea')].some((area) => area.value !== area.defaultValue);
-      if (document.visibilityState === 'visible' && !writing && !written) {
+      if (document.visibilityState === 'visible') {
         try {
           const answer = await fetch(location.href, { headers: { accept: 'text/html' } });
           if (answer.redirected && new URL(answer.url).pathname !== location.pathname) {
@@ -85,7 +85,13 @@
           }
           const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
           const next = fresh.querySelector('main');
-          if (answer.ok && next && next.innerHTML !== main.innerHTML) {
+          if (answer.ok && next && (writing || written)) {
+            // What somebody writes stays under their hands; the parts that only tell are renewed around it.
+            for (const part of main.querySelectorAll('[data-fresh]')) {
+              const fresh = next.querySelector(`[data-fresh="${part.dataset.fresh}"]`);
+              if (fresh && fresh.innerHTML !== part.innerHTML) part.innerHTML = fresh.innerHTML;
+            }
+          } else if (answer.ok && next && next.innerHTML !== main.innerHTML) {
             const hadFocus = main.contains(document.activeElement);
             main.replaceChildren(...next.childNodes);
             document.title = fresh.title;
@@ -95,7 +101,7 @@
               heading.focus();
             }
           }
-          if (answer.ok && next && !next.dataset.live) {
+          if (answer.ok && next && !next.dataset.live && !writing && !written) {
             for (const button of main.querySelectorAll('[data-print]')) {
               button.hidden = false;
               button.addEventListener('click', () => window.print());

@@ -67,6 +67,7 @@ struct Fault {
     shell: Shell,
     account: String,
     account_number: String,
+    address: String,
     kinds: Vec<(&'static str, &'static str, bool)>,
     text: String,
     phone: String,
@@ -110,6 +111,7 @@ async fn show_fault(visit: &mut Visit, asked: Option<&str>, typed: Option<FaultF
     let Some(account) = chosen.account else { return Ok(Page::See("/accounts/bind".to_owned())) };
     let outages = visit.read(requests::OutageList { account }).await?.outages;
     let outage = now_at(&outages).map(|outage| OutageCard::of(visit, outage));
+    let address = visit.read(requests::AccountSummary { account }).await?.address;
     let w = visit.w;
     let words =
         [w.fault_no_power, w.fault_part, w.fault_voltage, w.fault_danger, w.fault_meter, w.fault_other];
@@ -121,6 +123,7 @@ async fn show_fault(visit: &mut Visit, asked: Option<&str>, typed: Option<FaultF
         shell: Shell::within(visit, w.fault_title, Tab::Requests, &chosen),
         account: visit.f.account(account),
         account_number: account.to_string(),
+        address,
         kinds: kinds.collect(),
         wrong_kind: !is_first && kind(&typed.kind).is_none(),
         wrong_text: Prose::<1000>::new(&typed.text).is_err(),

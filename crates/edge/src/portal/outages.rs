@@ -29,8 +29,10 @@ pub(super) struct OutageCard {
     pub(super) tone: &'static str,
     pub(super) area: String,
     pub(super) cause: Option<String>,
-    pub(super) when: String,
+    /// The first thing to know: until when, or from when.
     pub(super) until: String,
+    /// The second.
+    pub(super) when: String,
 }
 
 impl OutageCard {
@@ -51,12 +53,15 @@ impl OutageCard {
             (None, Some(estimate)) => words::fill(w.outage_back_by, &[&f.instant(estimate)]),
             (None, None) => w.outage_back_unknown.to_owned(),
         };
+        let when = words::fill(begins, &[&f.instant(outage.starts_ms)]);
+        // What has not begun is about when it will.
+        let (until, when) = if outage.state == OutageState::Planned { (when, until) } else { (until, when) };
         OutageCard {
             state,
             tone,
             area: area.clone(),
             cause: (!cause.is_empty()).then(|| cause.clone()),
-            when: words::fill(begins, &[&f.instant(outage.starts_ms)]),
+            when,
             until,
         }
     }

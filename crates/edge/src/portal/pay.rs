@@ -104,11 +104,27 @@ pub(super) async fn create(visit: &mut Visit, form: PayForm, for_other: bool) ->
     }))
 }
 
-/// Reads what people write for an amount: `706.24`, `1,000`, `¥100`, `100 元`.
+/// Reads what people write for an amount: `706.24`, `1,000`, `¥100`, `100 元`. A comma groups thousands or is refused: to
+/// many it is a decimal point, and `107,75` must not become a hundred times as much.
 pub(super) fn payable(text: &str) -> Option<PayableFen> {
-    let kept: String =
-        text.chars().filter(|c| !matches!(c, ' ' | ',' | '，' | '¥' | '￥' | '元')).take(20).collect();
-    Fen::parse(&kept).ok().and_then(|fen| PayableFen::try_from(fen.0).ok())
+    let plain = |c: char| match c {
+        ' ' | '¥' | '￥' | '元' => None,
+        '，' => Some(','),
+        other => Some(other),
+    };
+    let kept: String = text.chars().filter_map(plain).take(20).collect();
+    let (whole, rest) =
+        kept.split_once('.').map_or((kept.as_str(), None), |(whole, rest)| (whole, Some(rest)));
+    let mut groups = whole.split(',');
+    let first = groups.next().unwrap_or_default();
+    let is_group = |group: &str| group.len() == 3 && group.bytes().all(|b| b.is_ascii_digit());
+    let is_grouped = whole.contains(',');
+    if is_grouped && (!(1..=3).contains(&first.len()) || !groups.all(is_group)) {
+        return None;
+    }
+    let digits = whole.replace(',', "");
+    let number = rest.map_or_else(|| digits.clone(), |rest| format!("{digits}.{rest}"));
+    Fen::parse(&number).ok().and_then(|fen| PayableFen::try_from(fen.0).ok())
 }
 
 /// Whether a provider's address is one to send a customer to.
@@ -198,7 +214,28 @@ mod tests {
             (read("706.24"), read("¥1,000"), read(" 100 元")),
             (Some(70_624), Some(100_000), Some(10_000))
         );
-        for bad in ["", "0", "-5", "1.234", "abc", "99999999999999999999999", "1e9"] {
+        assert_eq!(
+            (read("1,234.50"), read("12，345"), read("0.01")),
+            (Some(123_450), Some(1_234_500), Some(1))
+        );
+        for bad in [
+            "107,75",
+            "1,5",
+            "12,34",
+            ",123",
+            "1,,000",
+            "1.234,50",
+            "1234,567",
+            "1,23a",
+            "1.2.3",
+            "",
+            "0",
+            "-5",
+            "1.234",
+            "abc",
+            "99999999999999999999999",
+            "1e9",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -66,6 +66,7 @@ struct OnePayment {
     number: String,
     pay_url: Option<String>,
     open_until: String,
+    nothing_due: Option<&'static str>,
     receipt: Option<ReceiptView>,
 }
 
@@ -139,6 +140,12 @@ pub(super) async fn show(visit: &mut Visit, id: &str, wrong: Option<&str>) -> Ma
     if !for_other {
         chosen = visit.choose_account(Some(&reply.payment.account.to_string())).await?;
     }
+    let is_waiting = reply.payment.state == PaymentState::Open && !reply.payment.is_automatic;
+    let account = reply.payment.account;
+    let is_due = match is_waiting && !for_other {
+        true => visit.read(requests::AccountSummary { account }).await?.balance.due_fen > Fen::ZERO,
+        false => true,
+    };
     let (w, f, d) = (visit.w, visit.f, DebitWords::of(visit.language));
     let refunds = refunds::of(visit, &reply, wrong);
     let payment = reply.payment;
@@ -183,6 +190,7 @@ pub(super) async fn show(visit: &mut Visit, id: &str, wrong: Option<&str>) -> Ma
         provider: provider_name(visit, &payment.provider),
         number: payment.payment.to_string(),
         pay_url: reply.pay_url.filter(|url| is_open && is_web_address(url, only_https)),
+        nothing_due: (!is_due).then_some(w.payment_nothing_due),
         open_until: words::fill(w.payment_open_until, &[&f.instant(payment.expires_ms)]),
         receipt: payment.receipt.as_ref().map(|receipt| receipt_view(visit, receipt, for_other)),
     };

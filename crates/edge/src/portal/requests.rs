@@ -2,10 +2,12 @@
 use askama::Template;
 use axum::{extract::Path, response::Response};
 use protocol::{
-    ServiceRequestId,
+    Code, ServiceRequestId,
     bounds::Prose,
     catalogue::{
-        replies::{Outage, RequestBrief, RequestGet, RequestState, RequestStep, StepBy, StepKind},
+        replies::{
+            Outage, RequestBrief, RequestGet, RequestKind, RequestState, RequestStep, StepBy, StepKind,
+        },
         requests,
     },
 };
@@ -130,6 +132,8 @@ struct OneRequest {
     steps: Vec<Step>,
     outage: Option<OutageCard>,
     is_open: bool,
+    /// Where to send in the like of it again.
+    again_href: Option<String>,
     is_waiting: bool,
     note: String,
     wrong: Option<&'static str>,
@@ -180,6 +184,7 @@ async fn show(visit: &mut Visit, id: &str, note: String, wrong: Option<&'static 
         steps: reply.steps.iter().rev().map(|step| shown(visit, step)).collect(),
         outage: outage.map(|outage| OutageCard::of(visit, &outage)),
         is_open,
+        again_href: again_href(head),
         is_waiting: head.state == RequestState::Waiting,
         note,
         wrong,
@@ -245,7 +250,20 @@ async fn add(visit: &mut Visit, id: &str, form: NoteForm) -> Made {
     };
     let said = ["note", id, &*text.clone()].map(str::to_owned);
     let said: Vec<&str> = said.iter().map(String::as_str).collect();
-    goes_to(id, visit.write(&form.key, &said, requests::RequestNote { request, text }).await?)
+    match visit.write(&form.key, &said, requests::RequestNote { request, text }).await {
+        // It was closed meanwhile: said on its page, with what was written still there.
+        Err(Stop::Problem(problem)) if problem.code == Code::Conflict => {
+            show(visit, id, form.note, Some(visit.w.note_closed)).await
+        }
+        written => goes_to(id, written?),
+    }
+}
+
+/// Where the like of a closed request can be sent in again.
+fn again_href(head: &RequestBrief) -> Option<String> {
+    let account = head.account.map(|account| format!("?account={account}")).unwrap_or_default();
+    let place = if head.kind == RequestKind::Fault { "fault" } else { "new" };
+    head.state.is_closed().then(|| format!("/requests/{place}{account}"))
 }
 
 /// The form that withdraws a request.

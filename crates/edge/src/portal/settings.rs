@@ -15,7 +15,7 @@ use super::{
     cookies::name,
     data::after,
     shell::{Shell, Tab},
-    visit::{Made, Page, Posted, Stop, Visit, YEAR_S},
+    visit::{Asked, Made, Page, Posted, Stop, Visit, YEAR_S},
 };
 
 /// What a form with boxes sends: only those that are ticked.
@@ -46,7 +46,14 @@ struct SettingsPage {
     shell: Shell,
     language: &'static str,
     elder: bool,
+    saved: Option<&'static str>,
     notices: Notices,
+}
+
+/// Where one comes back to after saving.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct SettingsQuery {
+    saved: Option<String>,
 }
 
 #[derive(Template)]
@@ -65,18 +72,20 @@ struct Row {
 }
 
 /// `GET /me/settings`
-pub(super) async fn page(mut visit: Visit) -> Response {
-    let made = show(&mut visit).await;
+pub(super) async fn page(mut visit: Visit, Asked(query): Asked<SettingsQuery>) -> Response {
+    let made = show(&mut visit, query.saved.is_some()).await;
     visit.finish(made)
 }
 
-async fn show(visit: &mut Visit) -> Made {
+async fn show(visit: &mut Visit, saved: bool) -> Made {
     let chosen = visit.choose_account(None).await?;
-    let PreferencesGet { language, elder, notices } = visit.read(requests::PreferencesGet {}).await?;
+    let PreferencesGet { language, notices, .. } = visit.read(requests::PreferencesGet {}).await?;
     let page = SettingsPage {
         shell: Shell::within(visit, visit.w.settings_title, Tab::Me, &chosen),
         language: language.map_or("", language::short),
-        elder,
+        // As the page is: whoever saves something else keeps the type they read it in.
+        elder: visit.elder,
+        saved: saved.then_some(visit.w.settings_saved),
         notices,
     };
     Ok(Page::html(page.render()?))
@@ -105,7 +114,7 @@ async fn prefer(visit: &mut Visit, form: SettingsForm) -> Made {
     let operation = requests::PreferencesSet { language, elder, notices };
     let written = visit.write(&form.key, &[&said], operation).await?;
     visit.take_preferences(language, elder);
-    Ok(after(written, "/me/settings"))
+    Ok(after(written, "/me/settings?saved=yes"))
 }
 
 impl Visit {

@@ -48,6 +48,8 @@ pub(super) struct Shell {
     pub(super) size_href: String,
     pub(super) form_token: String,
     pub(super) form_key: String,
+    /// The number to call.
+    pub(super) hotline: String,
 }
 
 impl Shell {
@@ -68,6 +70,7 @@ impl Shell {
             size_href: with_switch(&visit.here, "size", size),
             form_token: visit.form_token(),
             form_key: visit.form_key(),
+            hotline: visit.portal.config.hotline.to_string(),
         }
     }
 

@@ -22,6 +22,8 @@ words! {
         log_in: "Log in", "登录";
         log_out: "Log out", "退出登录";
         footer: "All times are China Standard Time.", "时间均为北京时间。1 度等于 1 千瓦时。";
+        footer_hotline: "Hotline, day and night:", "24 小时客服热线：";
+        call_us: "Call us", "拨打客服热线";
         footer_developers: "API for developers", "开发者接口";
 
         login_title: "Log in", "登录";
@@ -291,6 +293,7 @@ words! {
         payment_open_lead: "Nothing has been paid yet. Once you have paid at the payment provider, this page turns to “paid” by itself; you may also close it.", "尚未收到您的付款。在支付平台付款成功后，本页自动更新，也可以先关闭页面。";
         payment_open_go: "Go to the payment page", "前往付款";
         payment_open_until: "You can pay until {0}. If you do not, nothing is taken.", "请在 {0} 前完成付款。未付款则不会扣款。";
+        payment_nothing_due: "Nothing is owed on this account any more. If you pay this as well, it becomes credit.", "该户号当前已无欠费，继续付款将转为账户余额。";
         payment_paid: "Paid", "缴费成功";
         payment_paid_lead: "Thank you. Your account shows it everywhere now.", "感谢您的缴费，各渠道均已更新。";
         payment_expired: "Not paid, and nothing was taken", "未付款，未扣款";
@@ -348,6 +351,8 @@ words! {
         note_label: "Add something", "补充说明";
         note_answer: "Your answer", "您的答复";
         note_send: "Send", "提交";
+        note_closed: "This request was closed meanwhile, so nothing was added. Your words are below; send them in anew if it is not settled.", "该工单已办结，未能补充。您填写的内容保留在下方，如问题未解决，请重新提交。";
+        request_again: "Not settled? Send it in again", "问题未解决？重新提交";
         note_empty: "Write something first.", "请填写内容。";
         note_wrong: "That is too long, or has characters that cannot be sent.", "内容过长或含有无法提交的字符。";
         ask_title: "New request", "我要办理";
@@ -482,6 +487,7 @@ words! {
         settings_title: "Settings and messages", "设置与消息通知";
         settings_notices: "Send me a text message about", "短信通知";
         settings_bill: "A new bill", "出账提醒";
+        settings_saved: "Saved.", "已保存。";
         settings_payment: "A payment that was received", "缴费到账";
         settings_outage: "Outages at my address, planned or not", "停电与复电";
         settings_progress: "Progress of my requests", "工单办理进度";

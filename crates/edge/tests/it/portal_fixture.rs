@@ -875,6 +875,7 @@ pub(crate) async fn start(folder: &Path, port: u16) -> Portal {
         data: folder.to_owned(),
         gates: vec![socket.clone()],
         allowed_uids: Vec::new(),
+        hotline: protocol::bounds::Text::new("95598").unwrap(),
         sms: Sms::Sim { url: "http://127.0.0.1:9".into() },
         providers: Default::default(),
         inside: None,

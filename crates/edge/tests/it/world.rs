@@ -149,6 +149,7 @@ impl World {
             data: folder.path().join("data"),
             gates: vec![gate_path(folder.path())],
             allowed_uids: vec![],
+            hotline: protocol::bounds::Text::new("95598").unwrap(),
             sms: Sms::Sim { url: sms_url.into() },
             providers: [(
                 "sim-pay".parse().unwrap(),

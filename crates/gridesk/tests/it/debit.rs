@@ -123,9 +123,10 @@ async fn a_second_debit_goes_back_to_who_paid() {
     let mut stranger = world.customer(&world.phones[2]).await;
     assert_eq!(back(&mut stranger, &key("stranger"), 100).await.status, 404);
     assert_eq!(back(&mut customer, &key("more"), 2401).await.status, 409);
-    let asked = back(&mut customer, &key("back"), 1200).await;
+    let once = key("back");
+    let asked = back(&mut customer, &once, 1200).await;
     assert_eq!((asked.status, asked.json["amount_fen"].as_i64()), (200, Some(1200)), "{asked:?}");
-    assert_eq!(back(&mut customer, &key("back"), 1200).await.json, asked.json, "asked twice, sent once");
+    assert_eq!(back(&mut customer, &once, 1200).await.json, asked.json, "asked twice, sent once");
     let done = until("the money back", async || {
         let shown = customer.get(&path).await.json;
         (shown["payment"]["refunds"][0]["state"] == "done").then_some(shown)
