@@ -80,6 +80,7 @@ struct Due {
     late_fee: Option<String>,
     credit: Option<String>,
     bill_href: Option<String>,
+    bill_label: String,
 }
 
 struct Usage {
@@ -245,6 +246,7 @@ fn due(visit: &Visit, summary: &AccountSummary, unpaid: &[BillBrief]) -> Due {
             .then(|| words::fill(w.late_fee_in_due, &[&f.money(balance.late_fee_fen)])),
         credit,
         bill_href: bill.map(|bill| format!("/bills/{}", bill.bill)),
+        bill_label: bill.map(|bill| words::fill(w.see_bill_of, &[&f.month(bill.month)])).unwrap_or_default(),
     }
 }
 

@@ -4,7 +4,10 @@ use axum::{http::StatusCode, response::Response};
 use protocol::{
     AccountId,
     bounds::{PayableFen, ShortName},
-    catalogue::{replies::AccountSummary, requests},
+    catalogue::{
+        replies::{AccountSummary, BillBrief, BillState},
+        requests,
+    },
 };
 use serde::Deserialize;
 use web::{domain::money::Fen, words};
@@ -43,6 +46,8 @@ struct Pay {
     hint: String,
     wrong: bool,
     is_en: bool,
+    /// Each bill and late fee that is owed, where they are several: what, where it is, how much.
+    items: Vec<(String, String, String)>,
     providers: Vec<Provider>,
 }
 
@@ -138,10 +143,29 @@ async fn show(visit: &mut Visit, asked: Option<&str>, wrong: Option<String>) -> 
     let Some(account) = chosen.account else { return Ok(Page::See("/accounts/bind".to_owned())) };
     let AccountSummary { holder, address, balance, .. } =
         visit.read(requests::AccountSummary { account }).await?;
+    let bills = visit.read(requests::BillList { account, before: None, limit: 24 }).await?.bills;
     let shell = Shell::within(visit, visit.w.pay_title, Tab::Payments, &chosen);
     let (due_fen, late_fee_fen) = (balance.due_fen, balance.late_fee_fen);
-    let whom = Whom { account, holder, address, due_fen, late_fee_fen };
+    let items = items(visit, &bills);
+    let whom = Whom { account, holder, address, due_fen, late_fee_fen, items };
     render(visit, shell, "/pay".to_owned(), whom, wrong)
+}
+
+/// What is owed, bill by bill; nothing where it is one thing.
+fn items(visit: &Visit, bills: &[BillBrief]) -> Vec<(String, String, String)> {
+    let (w, f) = (visit.w, visit.f);
+    let mut items = Vec::new();
+    for bill in bills.iter().rev().filter(|bill| bill.state != BillState::Paid) {
+        let mut owed = |label, fen: Fen| {
+            let label = words::fill(label, &[&f.month(bill.month)]);
+            if fen > Fen::ZERO {
+                items.push((label, format!("/bills/{}", bill.bill), f.money(fen)));
+            }
+        };
+        owed(w.receipt_bill, bill.amount_fen - bill.paid_fen);
+        owed(w.receipt_late_fee, bill.late_fee_fen - bill.late_fee_paid_fen);
+    }
+    if items.len() > 1 { items } else { Vec::new() }
 }
 
 /// The same for an account that is somebody else's.
@@ -156,6 +180,7 @@ pub(super) async fn show_for_other(visit: &mut Visit, asked: &str, wrong: Option
         address: payee.address,
         due_fen: payee.due_fen,
         late_fee_fen: Fen::ZERO,
+        items: Vec::new(),
     };
     render(visit, shell, format!("/pay/other/{account}"), whom, wrong)
 }
@@ -168,6 +193,7 @@ struct Whom {
     due_fen: Fen,
     /// Of that, late fees; not said of another's account.
     late_fee_fen: Fen,
+    items: Vec<(String, String, String)>,
 }
 
 fn render(visit: &Visit, shell: Shell, action: String, whom: Whom, wrong: Option<String>) -> Made {
@@ -198,6 +224,7 @@ fn render(visit: &Visit, shell: Shell, action: String, whom: Whom, wrong: Option
         wrong: wrong.is_some(),
         amount: wrong.unwrap_or_else(|| if is_due { whom.due_fen.to_string() } else { String::new() }),
         is_en: !visit.is_zh(),
+        items: whom.items,
         providers: PROVIDERS.iter().enumerate().map(provider).collect(),
     };
     Ok(Page::Html { body: page.render()?, status, targets: visit.portal.payment_targets() })

@@ -16,9 +16,15 @@ use super::words::{Words, tier_name};
 
 /// What the page says about it.
 pub(super) struct Why {
-    /// Against the bill before, then against last year's: each a paragraph of sentences.
-    pub(super) paragraphs: Vec<Vec<String>>,
+    /// Against the bill before, then against last year's.
+    pub(super) compared: Vec<Compared>,
     pub(super) table: Table,
+}
+
+/// One comparison: how much it differs and what made most of it, then each reason in a sentence.
+pub(super) struct Compared {
+    pub(super) headline: String,
+    pub(super) reasons: Vec<String>,
 }
 
 /// The parts as numbers: a column for each bill compared with.
@@ -45,17 +51,40 @@ pub(super) fn why(voice: Voice, bill: &BillGet) -> Option<Why> {
     if compared.is_empty() {
         return None;
     }
-    let paragraph = |explained: &&Explanation| {
+    let told = |explained: &&Explanation| {
         let is_previous = previous.is_some_and(|previous| previous.month == explained.month);
-        voice.paragraph(bill, explained, is_previous)
+        Compared { headline: voice.headline(explained), reasons: voice.reasons(bill, explained, is_previous) }
     };
-    Some(Why { paragraphs: compared.iter().map(paragraph).collect(), table: voice.table(&compared) })
+    Some(Why { compared: compared.iter().map(told).collect(), table: voice.table(&compared) })
 }
 
 impl Voice {
-    fn paragraph(self, bill: &BillGet, explained: &Explanation, is_previous: bool) -> Vec<String> {
-        let mut said = vec![self.amount(explained)];
-        said.extend(self.energy(bill.bill.energy_wh, explained));
+    /// How much it differs, and what made most of it.
+    fn headline(self, explained: &Explanation) -> String {
+        let mainly = main_part(explained).map(|part| {
+            let reason = words::fill(self.w.why_mainly, &[&self.briefly(part)]);
+            if self.zh { reason } else { format!(" {reason}") }
+        });
+        self.amount(explained) + &mainly.unwrap_or_default()
+    }
+
+    /// A part's cause in a few words, by what it did to the bill.
+    fn briefly(self, part: &Part) -> &'static str {
+        let (w, is_more) = (self.w, part.amount_fen.0 > 0);
+        let by_sign = |more, less| if is_more { more } else { less };
+        match &part.cause {
+            Cause::Days { .. } => by_sign(w.main_days_more, w.main_days_less),
+            Cause::DailyUse { .. } => by_sign(w.main_daily_more, w.main_daily_less),
+            Cause::Tier { .. } => by_sign(w.main_tier_more, w.main_tier_less),
+            Cause::PeriodMix { .. } => by_sign(w.main_mix_more, w.main_mix_less),
+            Cause::Price { .. } => by_sign(w.main_price_more, w.main_price_less),
+            Cause::Tariff { .. } => w.main_tariff,
+            Cause::Rounding => w.main_rounding,
+        }
+    }
+
+    fn reasons(self, bill: &BillGet, explained: &Explanation, is_previous: bool) -> Vec<String> {
+        let mut said: Vec<String> = self.energy(bill.bill.energy_wh, explained).into_iter().collect();
         said.extend(self.new_year(bill).filter(|_| is_previous));
         // Said once, before what fell into the tier.
         let mut crossed = self.crossed(bill).filter(|_| is_previous);
@@ -218,6 +247,13 @@ impl Voice {
     }
 }
 
+/// The part that made most of the difference, in its direction; `None` where there is no difference.
+fn main_part(explained: &Explanation) -> Option<&Part> {
+    let sign = explained.difference_fen.0.signum();
+    let same_way = explained.parts.iter().filter(|part| sign != 0 && part.amount_fen.0.signum() == sign);
+    same_way.max_by_key(|part| part.amount_fen.0.abs())
+}
+
 /// Parts below this say nothing in words, where there are others; the table has them all.
 const TELLING_FEN: i64 = 10;
 
@@ -268,6 +304,33 @@ mod tests {
     }
 
     #[test]
+    fn the_headline_names_what_made_most_of_the_difference() {
+        let part = |cause, amount| Part { cause, amount_fen: Fen(amount) };
+        let daily = Cause::DailyUse { before_wh: Wh(9200), now_wh: Wh(6300), energy_wh: Wh(-90_000) };
+        let days = Cause::Days { before: 30, now: 31, energy_wh: Wh(9200) };
+        let mut explained = Explanation {
+            month: "2026-09".parse().unwrap(),
+            energy_wh: Wh(276_000),
+            amount_fen: Fen(14_827),
+            difference_fen: Fen(-4052),
+            parts: vec![part(days, 494), part(daily, -4790), part(Cause::Rounding, 244)],
+        };
+        let headline = |explained: &Explanation, language| voice(language).headline(explained);
+        assert_eq!(
+            headline(&explained, Language::En),
+            "¥40.52 less than the bill for Sep 2026. Mainly because you used less electricity a day."
+        );
+        assert_eq!(
+            headline(&explained, Language::Zh),
+            "比2026年9月账单少 40.52 元。主要原因：日均用电减少。"
+        );
+        (explained.difference_fen, explained.parts[0].amount_fen) = (Fen(5000), Fen(9546));
+        assert!(headline(&explained, Language::En).ends_with("Mainly because it covers more days."));
+        explained.difference_fen = Fen(0);
+        assert_eq!(headline(&explained, Language::En), "The same amount as the bill for Sep 2026.");
+    }
+
+    #[test]
     fn each_reason_is_said_in_plain_words() {
         let tier = |before, now| Cause::Tier {
             tier: 2,
@@ -283,7 +346,7 @@ mod tests {
             en,
             "Nothing fell into Tier 2 (before: 300 kWh), at ¥0.0500 more per kWh, which saves ¥15.00."
         );
-        assert_eq!(zh, "没有电量进入第二档（对比期 300 度），每度加价 0.0500 元，电费减少 15.00 元。");
+        assert_eq!(zh, "本期用电未进入第二档（对比期有 300 度），每度加价 0.0500 元，电费减少 15.00 元。");
         let (en, zh) = said(Cause::Days { before: 30, now: 31, energy_wh: Wh(12_300) }, 661);
         assert_eq!(en, "It covers 31 days instead of 30, which adds ¥6.61.");
         assert_eq!(zh, "计费天数为 31 天（对比期 30 天），电费增加 6.61 元。");

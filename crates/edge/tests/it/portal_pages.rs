@@ -210,7 +210,9 @@ async fn home_gives_both_dates_where_a_part_is_overdue_and_leads_to_that_bill() 
     let browser = Browser::logged_in("en").await;
     browser.portal.inside.has_arrears.store(true, Ordering::SeqCst);
     let html = browser.page("/").await;
-    for words in ["was due by 25 Jul 2026", "can be paid until 25 Aug 2026", "-2026-06\">See the bill"] {
+    for words in
+        ["was due by 25 Jul 2026", "can be paid until 25 Aug 2026", "-2026-06\">See the bill for Jun 2026"]
+    {
         assert!(html.contains(words), "{words}");
     }
     assert!(!html.contains("Due today") && html.contains(r#"class="tag bad""#));
