@@ -22,6 +22,7 @@ mod supply;
 mod tests;
 
 pub(crate) use outage::outage_id;
+pub(crate) use refund::newer_left_fen;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! What is to be done at a time: looks for what is due, by an index, and hands it to its lane as an operation of our own.
 //!
-//! An operation's id comes from what it is about and when that was due, so whoever looks again, also after a crash, asks for
-//! the same operation, and it is done once. The rule decides anew whether it still holds, and takes away what made it due.
+//! An operation's id comes from what it is about and when that was due, so whoever looks again soon, also after a crash, asks
+//! for the same operation, and it is done once. The rule decides anew whether it still holds, and takes away what made it due.
 use std::time::Duration;
 
 use protocol::{AccountId, Bucket, ShardId};
@@ -19,6 +19,9 @@ const TICK: Duration = Duration::from_secs(1);
 const MOST: usize = 256;
 /// How long one look waits for what it has handed over, so that the next finds it done.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long something that is due stays the same operation, in ms.
+const ANEW_AFTER_MS: u64 = 10 * 60 * 1000;
 
 /// Something that is due: what to do, where, and the key that makes it the same each time.
 struct Due {
@@ -75,6 +78,8 @@ async fn due(node: &Node, shard: ShardId) -> Result<Vec<Due>, StorageError> {
 async fn hand_over(node: &Node, due: Vec<Due>) -> u64 {
     let runs = due.into_iter().map(|Due { own, bucket, key }| async move {
         let name = own.name();
+        // Should the same thing be due at the same moment once more, or have failed, it is asked for anew after a while.
+        let key = format!("{key} {}", node.clock().unix_ms() / ANEW_AFTER_MS);
         let ran = node.run_scheduled(own, bucket, &key, PATIENCE).await;
         ran.inspect_err(|problem| tracing::warn!(name, key, %problem, "what was due was not done")).is_ok()
     });

@@ -53,6 +53,9 @@ pub(crate) fn usage(month: u64) -> View {
 /// An account's row.
 pub(crate) const ACCOUNT: View = kind(10);
 
+/// The payments of an account that became credit.
+pub(crate) const CREDITS: View = kind(15);
+
 /// An account's mandate.
 pub(crate) const MANDATE: View = kind(14);
 

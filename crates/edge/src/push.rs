@@ -20,6 +20,9 @@ use crate::{
 
 /// The pauses between tries: ten tries in ten minutes.
 const PAUSES_S: [u64; 9] = [1, 3, 8, 20, 40, 80, 120, 150, 180];
+/// What a payment provider is to do is of use longer than a code is: it is tried for a day, in the end at this pause, in s.
+const INSTRUCTION_PAUSE_S: u64 = 600;
+const INSTRUCTION_FOR_MS: u64 = 24 * 3600 * 1000;
 /// The longest pause before a report is tried again, in s. Reports are tried until they are known inside.
 const REPORT_PAUSE_MAX_S: u64 = 60;
 /// Deliveries and reports under way at once.
@@ -134,7 +137,7 @@ impl Delivery {
         match tried {
             Try::Delivered => self.end(id, true, String::new()).await,
             Try::Never(reason) => self.end(id, false, reason).await,
-            Try::NotNow(reason) => match PAUSES_S.get(due.attempts as usize) {
+            Try::NotNow(reason) => match self.pause_s(&due) {
                 Some(pause_s) => {
                     tracing::warn!(push = %id, attempt = due.attempts + 1, reason, "not delivered; will be tried again");
                     self.inbox.postpone(id, self.clock.unix_ms() + pause_s * 1000).await
@@ -142,6 +145,14 @@ impl Delivery {
                 None => self.end(id, false, format!("given up: {reason}")).await,
             },
         }
+    }
+
+    /// How long until the next try, in s; `None` where there is none.
+    fn pause_s(&self, due: &Waiting) -> Option<u64> {
+        let pause_s = PAUSES_S.get(due.attempts as usize).copied();
+        let is_instruction = matches!(due.push.body, PushBody::Instruction { .. });
+        let is_young = self.clock.unix_ms() < due.received_ms + INSTRUCTION_FOR_MS;
+        pause_s.or((is_instruction && is_young).then_some(INSTRUCTION_PAUSE_S))
     }
 
     async fn end(&self, id: PushId, delivered: bool, reason: String) -> Result<(), InboxError> {

@@ -32,6 +32,8 @@ pub enum PushBody {
         /// In which language.
         language: Language,
     },
+    /// What the edge needs to shed early. Not stored: sent anew on every connection and change.
+    Settings(EdgeSettings),
     /// An instruction for a payment provider, exactly as it was signed; see [`crate::payment::Instruction`].
     Instruction {
         /// Which provider.
@@ -43,8 +45,6 @@ pub enum PushBody {
         /// The body, byte by byte.
         body: Opaque<4096>,
     },
-    /// What the edge needs to shed early. Not stored: sent anew on every connection and change.
-    Settings(EdgeSettings),
 }
 
 /// Why a one-time code is sent.

@@ -327,6 +327,11 @@ pub enum Put {
         /// Who asked.
         customer: CustomerId,
     },
+    /// Forgets what a customer was told, and their requests that are about no account.
+    WordsGone {
+        /// Whose.
+        customer: CustomerId,
+    },
     /// Inserts or replaces what is held about a customer.
     Person(Person),
     /// Inserts or replaces an identity.
@@ -490,6 +495,9 @@ impl Put {
                 one(Entity::Customer(*customer))
             }
             Put::Person(person) => one(Entity::Customer(person.customer)),
+            Put::WordsGone { customer } => {
+                [Some(Entity::Notices(*customer)), Some(Entity::Customer(*customer))]
+            }
             Put::Supply(supply) => one(Entity::Account(supply.account)),
             Put::Bill(head, _) => one(Entity::Account(head.id.account)),
             Put::BillPaid { bill, .. } | Put::BillLateFee { bill, .. } => one(Entity::Account(bill.account)),

@@ -372,6 +372,11 @@ impl Store {
         self.on_slave(shard, move |c| load::supplies_due(c, now_ms, limit)).await
     }
 
+    /// The payments of an account that became credit, newest first; at most 200.
+    pub async fn credits(&self, account: AccountId) -> Result<Seen<Vec<Payment>>> {
+        self.seen(account.bucket(), move |c| payments::credits(c, account)).await
+    }
+
     /// An account's mandate, the newest.
     pub async fn mandate(&self, account: AccountId) -> Result<Seen<Option<Mandate>>> {
         self.seen(account.bucket(), move |c| payments::mandate(c, account)).await

@@ -42,6 +42,8 @@ pub enum Key {
     Payment(PaymentId),
     /// An account's mandate.
     Mandate(AccountId),
+    /// The payments of an account that became credit.
+    Credits(AccountId),
     /// A provider's transaction.
     ProviderTransaction(String, String),
     /// A request.
@@ -117,6 +119,8 @@ tables! {
     customers: CustomerId => Customer, customer, fill_customer, |k| Key::Customer(*k);
     /// A payment.
     payments: PaymentId => Payment, payment, fill_payment, |k| Key::Payment(*k);
+    /// The payments of an account that became credit, newest first; at most 200.
+    credits: AccountId => Vec<Payment>, credits, fill_credits, |k| Key::Credits(*k);
     /// An account's mandate, the newest.
     mandates: AccountId => Mandate, mandate, fill_mandate, |k| Key::Mandate(*k);
     /// Which payment a provider's transaction settled.
@@ -178,19 +182,28 @@ impl WorkingSet {
                 self.fill_session(row.id, Some(row.clone()));
                 self.sessions_of.remove(&row.customer);
             }
-            Put::Payment(row) => self.fill_payment(row.id, Some(row.clone())),
-            Put::PaymentSettled { payment, settled, .. } => match self.payments.get_mut(payment) {
-                Some(Some(row)) => row.settled = Some(settled.clone()),
-                _ => drop(self.payments.remove(payment)),
-            },
+            Put::Payment(row) => {
+                self.credits.remove(&row.account);
+                self.fill_payment(row.id, Some(row.clone()));
+            }
+            Put::PaymentSettled { payment, settled, account } => {
+                self.credits.remove(account);
+                match self.payments.get_mut(payment) {
+                    Some(Some(row)) => row.settled = Some(settled.clone()),
+                    _ => drop(self.payments.remove(payment)),
+                }
+            }
             Put::PaymentFailed { payment, failure, .. } => match self.payments.get_mut(payment) {
                 Some(Some(row)) => row.failure = Some(*failure),
                 _ => drop(self.payments.remove(payment)),
             },
-            Put::PaymentRefunds { payment, refunds, .. } => match self.payments.get_mut(payment) {
-                Some(Some(row)) => row.refunds = refunds.clone(),
-                _ => drop(self.payments.remove(payment)),
-            },
+            Put::PaymentRefunds { payment, refunds, account } => {
+                self.credits.remove(account);
+                match self.payments.get_mut(payment) {
+                    Some(Some(row)) => row.refunds = refunds.clone(),
+                    _ => drop(self.payments.remove(payment)),
+                }
+            }
             Put::Mandate(row) => self.fill_mandate(row.account, Some(row.clone())),
             Put::ProviderTransaction { provider, transaction, payment } => {
                 self.fill_transaction((provider.clone(), transaction.clone()), Some(*payment));
@@ -204,6 +217,10 @@ impl WorkingSet {
             Put::DivisionReport { division, .. } => {
                 self.divisions.remove(division);
                 self.outage_reports.clear();
+            }
+            Put::WordsGone { customer } => {
+                self.open_requests.remove(customer);
+                self.requests.clear();
             }
             Put::RequestStep { .. } | Put::Notice { .. } | Put::NoticeRead { .. } => {}
             Put::Readings { .. } | Put::Posting { .. } | Put::Push { .. } | Put::PushDone { .. } => {}

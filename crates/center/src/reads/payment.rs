@@ -8,6 +8,7 @@ use storage::rows::{Entity, Mandate, Payment, Refund, Settled};
 
 use crate::{
     node::{Answer, Node, unavailable},
+    rules::newer_left_fen,
     views,
 };
 
@@ -25,7 +26,8 @@ impl Node {
         }
         let shown = shown(payment, &Looker { customer, holds, now_ms: self.parts.clock.unix_ms() });
         let provider = self.parts.rules.provider(&payment.provider);
-        let open = shown.state == PaymentState::Open && !shown.is_automatic;
+        // Whose order it is, pays it: else what goes back might go to another than who paid.
+        let open = shown.state == PaymentState::Open && !shown.is_automatic && !shown.by_another;
         let pay_url =
             provider.filter(|_| open).and_then(|p| p.pay_url(payment, &self.parts.config.public_url));
         let refundable_fen = self.refundable_fen(payment, customer).await?;
@@ -43,7 +45,9 @@ impl Node {
         let load = self.parts.store.account_row(account);
         let seen = self.view(Entity::Account(account), views::ACCOUNT, load).await?;
         let credit = seen.value.as_ref().as_ref().map_or(Fen::ZERO, |account| account.credit_fen);
-        Ok(left.min(credit))
+        let load = self.parts.store.credits(account);
+        let credits = self.view(Entity::Account(account), views::CREDITS, load).await?;
+        Ok(payment.credit_share_fen(credit, newer_left_fen(&credits.value, payment)))
     }
 
     /// How automatic debit stands for an account.
@@ -73,15 +77,17 @@ impl Node {
             mandate: row.id,
             account: row.account,
             provider: row.provider.clone(),
-            limit_fen: row.limit_fen,
+            limit_fen: own.then_some(row.limit_fen),
             by_another: !own,
             state: row.state,
             created_ms: row.created_ms,
             sign_url: can_be_signed.then(sign_url).flatten(),
             expires_ms: row.expires_ms,
-            next_run_ms: row.due_ms.filter(|_| row.state == MandateState::Active && row.running.is_none()),
-            running: row.running.filter(|_| own),
             // What is in somebody's pocket is theirs to know.
+            next_run_ms: row
+                .due_ms
+                .filter(|_| own && row.state == MandateState::Active && row.running.is_none()),
+            running: row.running.filter(|_| own),
             last_failure: failure.filter(|_| own),
             ended_ms: row.ended_ms,
         }
@@ -122,7 +128,8 @@ struct Looker {
 fn shown(payment: &Payment, looker: &Looker) -> replies::Payment {
     let state = match &payment.settled {
         Some(_) => PaymentState::Paid,
-        None if payment.failure.is_some() => PaymentState::Failed,
+        None if payment.failure.is_some() && payment.customer == looker.customer => PaymentState::Failed,
+        None if payment.failure.is_some() => PaymentState::Expired,
         None if payment.expires_ms <= looker.now_ms => PaymentState::Expired,
         None => PaymentState::Open,
     };

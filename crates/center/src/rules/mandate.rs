@@ -2,11 +2,11 @@
 //!
 //! The leave is given on the provider's page and believed by the provider's signed message alone. From then on the schedule
 //! orders a debit some days before a bill is due, as a payment like any other: settled by the provider's message, booked
-//! once. One debit at a time is under way; the next is ordered only after the last was made, refused, or too late to be
-//! made any more, so that nobody is debited twice for one bill. Should a provider debit after its time all the same, the
-//! money is taken, and what it is too much becomes credit that can go back.
+//! once. One debit at a time is under way, and another is ordered only after the provider said of the last that it was made
+//! or is not: a message that is lost or held back never costs anybody a second debit for one bill. Until it answers it is
+//! told the same order again.
 use domain::{late_fee::LateFeeRate, money::Fen};
-use jiff::ToSpan;
+use jiff::{ToSpan, civil::Date};
 use protocol::{
     AccountId, Code, CustomerId, MandateId, PaymentId, Problem, Reply,
     bounds::Text,
@@ -35,6 +35,8 @@ const SIGN_WITHIN_MS: u64 = 30 * 60 * 1000;
 /// How long after its end a debit's answer is waited for, in ms.
 const GRACE_MS: u64 = 5 * 60 * 1000;
 const HOUR_MS: u64 = 3600 * 1000;
+/// A provider is told of a debit this often, over about two weeks.
+const MOST_TOLD: u32 = 20;
 
 /// When bills are debited by themselves, and how often that is tried.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -69,12 +71,25 @@ impl DebitTerms {
         Some(hour_of(day, i8::try_from(self.at_hour).unwrap_or(9)).max(now_ms))
     }
 
-    /// Of these open bills, what is to be debited now: those that are due within the days before, with their late fees.
+    /// When the next of these open bills is to be debited that is not to be debited now.
+    fn later_run_ms(&self, open: &[BillHead], now_ms: u64) -> Option<u64> {
+        let last = self.last_due_on(now_ms);
+        self.next_run_ms(open.iter().filter(|bill| bill.due_on > last), now_ms)
+    }
+
+    /// Of these open bills, what is to be debited now: those that are due within the days before, with their late fees,
+    /// and those of the months before them, to which the money goes first.
     fn amount_fen(&self, open: &[BillHead], now_ms: u64, late_fee: LateFeeRate) -> Fen {
-        let today = day_of(now_ms);
-        let last = today.saturating_add(i64::from(self.days_before_due).days());
-        let now = open.iter().filter(|bill| bill.due_on <= last);
-        Arrears::of(now, today, late_fee).items().iter().map(|item| item.open_fen).sum()
+        let last = self.last_due_on(now_ms);
+        let due = open.iter().filter(|bill| bill.is_open() && bill.due_on <= last);
+        let Some(month) = due.map(|bill| bill.id.month).max() else { return Fen::ZERO };
+        let now = open.iter().filter(|bill| bill.id.month <= month);
+        Arrears::of(now, day_of(now_ms), late_fee).items().iter().map(|item| item.open_fen).sum()
+    }
+
+    /// The last due day of the bills that are to be debited now.
+    fn last_due_on(&self, now_ms: u64) -> Date {
+        day_of(now_ms).saturating_add(i64::from(self.days_before_due).days())
     }
 }
 
@@ -107,13 +122,13 @@ pub(super) fn create(
         let why = format!("The provider {} makes no automatic debits. Nothing was changed.", asked.provider);
         return refuse(Code::InvalidRequest, why);
     };
-    if rows.mandate(&asked.account)?.is_some_and(|mandate| mandate.state == MandateState::Active) {
-        let why = "Automatic debit is set up for this account already. End it first.";
+    let now_ms = message.origin.accepted_ms;
+    let id = MandateId::from_bits(message.operation.bits());
+    if let Some(why) = stands_in_the_way(rows, rows.mandate(&asked.account)?, (id, customer), now_ms)? {
         return refuse(Code::Conflict, why.to_owned());
     }
-    let now_ms = message.origin.accepted_ms;
     let mandate = Mandate {
-        id: MandateId::from_bits(message.operation.bits()),
+        id,
         account: asked.account,
         customer,
         provider: asked.provider.to_string(),
@@ -126,6 +141,7 @@ pub(super) fn create(
         due_ms: Some(now_ms + SIGN_WITHIN_MS),
         running: None,
         tries: 0,
+        told: 0,
         last_failure: None,
     };
     let reply = replies::MandateCreate {
@@ -134,6 +150,33 @@ pub(super) fn create(
         expires_s: mandate.expires_ms / 1000,
     };
     Ok(Decision::done(Reply::MandateCreate(reply), vec![Put::Mandate(mandate)]))
+}
+
+/// Why an account cannot have a new mandate now, if it cannot.
+fn stands_in_the_way(
+    rows: &WorkingSet,
+    row: Option<&Mandate>,
+    (id, customer): (MandateId, CustomerId),
+    now_ms: u64,
+) -> Result<Option<&'static str>, NotLoaded> {
+    let Some(row) = row else { return Ok(None) };
+    if let Some(running) = row.running {
+        let payment = rows.payment(&running)?;
+        let may_be_made = |payment: &Payment| {
+            payment.settled.is_none() && payment.failure.is_none() && now_ms < payment.expires_ms + GRACE_MS
+        };
+        if payment.is_some_and(may_be_made) {
+            return Ok(Some("A debit is still under way for this account. Set it up anew in a few hours."));
+        }
+    }
+    Ok(match row.state {
+        _ if row.id == id => Some("This Idempotency-Key set up automatic debit before. Use a new key."),
+        MandateState::Active => Some("Automatic debit is set up for this account already. End it first."),
+        MandateState::Unsigned if row.customer != customer && now_ms < row.expires_ms => {
+            Some("Another person is just setting it up for this account. Try again in half an hour.")
+        }
+        _ => None,
+    })
 }
 
 /// The customer, where they have bound the account.
@@ -164,7 +207,7 @@ pub(super) fn signed(rules: &Rules, rows: &WorkingSet, message: &NewMessage, ask
         return Ok(Decision::done(taken(false), back.into_iter().collect()));
     };
     let now_ms = message.origin.accepted_ms;
-    let open = rows.account(&asked.account)?.map_or(&[][..], |state| &state.open_bills);
+    let open = open_bills(rows, asked.account)?;
     let mandate = Mandate {
         state: MandateState::Active,
         agreement: asked.agreement.clone(),
@@ -180,7 +223,8 @@ pub(super) fn signed(rules: &Rules, rows: &WorkingSet, message: &NewMessage, ask
 /// The customer ended it at the provider.
 pub(super) fn left(rows: &WorkingSet, message: &NewMessage, asked: &MandateLeave) -> Decided {
     let row = rows.mandate(&asked.account)?.filter(|row| is_about(row, asked.mandate, &asked.provider));
-    let Some(row) = row.filter(|row| !row.state.has_ended()) else {
+    let can_be = |row: &&Mandate| !row.state.has_ended() || row.state == MandateState::NotSigned;
+    let Some(row) = row.filter(can_be) else {
         return Ok(Decision::done(taken(true), Vec::new()));
     };
     let now_ms = message.origin.accepted_ms;
@@ -238,30 +282,56 @@ pub(super) fn due(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked:
             let mandate = over(row, MandateState::NotSigned, now_ms);
             Ok(Decision::done(taken(false), vec![Put::Mandate(mandate)]))
         }
-        (MandateState::Active, Some(payment)) => {
-            let amount_fen = rows.payment(&payment)?.map_or(Fen::ZERO, |payment| payment.amount_fen);
-            let (mandate, said) = not_made(rules, row, DebitFailure::NoAnswer, amount_fen, now_ms);
-            let decision = Decision::done(taken(false), vec![Put::Mandate(mandate)]);
-            Ok(Decision { children: said.into_iter().collect(), ..decision })
-        }
+        (MandateState::Active, Some(payment)) => unanswered(rules, rows, message, (row, payment)),
         (MandateState::Active, None) => order(rules, rows, message, row),
         _ => nothing(),
     }
 }
 
+/// The provider has not answered: it is told the same order again, which it does once whenever it comes, and which it
+/// answers anew. Another is ordered only when it has said that this one is not made; one that never answers is left to a
+/// person.
+fn unanswered(
+    rules: &Rules,
+    rows: &WorkingSet,
+    message: &NewMessage,
+    (row, payment): (&Mandate, PaymentId),
+) -> Decided {
+    let now_ms = message.origin.accepted_ms;
+    let payment = rows.payment(&payment)?;
+    if row.told < MOST_TOLD
+        && let Some(payment) = payment
+        && let Some(push) = debit(rules, message, row, payment)
+    {
+        let due_ms = Some(now_ms + (HOUR_MS << row.told.min(8)).min(24 * HOUR_MS));
+        let mandate = Mandate { told: row.told + 1, due_ms, ..row.clone() };
+        return Ok(Decision::done(taken(false), vec![Put::Mandate(mandate), push]));
+    }
+    let open = open_bills(rows, row.account)?;
+    let amount_fen = payment.map_or(Fen::ZERO, |payment| payment.amount_fen);
+    let (mandate, said) = not_made(rules, row, open, (DebitFailure::NoAnswer, amount_fen), now_ms);
+    let puts = vec![Put::Mandate(mandate)];
+    let why = "The provider never answered whether it made a debit; a person asks it.";
+    let decision = Decision::rejected_for_attention(Problem::new(Code::OperationFailed, why));
+    Ok(Decision { puts, children: said.into_iter().collect(), ..decision })
+}
+
+fn open_bills(rows: &WorkingSet, account: AccountId) -> Result<&[BillHead], NotLoaded> {
+    Ok(rows.account(&account)?.map_or(&[][..], |state| &state.open_bills))
+}
+
 /// Orders the debit of what is due, if anything is.
 fn order(rules: &Rules, rows: &WorkingSet, message: &NewMessage, row: &Mandate) -> Decided {
     let now_ms = message.origin.accepted_ms;
-    let open = rows.account(&row.account)?.map_or(&[][..], |state| &state.open_bills);
+    let open = open_bills(rows, row.account)?;
     let amount_fen = rules.debit.amount_fen(open, now_ms, rules.late_fee);
     if amount_fen == Fen::ZERO {
-        let later = open.iter().filter(|bill| bill.due_on > day_of(now_ms));
-        let due_ms = rules.debit.next_run_ms(later, now_ms).filter(|at| *at > now_ms);
-        let mandate = Mandate { due_ms, tries: 0, ..row.clone() };
+        let due_ms = rules.debit.later_run_ms(open, now_ms);
+        let mandate = Mandate { due_ms, tries: 0, last_failure: None, ..row.clone() };
         return Ok(Decision::done(taken(false), vec![Put::Mandate(mandate)]));
     }
     let refused = |why| {
-        let (mandate, said) = not_made(rules, row, why, amount_fen, now_ms);
+        let (mandate, said) = not_made(rules, row, open, (why, amount_fen), now_ms);
         let decision = Decision::done(taken(false), vec![Put::Mandate(mandate)]);
         Ok(Decision { children: said.into_iter().collect(), ..decision })
     };
@@ -283,7 +353,7 @@ fn order(rules: &Rules, rows: &WorkingSet, message: &NewMessage, row: &Mandate) 
     };
     let Some(push) = debit(rules, message, row, &payment) else { return refused(DebitFailure::Other) };
     let due_ms = Some(payment.expires_ms + GRACE_MS);
-    let mandate = Mandate { running: Some(payment.id), due_ms, ..row.clone() };
+    let mandate = Mandate { running: Some(payment.id), told: 1, due_ms, ..row.clone() };
     Ok(Decision::done(taken(false), vec![Put::Payment(payment), Put::Mandate(mandate), push]))
 }
 
@@ -324,7 +394,8 @@ pub(super) fn debit_failed(
     let mut children = Vec::new();
     if let Some(row) = rows.mandate(&payment.account)?.filter(|row| row.running == Some(payment.id)) {
         let (why, now_ms) = (asked.reason.into(), message.origin.accepted_ms);
-        let (mandate, said) = not_made(rules, row, why, payment.amount_fen, now_ms);
+        let open = open_bills(rows, payment.account)?;
+        let (mandate, said) = not_made(rules, row, open, (why, payment.amount_fen), now_ms);
         puts.push(Put::Mandate(mandate));
         children.extend(said);
     }
@@ -362,8 +433,8 @@ pub(super) fn issued<'a>(
 fn not_made(
     rules: &Rules,
     row: &Mandate,
-    why: DebitFailure,
-    amount_fen: Fen,
+    open: &[BillHead],
+    (why, amount_fen): (DebitFailure, Fen),
     now_ms: u64,
 ) -> (Mandate, Option<Child>) {
     let failure = LastFailure { at_ms: now_ms, amount_fen, why };
@@ -378,13 +449,18 @@ fn not_made(
     }
     // What another try would not change is not tried again.
     let pause_h = match why {
-        DebitFailure::OverLimit | DebitFailure::LimitExceeded | DebitFailure::PayerAccountClosed => None,
+        DebitFailure::OverLimit
+        | DebitFailure::LimitExceeded
+        | DebitFailure::PayerAccountClosed
+        | DebitFailure::NoAnswer => None,
         _ => rules.debit.again_after_h.get(row.tries as usize - 1),
     };
     let again_ms = pause_h.map(|hours| now_ms + u64::from(*hours) * HOUR_MS);
     let body = NoticeBody::DebitFailed { account: row.account, amount_fen, why, again_ms };
     let said = told(row.customer, now_ms, body);
-    (Mandate { due_ms: again_ms, ..row }, Some(said))
+    // What is not tried again does not keep the bills that come due later from being debited.
+    let due_ms = again_ms.or_else(|| rules.debit.later_run_ms(open, now_ms));
+    (Mandate { due_ms, ..row }, Some(said))
 }
 
 /// The mandate, ended. A debit that is under way may still be made.

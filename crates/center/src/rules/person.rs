@@ -135,7 +135,7 @@ pub(super) fn forget(rows: &WorkingSet, message: &NewMessage, customer: Customer
     if more {
         children.push(Own::PersonForget(PersonForget { customer }).child(customer.bucket()));
     }
-    puts.push(Put::PayeesGone { customer });
+    puts.extend([Put::PayeesGone { customer }, Put::WordsGone { customer }]);
     let gone_ms = person.gone_ms.or(Some(now_ms));
     puts.push(Put::Person(Person { since_ms: 0, gone_ms, ..Person::new(customer, 0) }));
     Ok(Decision { children, ..Decision::done(Reply::PersonDelete(replies::PersonDelete {}), puts) })

@@ -57,7 +57,10 @@ pub(super) fn create(
         let why = format!("The payment provider {} is not here any more. Ask the service.", payment.provider);
         return Ok(Decision::rejected(Problem::new(Code::Conflict, why)));
     };
-    let (amount, most) = (asked.amount_fen.fen(), payment.credit_left_fen().min(state.account.credit_fen));
+    let credits = rows.credits(&payment.account)?.map_or(&[][..], Vec::as_slice);
+    let newer = newer_left_fen(credits, payment);
+    let most = payment.credit_share_fen(state.account.credit_fen, newer);
+    let amount = asked.amount_fen.fen();
     if amount > most {
         let why =
             format!("Of this payment {most} yuan can go back; {amount} were asked for. Nothing was changed.");
@@ -74,7 +77,7 @@ pub(super) fn create(
         state: RefundState::UnderWay,
         asked_ms: now_ms,
         ended_ms: None,
-        again_ms: Some(now_ms + AGAIN_AFTER_MS),
+        again_ms: Some(free_ms(payment, now_ms + AGAIN_AFTER_MS)),
         told: 1,
     };
     let posting = match posting(payment, amount, state.account.credit_fen) {
@@ -89,6 +92,11 @@ pub(super) fn create(
     puts.push(with(payment, refund));
     let reply = replies::RefundCreate { refund: id, payment: payment.id, amount_fen: amount };
     Ok(Decision::done(Reply::RefundCreate(reply), puts))
+}
+
+/// What is left of the credit of the payments that are newer than one; `credits` are newest first.
+pub(crate) fn newer_left_fen(credits: &[Payment], payment: &Payment) -> Fen {
+    credits.iter().take_while(|newer| newer.id != payment.id).map(Payment::credit_left_fen).sum()
 }
 
 /// What a provider said of a refund. Said twice, it is the same.
@@ -150,7 +158,13 @@ pub(super) fn due(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked:
         .and_then(|p| Some((p, p.refunds.iter().find(|refund| refund.again_ms == Some(asked.due_ms))?)));
     let Some((payment, refund)) = waiting else { return Ok(Decision::done(reply(), Vec::new())) };
     let pause_ms = (AGAIN_AFTER_MS << refund.told.min(8)).min(DAY_MS);
-    let again_ms = (refund.told < MOST_TOLD).then(|| message.origin.accepted_ms + pause_ms);
+    if refund.told >= MOST_TOLD {
+        let why = "The provider never answered whether it gave the money back; a person asks it.";
+        let decision = Decision::rejected_for_attention(Problem::new(Code::OperationFailed, why));
+        let puts = vec![with(payment, Refund { again_ms: None, ..refund.clone() })];
+        return Ok(Decision { puts, ..decision });
+    }
+    let again_ms = Some(free_ms(payment, message.origin.accepted_ms + pause_ms));
     let refund = Refund { told: refund.told + 1, again_ms, ..refund.clone() };
     let provider = rules.provider(&payment.provider);
     let mut puts: Vec<Put> =
@@ -173,6 +187,14 @@ fn tell(
         notify_url: Text::new(provider.notify_url(&rules.public_url)).ok()?,
     };
     provider.instruct(message, &instruction)
+}
+
+/// The first moment from `at_ms` on at which no other refund of the payment is due: it names which is meant.
+fn free_ms(payment: &Payment, mut at_ms: u64) -> u64 {
+    while payment.refunds.iter().any(|refund| refund.again_ms == Some(at_ms)) {
+        at_ms += 1;
+    }
+    at_ms
 }
 
 /// The payment's refunds with this one in its place.

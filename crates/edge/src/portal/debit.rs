@@ -89,7 +89,10 @@ pub(super) async fn page(mut visit: Visit, Asked(query): Asked<AccountQuery>) ->
 async fn show(visit: &mut Visit, asked: Option<&str>) -> Made {
     let chosen = visit.choose_account(asked).await?;
     let Some(account) = chosen.account else { return Ok(Page::See("/accounts/bind".to_owned())) };
-    let mandate = visit.read(requests::MandateGet { account }).await?.mandate;
+    let mut mandate = visit.read(requests::MandateGet { account }).await?.mandate;
+    let is_due = visit.read(requests::AccountSummary { account }).await?.balance.due_fen > Fen::ZERO;
+    // What failed has been paid otherwise since.
+    mandate.iter_mut().filter(|_| !is_due).for_each(|mandate| mandate.last_failure = None);
     let d = DebitWords::of(visit.language);
     let (tag, tone) = match mandate.as_ref().map(|mandate| mandate.state) {
         Some(MandateState::Active) => (d.on, "good"),
@@ -139,7 +142,7 @@ fn view(visit: &Visit, mandate: &Mandate) -> View {
             sign_url: mandate.sign_url.clone().filter(|url| is_web_address(url, only_https)),
         },
         _ => View::On {
-            limit: visit.f.money(mandate.limit_fen),
+            limit: visit.f.money(mandate.limit_fen.unwrap_or(Fen::ZERO)),
             provider: super::payments::provider_name(visit, &mandate.provider),
             since: visit.f.instant_date(mandate.created_ms),
             next: mandate.next_run_ms.map(|at| visit.f.instant(at)),
@@ -154,7 +157,11 @@ fn said(visit: &Visit, d: &DebitWords, mandate: &Mandate) -> Option<String> {
     if mandate.by_another {
         return (mandate.state == MandateState::Active).then(|| d.by_another.to_owned());
     }
-    let ended = |text| fill(text, &[&f.instant_date(mandate.ended_ms.unwrap_or_default())]);
+    let ended = |text| {
+        let said = fill(text, &[&f.instant_date(mandate.ended_ms.unwrap_or_default())]);
+        let still = mandate.running.map(|_| d.running_still).unwrap_or_default();
+        said + if visit.is_zh() || still.is_empty() { "" } else { " " } + still
+    };
     Some(match mandate.state {
         MandateState::Unsigned => fill(d.unsigned_lead, &[&f.instant(mandate.expires_ms)]),
         MandateState::NotSigned => d.not_signed.to_owned(),

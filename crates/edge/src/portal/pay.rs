@@ -13,6 +13,7 @@ use serde::Deserialize;
 use web::{domain::money::Fen, words};
 
 use super::{
+    debit::DebitWords,
     home::AccountQuery,
     shell::{Shell, Tab},
     visit::{Again, Asked, Made, Page, Posted, Stop, Visit, Written},
@@ -48,6 +49,8 @@ struct Pay {
     is_en: bool,
     /// Each bill and late fee that is owed, where they are several: what, where it is, how much.
     items: Vec<(String, String, String)>,
+    /// Said while a debit is under way by itself.
+    debited: Option<&'static str>,
     providers: Vec<Provider>,
 }
 
@@ -146,8 +149,10 @@ async fn show(visit: &mut Visit, asked: Option<&str>, wrong: Option<String>) -> 
     let bills = visit.read(requests::BillList { account, before: None, limit: 24 }).await?.bills;
     let shell = Shell::within(visit, visit.w.pay_title, Tab::Payments, &chosen);
     let (due_fen, late_fee_fen) = (balance.due_fen, balance.late_fee_fen);
+    let mandate = visit.read(requests::MandateGet { account }).await?.mandate;
+    let is_debited = mandate.is_some_and(|mandate| mandate.running.is_some());
     let items = items(visit, &bills);
-    let whom = Whom { account, holder, address, due_fen, late_fee_fen, items };
+    let whom = Whom { is_debited, account, holder, address, due_fen, late_fee_fen, items };
     render(visit, shell, "/pay".to_owned(), whom, wrong)
 }
 
@@ -181,6 +186,7 @@ pub(super) async fn show_for_other(visit: &mut Visit, asked: &str, wrong: Option
         due_fen: payee.due_fen,
         late_fee_fen: Fen::ZERO,
         items: Vec::new(),
+        is_debited: false,
     };
     render(visit, shell, format!("/pay/other/{account}"), whom, wrong)
 }
@@ -194,6 +200,7 @@ struct Whom {
     /// Of that, late fees; not said of another's account.
     late_fee_fen: Fen,
     items: Vec<(String, String, String)>,
+    is_debited: bool,
 }
 
 fn render(visit: &Visit, shell: Shell, action: String, whom: Whom, wrong: Option<String>) -> Made {
@@ -225,6 +232,7 @@ fn render(visit: &Visit, shell: Shell, action: String, whom: Whom, wrong: Option
         amount: wrong.unwrap_or_else(|| if is_due { whom.due_fen.to_string() } else { String::new() }),
         is_en: !visit.is_zh(),
         items: whom.items,
+        debited: whom.is_debited.then(|| DebitWords::of(visit.language).running_pay),
         providers: PROVIDERS.iter().enumerate().map(provider).collect(),
     };
     Ok(Page::Html { body: page.render()?, status, targets: visit.portal.payment_targets() })

@@ -477,13 +477,13 @@ words! {
         data_name_wrong: "That is too long, or holds signs that cannot be used.", "称呼过长，或含有无法使用的字符。";
         data_save: "Save", "保存";
         data_payees: "Accounts of others you asked about this week", "近 7 天查询过的他人户号";
-        data_stays: "Readings, bills and payments belong to the accounts. You find them there.", "用电数据、账单和缴费记录属于户号，请在相应户号中查看。";
+        data_stays: "Readings, bills, payments and requests about an account belong to the account. You find them there; what you were told is under Messages.", "用电数据、账单、缴费记录和与户号有关的工单属于户号，请在相应户号中查看；通知请在“消息”中查看。";
         data_download: "Download my data (JSON)", "下载我的信息（JSON）";
         delete_title: "Delete my data", "注销并删除信息";
         delete_goes_title: "What goes", "将删除的内容";
         delete_goes: "Your phone number, name, settings, and your list of accounts. You are logged out everywhere. Accounts you had added are taken off your list; supply goes on as before.", "您的手机号码、称呼、设置和户号列表将被删除，所有设备退出登录。已绑定的户号将全部解绑，供电不受影响。";
         delete_stays_title: "What stays, and why", "依法保留的内容";
-        delete_stays: "Readings, bills, payments and the ledger stay with the accounts: the law obliges us to keep records of supply and money. They no longer lead to you as a person who logs in; the supply contract keeps the name of its holder.", "用电数据、账单、缴费记录和账务属于户号，依法须予保存，不再与您的登录账号关联；供用电合同中的户名不变。";
+        delete_stays: "Readings, bills, payments, requests about an account and the ledger stay with the accounts: the law obliges us to keep records of supply and money. They no longer lead to you as a person who logs in; the supply contract keeps the name of its holder.", "用电数据、账单、缴费记录、与户号有关的工单和账务属于户号，依法须予保存，不再与您的登录账号关联；供用电合同中的户名不变。";
         delete_traces: "Technical traces of your last requests go by themselves within 30 days.", "最近操作的技术记录将在 30 日内自动清除。";
         delete_again: "You can begin anew with the same phone at any time.", "之后可使用同一手机号重新注册。";
         delete_send: "Send me a code to confirm", "获取验证码";

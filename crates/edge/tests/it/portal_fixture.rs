@@ -581,7 +581,7 @@ impl State {
                     mandate,
                     account: r.account,
                     provider: r.provider.to_string(),
-                    limit_fen: r.limit_fen.fen(),
+                    limit_fen: Some(r.limit_fen.fen()),
                     by_another: false,
                     state: MandateState::Unsigned,
                     created_ms: 1_787_019_840_000,

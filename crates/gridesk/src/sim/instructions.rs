@@ -1,6 +1,6 @@
 //! What the merchant has done without the payer being there: debits under a mandate, refunds, the end of a mandate.
 //!
-//! Each is done once, however often it is told; how it ended is told by a message of its own.
+//! Each is done once, however often it is told; how it ended is told by a message of its own, each time anew.
 use std::sync::Arc;
 
 use axum::{
@@ -16,10 +16,8 @@ use protocol::{
 use runtime::secret::ExposeSecret;
 
 use super::{
-    Refused, World,
-    mandates::message,
-    mint, now_ms,
-    store::{Debit, Mandate},
+    Refused, World, mint, now_ms,
+    store::{Answer, Debit, Mandate, Work},
 };
 
 /// `POST /instructions`: `202` once it is on the disk.
@@ -58,9 +56,6 @@ struct Order<'a> {
 }
 
 async fn debit(world: &World, leave: Option<Mandate>, order: Order<'_>) -> Result<(), Refused> {
-    if world.store.is_answered(order.order.to_string()).await? {
-        return Ok(());
-    }
     let fits = |leave: &Mandate| i64::from(order.amount_fen) <= leave.limit_fen;
     let declines = leave.as_ref().map_or("", |leave| leave.declines.as_str()).to_owned();
     let (first, rest) = declines.split_once(' ').unwrap_or((&declines, ""));
@@ -73,14 +68,6 @@ async fn debit(world: &World, leave: Option<Mandate>, order: Order<'_>) -> Resul
         Some(leave) if !fits(leave) => Some(ProviderFailure::LimitExceeded),
         Some(_) => declined,
     };
-    let id = order.order.to_string();
-    if let Some(reason) = reason {
-        let callback =
-            message(order.notify_url, &CallbackBody::PaymentFailed { order: order.order, reason })?;
-        let mandate = leave.map(|leave| leave.id).unwrap_or_default();
-        world.store.declined(mandate, rest.to_owned(), id, callback, now_ms()).await?;
-        return Ok(());
-    }
     let (transaction, paid_s) = (mint("sim-")?, now_ms() / 1000);
     let paid = Paid {
         order: order.order,
@@ -88,10 +75,20 @@ async fn debit(world: &World, leave: Option<Mandate>, order: Order<'_>) -> Resul
         amount_fen: order.amount_fen,
         paid_s,
     };
-    let callback = message(order.notify_url, &CallbackBody::PaymentSucceeded(paid))?;
-    let debit = Debit { transaction, order: id, amount_fen: order.amount_fen.into(), paid_s };
-    world.store.pay(debit, callback, Some(now_ms()), true).await?;
-    Ok(())
+    let id = order.order.to_string();
+    let work = match reason {
+        Some(_) => {
+            Work::Decline { mandate: leave.map(|leave| leave.id).unwrap_or_default(), rest: rest.to_owned() }
+        }
+        None => {
+            Work::Debit(Debit { transaction, order: id.clone(), amount_fen: order.amount_fen.into(), paid_s })
+        }
+    };
+    let done = CallbackBody::PaymentSucceeded(paid);
+    let reason = reason.unwrap_or(ProviderFailure::Other);
+    let refused = CallbackBody::PaymentFailed { order: order.order, reason };
+    let answer = answer(order.notify_url, &done, &refused)?;
+    Ok(world.store.carry_out(id, work, answer, now_ms()).await?)
 }
 
 async fn give_back(
@@ -101,15 +98,15 @@ async fn give_back(
     amount_fen: PayableFen,
     notify_url: &str,
 ) -> Result<(), Refused> {
-    let done = message(notify_url, &CallbackBody::RefundSucceeded { refund, order, amount_fen })?;
-    let reason = ProviderFailure::Other;
-    let refused = message(notify_url, &CallbackBody::RefundFailed { refund, order, reason })?;
-    let debit = Debit {
-        transaction: String::new(),
-        order: order.to_string(),
-        amount_fen: amount_fen.into(),
-        paid_s: now_ms() / 1000,
-    };
-    world.store.refund(refund.to_string(), debit, done, refused, now_ms()).await?;
-    Ok(())
+    let done = CallbackBody::RefundSucceeded { refund, order, amount_fen };
+    let refused = CallbackBody::RefundFailed { refund, order, reason: ProviderFailure::Other };
+    let id = refund.to_string();
+    let work = Work::Refund { refund: id.clone(), order: order.to_string(), amount_fen: amount_fen.into() };
+    let answer = answer(notify_url, &done, &refused)?;
+    Ok(world.store.carry_out(id, work, answer, now_ms()).await?)
+}
+
+fn answer(url: &str, done: &CallbackBody, refused: &CallbackBody) -> Result<Answer, Refused> {
+    let written = |body| serde_json::to_string(body).map_err(|error| Refused::bad(error.to_string()));
+    Ok(Answer { id: mint("msg_")?, url: url.to_owned(), done: written(done)?, refused: written(refused)? })
 }

@@ -48,13 +48,13 @@ CREATE TABLE IF NOT EXISTS mandate (
   ended INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE IF NOT EXISTS decline (mandate TEXT PRIMARY KEY, reasons TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS declined (order_id TEXT PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS answered (instruction TEXT PRIMARY KEY, url TEXT NOT NULL, body TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS refund (id TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount_fen INTEGER NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS refund_by_order ON refund (order_id);
 ";
 
 mod mandates;
-pub(super) use mandates::{Mandate, Signed};
+pub(super) use mandates::{Answer, Mandate, Signed, Work};
 
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]

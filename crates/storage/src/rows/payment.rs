@@ -79,6 +79,12 @@ impl Payment {
         credit - back.map(|refund| refund.amount_fen).sum()
     }
 
+    /// Of an account's credit, what is this payment's: credit is used from the oldest payment on, so what the newer ones
+    /// brought is still there before any of this one's. `newer` is what is left of theirs.
+    pub fn credit_share_fen(&self, account_credit_fen: Fen, newer: Fen) -> Fen {
+        (account_credit_fen - newer).min(self.credit_left_fen()).max(Fen::ZERO)
+    }
+
     /// When the schedule has to look at its refunds, Unix ms.
     pub fn refund_due_ms(refunds: &[Refund]) -> Option<u64> {
         refunds.iter().filter_map(|refund| refund.again_ms).min()
@@ -115,7 +121,9 @@ pub struct Mandate {
     pub running: Option<PaymentId>,
     /// Debits that failed since one was made or a bill was issued.
     pub tries: u32,
-    /// The last of them.
+    /// How often the provider was told of the debit that is under way.
+    pub told: u32,
+    /// The last of them that failed.
     pub last_failure: Option<LastFailure>,
 }
 

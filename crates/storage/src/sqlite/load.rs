@@ -39,6 +39,7 @@ pub(crate) fn load(c: &Connection, key: &Key, into: &mut WorkingSet) -> Result<(
         Key::Session(id) => into.fill_session(*id, session(c, *id)?),
         Key::Customer(id) => into.fill_customer(*id, Some(customer(c, *id)?)),
         Key::Payment(id) => into.fill_payment(*id, payments::payment(c, *id)?),
+        Key::Credits(account) => into.fill_credits(*account, Some(payments::credits(c, *account)?)),
         Key::Mandate(account) => into.fill_mandate(*account, payments::mandate(c, *account)?),
         Key::ProviderTransaction(provider, transaction) => {
             let found = payments::provider_transaction(c, provider, transaction)?;

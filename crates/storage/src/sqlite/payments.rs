@@ -14,6 +14,9 @@ use crate::{
 
 type Result<T> = std::result::Result<T, StorageError>;
 
+/// So many payments that became credit are looked at; older ones' has long been used.
+const MOST_CREDITS: u32 = 200;
+
 /// What a payment is read from.
 const PAYMENT: &str = "id, account, customer, amount_fen, provider, created_ms, expires_ms, settled, late_fees, mandate, failure, refunds";
 
@@ -83,6 +86,14 @@ pub(super) fn provider_transaction(
     )
 }
 
+/// The payments of an account that became credit, newest first.
+pub(crate) fn credits(c: &Connection, account: AccountId) -> Result<Vec<Payment>> {
+    let sql = format!(
+        "SELECT {PAYMENT} FROM payment WHERE account = ?1 AND credit_fen > 0 ORDER BY created_ms DESC, id DESC LIMIT {MOST_CREDITS}"
+    );
+    many(c, "reading payments that became credit", &sql, [account.number() as i64], payment_row)
+}
+
 /// Payments with a refund of which the provider is to be told again by `now_ms`, longest due first: which and when.
 pub(crate) fn refunds_due(c: &Connection, now_ms: u64, limit: usize) -> Result<Vec<(PaymentId, u64)>> {
     many(
@@ -103,7 +114,7 @@ pub(crate) fn mandate(c: &Connection, account: AccountId) -> Result<Option<Manda
         c,
         "reading a mandate",
         "SELECT id, customer, provider, limit_fen, state, agreement, created_ms, expires_ms, ended_ms, due_ms, running,
-           tries, last_failure FROM mandate WHERE account = ?1",
+           tries, last_failure, told FROM mandate WHERE account = ?1",
         [account.number() as i64],
         |row| {
             let (id, customer) = (id_from(row.get_ref(0)?.as_blob()?), id_from(row.get_ref(1)?.as_blob()?));
@@ -111,6 +122,7 @@ pub(crate) fn mandate(c: &Connection, account: AccountId) -> Result<Option<Manda
             let (state, last_failure): (String, Option<Vec<u8>>) = (row.get(4)?, row.get(12)?);
             let at = |column: usize| row.get::<_, Option<i64>>(column).map(|at| at.map(|at| at as u64));
             let (provider, agreement, limit, tries) = (row.get(2)?, row.get(5)?, row.get(3)?, row.get(11)?);
+            let told = row.get(13)?;
             let (created, expires) = (at(6)?.unwrap_or(0), at(7)?.unwrap_or(0));
             let (ended_ms, due_ms) = (at(8)?, at(9)?);
             Ok((|| {
@@ -129,6 +141,7 @@ pub(crate) fn mandate(c: &Connection, account: AccountId) -> Result<Option<Manda
                     due_ms,
                     running: running.transpose()?.map(PaymentId::from_bits),
                     tries,
+                    told,
                     last_failure: last_failure.map(|b| unpack("why a debit failed", &b)).transpose()?,
                 })
             })())
@@ -152,7 +165,7 @@ pub(crate) fn mandates_due(c: &Connection, now_ms: u64, limit: usize) -> Result<
 
 pub(super) fn save_payment(c: &Connection, p: &Payment) -> rusqlite::Result<usize> {
     c.prepare_cached(
-        "INSERT OR REPLACE INTO payment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        "INSERT OR REPLACE INTO payment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?
     .execute(params![
         bits(p.id.bits()),
@@ -167,16 +180,14 @@ pub(super) fn save_payment(c: &Connection, p: &Payment) -> rusqlite::Result<usiz
         p.mandate.map(|id| bits(id.bits())),
         p.failure.as_ref().map(pack),
         (!p.refunds.is_empty()).then(|| pack(&p.refunds)),
-        Payment::refund_due_ms(&p.refunds).map(|at| at as i64)
+        Payment::refund_due_ms(&p.refunds).map(|at| at as i64),
+        p.settled.as_ref().map_or(0, |settled| settled.credit_fen.0)
     ])
 }
 
 pub(super) fn save_settled(c: &Connection, id: PaymentId, settled: &Settled) -> rusqlite::Result<usize> {
-    c.prepare_cached("UPDATE payment SET settled = ?2, late_fees = ?3 WHERE id = ?1")?.execute(params![
-        bits(id.bits()),
-        pack(settled),
-        late_fees(settled)
-    ])
+    c.prepare_cached("UPDATE payment SET settled = ?2, late_fees = ?3, credit_fen = ?4 WHERE id = ?1")?
+        .execute(params![bits(id.bits()), pack(settled), late_fees(settled), settled.credit_fen.0])
 }
 
 pub(super) fn save_refunds(c: &Connection, id: PaymentId, refunds: &[Refund]) -> rusqlite::Result<usize> {
@@ -189,7 +200,7 @@ pub(super) fn save_refunds(c: &Connection, id: PaymentId, refunds: &[Refund]) ->
 
 pub(super) fn save_mandate(c: &Connection, m: &Mandate) -> rusqlite::Result<usize> {
     c.prepare_cached(
-        "INSERT OR REPLACE INTO mandate VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        "INSERT OR REPLACE INTO mandate VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
         m.account.number() as i64,
@@ -205,6 +216,7 @@ pub(super) fn save_mandate(c: &Connection, m: &Mandate) -> rusqlite::Result<usiz
         m.due_ms.map(|at| at as i64),
         m.running.map(|id| bits(id.bits())),
         m.tries,
+        m.told,
         m.last_failure.as_ref().map(pack)
     ])
 }

@@ -201,3 +201,16 @@ pub(crate) fn notices(c: &Connection, id: CustomerId, before: i64, limit: u32) -
         .map_err(StorageError::database("counting notices"))?;
     Ok(NoticePage { notices, unread })
 }
+
+/// Forgets what a customer was told, and their requests that are about no account.
+pub(super) fn forget(c: &Connection, customer: CustomerId) -> rusqlite::Result<()> {
+    for sql in [
+        "DELETE FROM request_step WHERE request IN (SELECT id FROM request WHERE customer = ?1 AND account IS NULL)",
+        "DELETE FROM request WHERE customer = ?1 AND account IS NULL",
+        "DELETE FROM notice WHERE customer = ?1",
+        "DELETE FROM notice_read WHERE customer = ?1",
+    ] {
+        c.prepare_cached(sql)?.execute([bits(customer.bits())])?;
+    }
+    Ok(())
+}

@@ -1,8 +1,8 @@
 //! Writes rows.
 use rusqlite::{Connection, params};
 
-use super::payments;
 use super::values::{bits, date_number, month_number, pack};
+use super::{payments, requests};
 use crate::{
     StorageError,
     rows::{Put, SupplyState},
@@ -152,6 +152,7 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
                 p.gone_ms.map(|ms| ms as i64)
             ],
         ),
+        Put::WordsGone { customer } => requests::forget(c, *customer),
         Put::PayeesGone { customer } => {
             run("DELETE FROM payee WHERE customer = ?1", params![bits(customer.bits())])
         }

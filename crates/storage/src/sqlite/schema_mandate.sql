@@ -4,6 +4,9 @@ ALTER TABLE payment ADD COLUMN mandate BLOB;
 ALTER TABLE payment ADD COLUMN failure BLOB;
 ALTER TABLE payment ADD COLUMN refunds BLOB;
 ALTER TABLE payment ADD COLUMN refund_due_ms INTEGER;
+-- What it became credit, for finding the payments whose credit an account still has.
+ALTER TABLE payment ADD COLUMN credit_fen INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX payment_credit ON payment (account, created_ms) WHERE credit_fen > 0;
 CREATE INDEX payment_refund_due ON payment (refund_due_ms) WHERE refund_due_ms IS NOT NULL;
 
 -- A customer's leave to be debited for an account's bills: the newest of each account.
@@ -21,6 +24,7 @@ CREATE TABLE mandate (
     due_ms       INTEGER,
     running      BLOB,
     tries        INTEGER NOT NULL,
+    told         INTEGER NOT NULL,
     last_failure BLOB
 ) STRICT;
 CREATE INDEX mandate_due ON mandate (due_ms) WHERE due_ms IS NOT NULL;

@@ -106,6 +106,11 @@ fn first_run() -> u64 {
     days_after_due("2027-01", 0) - 3 * 24 * HOUR - 3 * HOUR
 }
 
+/// The same for February's.
+fn second_run() -> u64 {
+    days_after_due("2027-02", 0) - 3 * 24 * HOUR - 3 * HOUR
+}
+
 #[tokio::test]
 async fn a_signed_mandate_debits_a_bill_once_before_it_is_due_and_then_waits_for_the_next() {
     let mut world = World::new();
@@ -129,7 +134,7 @@ async fn a_signed_mandate_debits_a_bill_once_before_it_is_due_and_then_waits_for
     assert_eq!(world.settle(payment, "t1", 4883).await, Ok(false));
     assert_eq!(world.balance(account).await, (4883, 0));
     let after = world.mandate(account).await;
-    let february = days_after_due("2027-02", 0) - 3 * 24 * HOUR - 3 * HOUR;
+    let february = second_run();
     assert_eq!((after.running, after.due_ms, after.tries), (None, Some(february), 0));
     assert_eq!(world.settle(payment, "t1", 4883).await, Ok(true), "said twice");
     world.now_ms = february;
@@ -152,20 +157,18 @@ async fn a_debit_that_fails_is_tried_again_twice_and_then_left_to_the_customer()
         assert!(world.debit_failed(payment, ProviderFailure::InsufficientFunds).await.is_ok());
         assert!(world.debit_failed(payment, ProviderFailure::InsufficientFunds).await.is_ok(), "said twice");
         let row = world.mandate(account).await;
-        let again_ms = pause_h.map(|hours| world.now_ms + hours * HOUR);
+        // After the last try the next bill is waited for.
+        let again_ms = Some(pause_h.map_or(second_run(), |hours| world.now_ms + hours * HOUR));
         assert_eq!((row.tries, row.due_ms, row.running), (tries, again_ms, None));
         let failure = row.last_failure.unwrap();
         assert_eq!((failure.why, failure.amount_fen.0 >= 4883), (DebitFailure::InsufficientFunds, true));
         assert_eq!(world.payment(payment).await.failure, Some(ProviderFailure::InsufficientFunds));
-        world.now_ms = again_ms.unwrap_or(world.now_ms);
+        world.now_ms = if tries < 3 { again_ms.unwrap() } else { world.now_ms };
     }
-    world.now_ms += 365 * 24 * HOUR;
     assert!(!world.run_due(account).await);
     // Paid by hand, and the mandate stays for the next bill.
-    let (owed, _) = {
-        let view = world.store.account(account, Vec::new()).await.unwrap().value.unwrap();
-        (view.open_bills.iter().map(|bill| bill.open_fen().0).sum::<i64>(), ())
-    };
+    let view = world.store.account(account, Vec::new()).await.unwrap().value.unwrap();
+    let owed = view.open_bills.iter().map(|bill| bill.open_fen().0).sum::<i64>();
     let by_hand = world.order(account, owed).await;
     assert_eq!(world.settle(by_hand, "t1", owed).await, Ok(false));
     assert_eq!(world.mandate(account).await.state, MandateState::Active);
@@ -183,7 +186,7 @@ async fn what_would_not_change_is_not_tried_again() {
     let row = world.mandate(account).await;
     assert_eq!(
         (row.last_failure.unwrap().why, row.due_ms, row.running),
-        (DebitFailure::OverLimit, None, None)
+        (DebitFailure::OverLimit, Some(second_run()), None)
     );
     assert!(world.instructed().await.is_empty(), "nothing was ordered");
 
@@ -199,25 +202,101 @@ async fn what_would_not_change_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn a_provider_that_does_not_answer_is_given_up_and_its_late_money_is_taken_once() {
+async fn a_provider_that_does_not_answer_is_told_the_same_order_again_and_never_another() {
     let mut world = World::new();
     let account = world.bound_account().await;
     world.signed_mandate(account).await;
     world.now_ms = first_run();
     world.run_due(account).await;
     let lost = world.mandate(account).await.running.unwrap();
-    world.now_ms += 2 * HOUR + 5 * 60 * SECOND;
-    assert!(world.run_due(account).await);
+    for told in 2..=20 {
+        world.now_ms = world.mandate(account).await.due_ms.unwrap();
+        assert!(world.run_due(account).await);
+        assert_eq!(world.mandate(account).await.running, Some(lost));
+        let instructed = world.instructed().await;
+        assert_eq!(instructed.len(), told);
+        let same = |i: &Instruction| matches!(i, Instruction::Debit { order, .. } if *order == lost);
+        assert!(instructed.iter().all(same), "{instructed:?}");
+    }
+    assert!(world.now_ms > first_run() + 10 * 24 * HOUR, "February's bill is due, and not debited beside it");
+    world.now_ms = world.mandate(account).await.due_ms.unwrap();
+    let due = MandateDue { account, due_ms: world.now_ms };
+    let looked_at = world.own(Own::MandateDue(due), account.bucket()).await;
+    assert_eq!(looked_at, Err(Code::OperationFailed), "a person asks the provider");
     let row = world.mandate(account).await;
     assert_eq!((row.running, row.last_failure.unwrap().why), (None, DebitFailure::NoAnswer));
     // It was debited all the same, and says so only now.
     assert_eq!(world.settle(lost, "t1", 4883).await, Ok(false));
-    assert_eq!(world.balance(account).await, (4883, 0));
-    world.now_ms = row.due_ms.unwrap();
+    assert_eq!(world.balance(account).await.1, 0);
+}
+
+#[tokio::test]
+async fn a_debit_that_runs_stands_in_the_way_of_a_new_mandate_until_it_cannot_be_made() {
+    let mut world = World::new();
+    let account = world.bound_account().await;
+    world.signed_mandate(account).await;
+    world.now_ms = first_run();
+    world.run_due(account).await;
+    world.ask(requests::MandateEnd { account }).await.unwrap();
+    assert_eq!(world.ask_mandate(account, 50_000).await, Err(Code::Conflict));
+    let running = world.mandate(account).await.running.unwrap();
+    assert_eq!(world.settle(running, "t1", 4883).await, Ok(false), "it may still be made");
+    assert!(world.ask_mandate(account, 50_000).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_bill_that_is_too_much_does_not_keep_the_next_from_being_debited() {
+    let mut world = World::new();
+    let account = world.bound_account().await;
+    let mandate = world.ask_mandate(account, 4883).await.unwrap();
+    world.sign(account, mandate).await;
+    // January's bill is late: its fee makes it more than the limit.
+    world.now_ms = days_after_due("2027-01", 10);
     assert!(world.run_due(account).await);
     let row = world.mandate(account).await;
-    assert_eq!((row.running, row.tries), (None, 0), "nothing is due any more");
-    assert!(row.due_ms > Some(world.now_ms), "February's is");
+    let february = second_run();
+    assert_eq!((row.last_failure.unwrap().why, row.due_ms), (DebitFailure::OverLimit, Some(february)));
+    let by_hand = world.order(account, 4883 + 49).await;
+    world.settle(by_hand, "t1", 4883 + 49).await.unwrap();
+    world.now_ms = february;
+    assert!(world.run_due(account).await);
+    let payment = world.mandate(account).await.running.unwrap();
+    assert_eq!(world.payment(payment).await.amount_fen, Fen(4883));
+}
+
+#[tokio::test]
+async fn credit_goes_back_only_to_who_brought_it() {
+    let mut world = World::new();
+    let account = world.bound_account().await;
+    let first = world.order(account, 2 * 4883 + 1000).await;
+    world.settle(first, "t1", 2 * 4883 + 1000).await.unwrap();
+    assert_eq!(world.balance(account).await, (0, 1000));
+    // A bill uses it; then another pays too much.
+    let mut march = DayReadings::new("2027-03-01".parse().unwrap(), 3600).unwrap();
+    march.add(0, domain::money::Wh::from_kwh(100), Quality::Valid).unwrap();
+    let import = Import {
+        account,
+        holder: String::new(),
+        phone: None,
+        address: String::new(),
+        division: String::new(),
+        tariff: "bj-residential".parse().unwrap(),
+        terms: BillTerms::default(),
+        days: vec![march],
+    };
+    world.own(Own::Import(import), account.bucket()).await.unwrap();
+    assert_eq!(world.balance(account).await, (3883, 0));
+    let payer = world.customer;
+    world.customer = Some(world.log_in("19900000002").await.0);
+    world.now_ms += SECOND;
+    let second = world.order(account, 3883 + 700).await;
+    world.settle(second, "t2", 3883 + 700).await.unwrap();
+    let other = world.customer;
+    world.customer = payer;
+    assert_eq!(world.refund(first, 1).await, Err(Code::Conflict), "it has been used");
+    world.customer = other;
+    assert!(world.refund(second, 700).await.is_ok());
+    assert_eq!(world.balance(account).await, (0, 0));
 }
 
 #[tokio::test]

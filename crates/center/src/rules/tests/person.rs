@@ -265,7 +265,11 @@ async fn deleting_leaves_what_the_law_keeps_and_nothing_of_the_person() {
     world.settle(payment, "t1", 5000).await.unwrap();
     world.own(Own::PayeeAsk(PayeeAsk { customer, account: account_2 }), customer.bucket()).await.unwrap();
     world.ask_own(requests::PersonCorrect { name: text("样例"), language: None }).await.unwrap();
+    let complaint = world.create("suggestion", None, &[("text", "我的电话是 19900000001")]).await.unwrap();
+    let fault = world.fault(account).await.unwrap();
     world.carry().await;
+    let notices = async |world: &World| world.store.notices(customer, None, 10).await.unwrap().value.notices;
+    assert_eq!(notices(&world).await.len(), 1, "of the payment");
 
     let login = world.challenge("19900000001").await.unwrap();
     assert_eq!(world.delete(login).await, Err(Code::CodeExpired), "a code to log in deletes nothing");
@@ -293,6 +297,9 @@ async fn deleting_leaves_what_the_law_keeps_and_nothing_of_the_person() {
     assert_eq!(world.balance(account).await, (4766, 0), "bills and ledger stay");
     assert!(world.store.payment(payment).await.unwrap().value.unwrap().settled.is_some());
     assert!(world.delete(challenge).await.is_ok(), "again: nothing more");
+    assert_eq!(notices(&world).await, []);
+    assert!(world.store.request(complaint).await.unwrap().value.is_none(), "about no account");
+    assert!(world.store.request(fault).await.unwrap().value.is_some(), "the account's");
 
     world.customer = Some(customer);
     let late = requests::PersonCorrect { name: text("x"), language: None };

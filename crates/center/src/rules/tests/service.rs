@@ -18,7 +18,7 @@ use crate::{
 const DIVISION: &str = "110105";
 
 impl World {
-    async fn create(
+    pub(super) async fn create(
         &mut self,
         form: &str,
         account: Option<AccountId>,
@@ -35,7 +35,7 @@ impl World {
         }
     }
 
-    async fn fault(&mut self, account: AccountId) -> Result<ServiceRequestId, Code> {
+    pub(super) async fn fault(&mut self, account: AccountId) -> Result<ServiceRequestId, Code> {
         let text = Prose::new("整个单元没电\n从八点开始").unwrap();
         let asked = FaultReport { account, kind: FaultKind::NoPower, text, phone: None };
         match self.ask(asked).await? {

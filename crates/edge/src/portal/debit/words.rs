@@ -23,6 +23,8 @@ web::words! {
         next: "Next debit", "下次扣款";
         next_none: "Nothing is owed. The next bill is debited some days before it is due.", "当前无欠费，下期账单将在到期前自动扣款。";
         running: "A debit is under way.", "正在扣款。";
+        running_still: "A debit that was under way may still be made.", "已在进行的扣款仍可能完成。";
+        running_pay: "An automatic debit is under way for this account. What you pay as well becomes credit.", "该户号正在自动扣款，再次缴费将转为账户余额。";
         running_see: "Look at it", "查看";
         failed: "The last debit, of {0} on {1}, was not made: {2}", "最近一次扣款（{1}，{0}）未成功：{2}";
         again: "It is tried again on {0}.", "将于 {0} 再次扣款。";

@@ -1,7 +1,7 @@
 //! Payers' leaves to be debited, what they decline, and money that went back.
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Callback, Debit, Store, StoreError, first_debit, queue};
+use super::{Callback, Debit, Store, StoreError, first_debit, queue, signed};
 
 /// So many leaves are listed.
 const MOST: i64 = 200;
@@ -99,73 +99,94 @@ impl Store {
         Ok(())
     }
 
-    /// Declines an order and queues the merchant's message, once; `rest` is what is declined after it.
-    pub(in crate::sim) async fn declined(
+    /// Carries an instruction out, once, and queues the merchant's message; told again, the same message is queued anew.
+    pub(in crate::sim) async fn carry_out(
         &self,
-        mandate: String,
-        rest: String,
-        order: String,
-        callback: Callback,
+        instruction: String,
+        work: Work,
+        answer: Answer,
         now_ms: u64,
     ) -> Result<(), StoreError> {
         self.run(move |connection| {
             let transaction = connection.transaction()?;
-            let added = transaction
-                .execute("INSERT INTO declined (order_id) VALUES (?1) ON CONFLICT DO NOTHING", [&order])?;
-            if added == 1 {
-                transaction
-                    .execute("UPDATE decline SET reasons = ?2 WHERE mandate = ?1", [&mandate, &rest])?;
-                queue(&transaction, &callback, Some(now_ms))?;
-            }
+            let known = transaction
+                .query_row("SELECT url, body FROM answered WHERE instruction = ?1", [&instruction], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .optional()?;
+            let (url, body) = match known {
+                Some(known) => known,
+                None => {
+                    let body = if work.run(&transaction)? { answer.done } else { answer.refused };
+                    transaction.execute(
+                        "INSERT INTO answered (instruction, url, body) VALUES (?1, ?2, ?3)",
+                        [&instruction, &answer.url, &body],
+                    )?;
+                    (answer.url, body)
+                }
+            };
+            let callback = Callback { id: answer.id, url, body, made_ms: now_ms, attempts: 0 };
+            queue(&transaction, &callback, Some(now_ms))?;
             transaction.commit()
         })
         .await
     }
+}
 
-    /// Whether an order was debited or declined.
-    pub(in crate::sim) async fn is_answered(&self, order: String) -> Result<bool, StoreError> {
-        self.run(move |connection| {
-            let declined = connection
-                .query_row("SELECT 1 FROM declined WHERE order_id = ?1", [&order], |_| Ok(()))
-                .optional()?;
-            Ok(declined.is_some() || first_debit(connection, &order)?.is_some())
-        })
-        .await
-    }
+/// What an instruction has done.
+pub(in crate::sim) enum Work {
+    /// Debits the payer, unless the order was paid before.
+    Debit(Debit),
+    /// Declines a debit under a mandate; `rest` is what is declined after it.
+    Decline { mandate: String, rest: String },
+    /// Gives money of an order back, if that much was taken.
+    Refund { refund: String, order: String, amount_fen: i64 },
+}
 
-    /// Gives money of an order back, once a refund, and queues the merchant's message. `false`, and `refused` is queued
-    /// instead, where that much was not taken.
-    pub(in crate::sim) async fn refund(
-        &self,
-        refund: String,
-        debit: Debit,
-        callback: Callback,
-        refused: Callback,
-        now_ms: u64,
-    ) -> Result<bool, StoreError> {
-        self.run(move |connection| {
-            let transaction = connection.transaction()?;
-            let known = transaction
-                .query_row("SELECT 1 FROM refund WHERE id = ?1", [&refund], |_| Ok(()))
-                .optional()?;
-            if known.is_some() {
-                return Ok(true);
-            }
-            let sum = |sql: &str| transaction.query_row(sql, [&debit.order], |row| row.get::<_, i64>(0));
-            let taken = sum("SELECT coalesce(sum(amount_fen), 0) FROM debit WHERE order_id = ?1")?;
-            let back = sum("SELECT coalesce(sum(amount_fen), 0) FROM refund WHERE order_id = ?1")?;
-            let goes = debit.amount_fen <= taken - back;
-            if goes {
-                transaction.execute(
-                    "INSERT INTO refund (id, order_id, amount_fen) VALUES (?1, ?2, ?3)",
-                    params![refund, debit.order, debit.amount_fen],
+/// What the merchant is told of it.
+pub(in crate::sim) struct Answer {
+    /// The message's id.
+    pub(in crate::sim) id: String,
+    /// Where to.
+    pub(in crate::sim) url: String,
+    /// What, once it is done.
+    pub(in crate::sim) done: String,
+    /// What, where it is not.
+    pub(in crate::sim) refused: String,
+}
+
+impl Work {
+    /// Whether it was done.
+    fn run(&self, c: &Connection) -> rusqlite::Result<bool> {
+        match self {
+            Work::Debit(debit) => {
+                if first_debit(c, &debit.order)?.is_some() {
+                    return Ok(false);
+                }
+                c.execute(
+                    "INSERT INTO debit (transaction_id, order_id, amount_fen, paid_s) VALUES (?1, ?2, ?3, ?4)",
+                    params![debit.transaction, debit.order, debit.amount_fen, signed(debit.paid_s)],
                 )?;
+                Ok(true)
             }
-            queue(&transaction, if goes { &callback } else { &refused }, Some(now_ms))?;
-            transaction.commit()?;
-            Ok(goes)
-        })
-        .await
+            Work::Decline { mandate, rest } => {
+                c.execute("UPDATE decline SET reasons = ?2 WHERE mandate = ?1", [mandate, rest])?;
+                Ok(false)
+            }
+            Work::Refund { refund, order, amount_fen } => {
+                let sum = |sql: &str| c.query_row(sql, [order], |row| row.get::<_, i64>(0));
+                let taken = sum("SELECT coalesce(sum(amount_fen), 0) FROM debit WHERE order_id = ?1")?;
+                let back = sum("SELECT coalesce(sum(amount_fen), 0) FROM refund WHERE order_id = ?1")?;
+                let goes = *amount_fen <= taken - back;
+                if goes {
+                    c.execute(
+                        "INSERT INTO refund (id, order_id, amount_fen) VALUES (?1, ?2, ?3)",
+                        params![refund, order, amount_fen],
+                    )?;
+                }
+                Ok(goes)
+            }
+        }
     }
 }
 

@@ -18,7 +18,7 @@ replies! {
     PaymentGet {
         /// How it stands.
         payment: Payment,
-        /// Where to pay while it is open; absent for a debit that runs by itself.
+        /// Where to pay while it is open; absent for a debit that runs by itself, and for who did not order it.
         pay_url: Option<String>,
         /// How much of it can be asked back now: what it became credit and is still there. Zero for who did not order it.
         refundable_fen: Fen,
@@ -135,8 +135,8 @@ replies! {
         account: AccountId,
         /// Through which provider.
         provider: String,
-        /// The most that one debit may take.
-        limit_fen: Fen,
+        /// The most that one debit may take; absent for who does not pay.
+        limit_fen: Option<Fen>,
         /// Whether somebody else than who asks pays.
         by_another: bool,
         /// How it stands.
@@ -147,7 +147,8 @@ replies! {
         sign_url: Option<String>,
         /// Until when it can be signed, Unix ms.
         expires_ms: u64,
-        /// When the next debit is ordered, Unix ms; absent while nothing is owed or one is under way.
+        /// When the next debit is ordered, Unix ms; absent while nothing is owed or one is under way, and for who does not
+        /// pay.
         next_run_ms: Option<u64>,
         /// The debit that is under way.
         running: Option<PaymentId>,

@@ -76,6 +76,7 @@ pub(crate) async fn mandates_and_refunds_are_found_when_they_are_due<B: Backend>
         due_ms,
         running: due_ms.map(|_| rules::payment(n)),
         tries: 2,
+        told: 3,
         last_failure: Some(LastFailure { at_ms: 8, amount_fen: Fen(50), why: DebitFailure::NoAnswer }),
     };
     let states = [
