@@ -8,6 +8,7 @@ mod client;
 mod flush;
 mod import;
 mod kills;
+mod pages;
 mod person;
 mod sim;
 mod supply;
