@@ -100,8 +100,10 @@ pub struct Tariff {
     pub place_zh: String,
     /// The GB/T 2260 division it holds for, as a prefix of 2, 4 or 6 digits: `33` is all of Zhejiang.
     pub division: String,
-    /// Who published the figures, and where they were read.
-    pub source: String,
+    /// Who published the figures, and where they were read, in English.
+    pub source_en: String,
+    /// The same, in Chinese.
+    pub source_zh: String,
     /// The day the source carries, where it is known.
     pub source_date: Option<Date>,
     /// What is not confirmed about it, in English.

@@ -5,7 +5,7 @@
 //! so parts are stacked in a fixed order and differ in lightness.
 use std::fmt::Write as _;
 
-use crate::words::SharedWords;
+use crate::{format, words::SharedWords};
 
 /// What a bar chart shows: columns from left to right, each with one or two parts, from the bottom up.
 #[derive(Clone, Debug)]
@@ -242,9 +242,16 @@ impl Bars {
             out(&mut html, format_args!(r#"<th scope="col">{}</th>"#, escape(head)));
         }
         html.push_str("</tr></thead><tbody>");
-        for column in self.columns() {
+        let cells = |place| -> Vec<&str> {
+            self.columns().iter().map(|column| column.row.get(place).map_or("", String::as_str)).collect()
+        };
+        // What stands under one another has its points under one another.
+        let places: Vec<_> = (0..self.table_head.len()).map(|place| format::alike(&cells(place))).collect();
+        for (line, column) in self.columns().iter().enumerate() {
             html.push_str(if column.marked { r#"<tr class="marked">"# } else { "<tr>" });
             for (index, cell) in column.row.iter().enumerate() {
+                let cell =
+                    if index == 0 { cell } else { places.get(index).map_or(cell, |place| &place[line]) };
                 match (&column.link, index) {
                     (Some(link), 0) => out(
                         &mut html,

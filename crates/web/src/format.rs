@@ -68,11 +68,16 @@ impl Format {
         grouped(text.trim_end_matches('0').trim_end_matches('.'))
     }
 
+    /// Energy in whole kWh, for columns of it. No unit.
+    pub fn energy_whole(self, energy: Wh) -> String {
+        let kwh = (energy.0.saturating_abs() + 500) / 1000 * energy.0.signum();
+        grouped(&kwh.to_string())
+    }
+
     /// Energy for reading: whole kWh from 100 on, one decimal below. No unit.
     pub fn energy_round(self, energy: Wh) -> String {
         if energy.0.saturating_abs() >= 100_000 {
-            let kwh = (energy.0.saturating_abs() + 500) / 1000 * energy.0.signum();
-            return grouped(&kwh.to_string());
+            return self.energy_whole(energy);
         }
         let tenths = (energy.0.saturating_abs() + 50) / 100;
         let sign = if energy.0 < 0 && tenths > 0 { "-" } else { "" };
@@ -113,7 +118,7 @@ impl Format {
         if self.is_en() {
             format!("{} {} {}", date.day(), month_en(date.month()), date.year())
         } else {
-            format!("{}年{}月{}日", date.year(), date.month(), date.day())
+            joined(&format!("{}年{}月{}日", date.year(), date.month(), date.day()))
         }
     }
 
@@ -122,7 +127,7 @@ impl Format {
         if self.is_en() {
             format!("{} {}", date.day(), month_en(date.month()))
         } else {
-            format!("{}月{}日", date.month(), date.day())
+            joined(&format!("{}月{}日", date.month(), date.day()))
         }
     }
 
@@ -137,7 +142,7 @@ impl Format {
         if self.is_en() {
             format!("{} {}", month_en(month.month()), month.year())
         } else {
-            format!("{}年{}月", month.year(), month.month())
+            joined(&format!("{}年{}月", month.year(), month.month()))
         }
     }
 
@@ -218,6 +223,39 @@ fn grouped(number: &str) -> String {
     out
 }
 
+/// A Chinese date that no line end parts: without a joiner (U+2060) one may come between any two of its signs.
+fn joined(date: &str) -> String {
+    let mut text = String::with_capacity(date.len() * 2);
+    for (before, sign) in std::iter::once(' ').chain(date.chars()).zip(date.chars()) {
+        if before != ' ' && before.is_ascii_digit() != sign.is_ascii_digit() {
+            text.push('\u{2060}');
+        }
+        text.push(sign);
+    }
+    text
+}
+
+/// Numbers of one column, each followed by its unit or not, with as many decimals as the one that has most.
+pub(crate) fn alike(cells: &[&str]) -> Vec<String> {
+    let parts = |cell: &&str| {
+        let end =
+            cell.find(|c: char| !c.is_ascii_digit() && !matches!(c, ',' | '.' | '-')).unwrap_or(cell.len());
+        let decimals = cell[..end].split_once('.').map_or(0, |(_, decimals)| decimals.len());
+        (end, decimals)
+    };
+    let is_number = |cell: &str| cell.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit());
+    let most = cells.iter().filter(|cell| is_number(cell)).map(|cell| parts(cell).1).max().unwrap_or(0);
+    let padded = |cell: &&str| {
+        let (end, decimals) = parts(cell);
+        if !is_number(cell) || decimals == most {
+            return (*cell).to_owned();
+        }
+        let point = if decimals == 0 { "." } else { "" };
+        format!("{}{point}{}{}", &cell[..end], "0".repeat(most - decimals), &cell[end..])
+    };
+    cells.iter().map(padded).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::civil::date;
@@ -236,15 +274,31 @@ mod tests {
             ("-¥1,234,567.89".into(), "-0.05 元".into())
         );
         let day = date(2026, 8, 25);
-        assert_eq!((EN.date(day), ZH.date(day)), ("25 Aug 2026".into(), "2026年8月25日".into()));
-        assert_eq!((EN.day(day), ZH.day(day)), ("25 Aug".into(), "8月25日".into()));
+        assert_eq!(
+            (EN.date(day), ZH.date(day)),
+            ("25 Aug 2026".into(), "2026\u{2060}年\u{2060}8\u{2060}月\u{2060}25\u{2060}日".into())
+        );
+        assert_eq!((EN.day(day), ZH.day(day)), ("25 Aug".into(), "8\u{2060}月\u{2060}25\u{2060}日".into()));
         assert_eq!((EN.weekday(day), ZH.weekday(day)), ("Tue", "周二"));
         let month = Month::of(day);
         assert_eq!((EN.month_of_year(month), ZH.month_of_year(month)), ("Aug ’26".into(), "26年8月".into()));
-        assert_eq!((EN.month(month), ZH.month(month)), ("Aug 2026".into(), "2026年8月".into()));
+        assert_eq!(
+            (EN.month(month), ZH.month(month)),
+            ("Aug 2026".into(), "2026\u{2060}年\u{2060}8\u{2060}月".into())
+        );
         assert_eq!(EN.instant(1_787_637_900_000), "25 Aug 2026, 14:05");
-        assert_eq!(ZH.instant(1_787_637_900_000), "2026年8月25日 14:05");
+        assert_eq!(
+            ZH.instant(1_787_637_900_000),
+            "2026\u{2060}年\u{2060}8\u{2060}月\u{2060}25\u{2060}日 14:05"
+        );
         assert_eq!(EN.instant(u64::MAX), "");
+    }
+
+    #[test]
+    fn numbers_under_one_another_have_as_many_decimals() {
+        assert_eq!(alike(&["7.1", "6.05", "1,312", "-3"]), ["7.10", "6.05", "1,312.00", "-3.00"]);
+        assert_eq!(alike(&["7.1 kWh", "12 kWh", "", "–"]), ["7.1 kWh", "12.0 kWh", "", "–"]);
+        assert_eq!(alike(&["¥706.24", "5"]), ["¥706.24", "5"]);
     }
 
     #[test]

@@ -133,7 +133,8 @@ fn source(tariff: &Tariff, valid_from: Date) -> TariffSource {
     let version = tariff.versions.iter().find(|version| version.valid_from == valid_from);
     TariffSource {
         brief: brief(tariff),
-        source: tariff.source.clone(),
+        source_en: tariff.source_en.clone(),
+        source_zh: tariff.source_zh.clone(),
         source_date: tariff.source_date,
         valid_from,
         valid_from_confirmed: version.is_some_and(|version| version.valid_from_confirmed),

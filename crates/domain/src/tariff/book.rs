@@ -127,7 +127,8 @@ struct RawTariff {
     place_en: String,
     place_zh: String,
     division: String,
-    source: String,
+    source_en: String,
+    source_zh: String,
     source_date: Option<Date>,
     note_en: Option<String>,
     note_zh: Option<String>,
@@ -175,7 +176,8 @@ fn check(raw: RawTariff) -> Result<Tariff, Broken> {
         ("name_zh", &raw.name_zh),
         ("place_en", &raw.place_en),
         ("place_zh", &raw.place_zh),
-        ("source", &raw.source),
+        ("source_en", &raw.source_en),
+        ("source_zh", &raw.source_zh),
     ] {
         if text.trim().is_empty() || text.len() > MAX_TEXT {
             return broken(field, format!("is empty or longer than {MAX_TEXT} bytes"));
@@ -222,7 +224,8 @@ fn check(raw: RawTariff) -> Result<Tariff, Broken> {
         place_en: raw.place_en,
         place_zh: raw.place_zh,
         division: raw.division,
-        source: raw.source,
+        source_en: raw.source_en,
+        source_zh: raw.source_zh,
         source_date: raw.source_date,
         note_en: raw.note_en,
         note_zh: raw.note_zh,
@@ -365,7 +368,12 @@ mod tests {
             ]
         );
         for tariff in book.iter() {
-            assert!(!tariff.source.is_empty() && tariff.note_zh.is_some() && tariff.note_en.is_some());
+            assert!(
+                !tariff.source_en.is_empty()
+                    && !tariff.source_zh.is_empty()
+                    && tariff.note_zh.is_some()
+                    && tariff.note_en.is_some()
+            );
             assert!(tariff.version_on(date(2011, 1, 1)).is_some(), "readings of 2011 can be billed");
             assert!(tariff.version_on(date(2005, 12, 31)).is_none());
             assert!(tariff.version_named(date(2005, 12, 31)).is_some());

@@ -30,6 +30,8 @@ use super::{
 struct Bill {
     shell: Shell,
     account: String,
+    holder: String,
+    address: String,
     title: String,
     amount: String,
     state: StateTag,
@@ -95,6 +97,7 @@ async fn make(visit: &mut Visit, id: &str) -> Made {
     let bill: BillId = id.parse().map_err(|_| Stop::NotFound)?;
     let chosen = visit.choose_account(Some(&bill.account.to_string())).await?;
     let reply = visit.read(requests::BillGet { bill }).await?;
+    let whose = visit.read(requests::AccountSummary { account: bill.account }).await?;
     let (w, f) = (visit.w, visit.f);
     let head = &reply.bill;
     let title = words::fill(w.bill_title, &[&f.month(head.month)]);
@@ -126,6 +129,8 @@ async fn make(visit: &mut Visit, id: &str) -> Made {
         shell: Shell::within(visit, &title, Tab::Bills, &chosen),
         title,
         account: f.account(bill.account),
+        holder: whose.holder,
+        address: whose.address,
         amount: figure(&f.amount(head.amount_fen), ""),
         state: StateTag::of(visit, head.state),
         period: words::fill(
@@ -149,9 +154,15 @@ async fn make(visit: &mut Visit, id: &str) -> Made {
         compare_href: format!("/tariffs?account={}", bill.account),
         hours: hours(visit, &reply.by_hour_wh),
         tariff: tariff_name(visit, &reply.tariff.brief),
-        source: match reply.tariff.source_date {
-            Some(date) => words::fill(w.basis_source_dated, &[&reply.tariff.source, &f.date(date)]),
-            None => reply.tariff.source.clone(),
+        source: match (reply.tariff.source_date, visit.is_zh()) {
+            (Some(date), true) => {
+                words::fill(w.basis_source_dated, &[&reply.tariff.source_zh, &f.date(date)])
+            }
+            (Some(date), false) => {
+                words::fill(w.basis_source_dated, &[&reply.tariff.source_en, &f.date(date)])
+            }
+            (None, true) => reply.tariff.source_zh.clone(),
+            (None, false) => reply.tariff.source_en.clone(),
         },
         valid_from: if reply.tariff.valid_from_confirmed {
             f.date(reply.tariff.valid_from)

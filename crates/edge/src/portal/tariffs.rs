@@ -166,23 +166,29 @@ fn left_out(visit: &Visit, months: &[LeftOutMonth]) -> Option<String> {
 fn table(visit: &Visit, compared: &TariffCompare) -> Table {
     let f = visit.f;
     let shared = SharedWords::of(visit.language);
+    // The unit is in the head: a phone has no room for it in every line.
+    let number = |amount: Fen| {
+        let amount = f.amount(amount);
+        format!("{}{}", amount.before.trim_end_matches('¥'), amount.number)
+    };
+    let unit = if visit.is_zh() { "（元）" } else { " (¥)" };
     let row = |month: &ComparedMonth| {
         let least = month.amounts_fen.iter().min();
         let several = month.amounts_fen.iter().any(|amount| Some(amount) != least);
-        let amount = |amount: &Fen| (f.money(*amount), several && Some(amount) == least);
+        let amount = |amount: &Fen| (number(*amount), several && Some(amount) == least);
         Row {
             month: f.month(month.month),
-            energy: f.energy_round(month.energy_wh),
+            energy: f.energy_whole(month.energy_wh),
             amounts: month.amounts_fen.iter().map(amount).collect(),
         }
     };
-    let names = compared.tariffs.iter().map(|tariff| tariff_name(visit, &tariff.tariff));
+    let names = compared.tariffs.iter().map(|tariff| tariff_name(visit, &tariff.tariff) + unit);
     let energy = format!("{} ({})", shared.energy, f.energy_unit());
     Table {
         head: [shared.month.to_owned(), energy].into_iter().chain(names).collect(),
         rows: compared.months.iter().map(row).collect(),
-        energy: f.energy_round(compared.months.iter().map(|month| month.energy_wh).sum()),
-        total: compared.tariffs.iter().map(|tariff| f.money(tariff.total_fen)).collect(),
+        energy: f.energy_whole(compared.months.iter().map(|month| month.energy_wh).sum()),
+        total: compared.tariffs.iter().map(|tariff| number(tariff.total_fen)).collect(),
     }
 }
 

@@ -68,7 +68,6 @@ struct Usage {
 }
 
 struct Days {
-    title: String,
     total: String,
     average: String,
     highest: String,
@@ -185,7 +184,7 @@ fn days(visit: &Visit, usage: &UsageMonth, chosen: Option<&str>) -> Option<Days>
     let title = words::fill(w.usage_chart, &[&f.month(usage.month)]);
     let bars = Bars {
         id: "days",
-        title: title.clone(),
+        title,
         description: words::fill(
             w.usage_desc,
             &[&count, &f.energy(usage.energy_wh), &f.day(highest.date), &f.energy(highest.energy_wh)],
@@ -196,7 +195,6 @@ fn days(visit: &Visit, usage: &UsageMonth, chosen: Option<&str>) -> Option<Days>
         table_head,
     };
     Some(Days {
-        title,
         total: quantity(&f.energy_round(usage.energy_wh), f.energy_unit(), ""),
         average: f.energy(Wh(usage.energy_wh.0 / count)),
         highest: format!("{} · {}", f.energy(highest.energy_wh), f.day(highest.date)),

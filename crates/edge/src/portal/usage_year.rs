@@ -35,7 +35,6 @@ struct OfYear {
 }
 
 struct Months {
-    title: String,
     total: String,
     average: String,
     highest: String,
@@ -96,7 +95,7 @@ fn months(visit: &Visit, usage: &UsageYear) -> Option<Months> {
     let title = words::fill(w.usage_year_chart, &[&usage.year]);
     let bars = Bars {
         id: "months",
-        title: title.clone(),
+        title,
         description: words::fill(
             w.usage_year_desc,
             &[&count, &f.energy(usage.energy_wh), &f.month(highest.month), &f.energy(highest.energy_wh)],
@@ -108,7 +107,6 @@ fn months(visit: &Visit, usage: &UsageYear) -> Option<Months> {
     };
     let peak: Wh = usage.months.iter().map(peak).sum();
     Some(Months {
-        title,
         total: quantity(&f.energy_round(usage.energy_wh), f.energy_unit(), ""),
         average: f.energy(Wh(usage.energy_wh.0 / count)),
         highest: format!("{} · {}", f.energy(highest.energy_wh), f.month_short(highest.month)),

@@ -64,9 +64,9 @@ words! {
         credit: "{0} stands to your credit and goes towards the next bill.", "账户余额 {0}，将自动抵扣下期电费。";
         pay_until: "You can pay until {0}.", "请于 {0}（含）前缴费。";
         due_today: "Due today", "今日到期";
-        overdue_part: "{0} of this was due by {1}. Please pay it soon. The other {2} can be paid until {3}.", "其中 {0} 的缴费期限为 {1}，已逾期，请尽快缴纳；其余 {2} 请于 {3}（含）前缴纳。";
-        overdue_by: "{0} of this was due by {1}. Please pay it soon.", "其中 {0} 的缴费期限为 {1}，已逾期，请尽快缴纳。";
-        accounts_overdue: "{0} of this is overdue. Please pay it soon.", "其中 {0} 已逾期，请尽快缴纳。";
+        overdue_part: "{0} of this was due by {1}. Please pay it soon. The other {2} can be paid until {3}.", "其中 {0}的缴费期限为 {1}，已逾期，请尽快缴纳；其余 {2}请于 {3}（含）前缴纳。";
+        overdue_by: "{0} of this was due by {1}. Please pay it soon.", "其中 {0}的缴费期限为 {1}，已逾期，请尽快缴纳。";
+        accounts_overdue: "{0} of this is overdue. Please pay it soon.", "其中 {0}已逾期，请尽快缴纳。";
         overdue_all: "It was due by {0}. Please pay soon.", "缴费期限为 {0}，已逾期，请尽快缴纳。";
         late_fee_in_due: "This includes a late fee of {0} up to today. It grows every day until you pay.", "含截至今日的违约金 {0}，缴清前按日累计。";
         pay: "Pay", "立即缴费";
@@ -97,7 +97,7 @@ words! {
         by_day: "See it day by day", "查看每日用电";
 
         supply_cut: "Your power is cut off for arrears", "因欠费已停电";
-        supply_cut_lead: "Pay {0} and it comes back by itself, within {1} of the payment.", "缴清欠费 {0} 后将自动复电，预计到账后 {1}内恢复供电。";
+        supply_cut_lead: "Pay {0} and it comes back by itself, within {1} of the payment.", "缴清欠费 {0}后将自动复电，预计到账后 {1}内恢复供电。";
         supply_cut_pay: "Pay and reconnect", "缴费复电";
         supply_back: "Your power is being switched on again", "正在为您恢复供电";
         supply_back_lead: "Your payment has arrived. The power is back by {0} at the latest.", "欠费已结清，最迟 {0} 恢复供电。";
@@ -218,7 +218,7 @@ words! {
         hours_desc: "Use by hour of the day over the month. Most in the hour from {0}: {1}.", "本月各时段用电量。{0}起的一小时最多，为 {1}。";
         basis_title: "How it is computed", "计费依据";
         basis_tariff: "Tariff", "执行电价";
-        basis_source: "Published in", "公布来源";
+        basis_source: "Source", "资料来源";
         basis_from: "In force since", "执行日期";
         basis_from_unknown: "The date is not confirmed", "日期未经核实";
         basis_source_dated: "{0}, dated {1}", "{0}（{1}）";
@@ -296,6 +296,7 @@ words! {
         pay_none_due_hint: "Nothing is due. What you pay becomes credit for the next bills.", "当前无欠费，所缴金额转为账户余额，抵扣后续电费。";
         pay_amount_wrong: "Write an amount in yuan, as 100 or 100.50, at most 10,000,000.", "请输入金额，如 100 或 100.50，不超过 10000000 元。";
         pay_for: "For", "户名";
+        bill_holder: "Account holder", "户名";
         pay_address: "Address", "用电地址";
         pay_items: "What is owed", "应缴明细";
         pay_method: "Pay with", "支付方式";

@@ -753,7 +753,8 @@ fn bill_get(bill: BillId, settled: bool) -> Result<BillGet, Problem> {
         bill: brief(bill.account, draft, settled),
         tariff: TariffSource {
             brief: tariff_brief(own),
-            source: tariff.source.clone(),
+            source_en: tariff.source_en.clone(),
+            source_zh: tariff.source_zh.clone(),
             source_date: tariff.source_date,
             valid_from: version.valid_from,
             valid_from_confirmed: version.valid_from_confirmed,

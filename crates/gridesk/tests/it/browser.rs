@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Logs in with a code from the inbox and comes to the home page.
-async fn log_in(browser: &Browser, world: &World, phone: &str) {
+pub(crate) async fn log_in(browser: &Browser, world: &World, phone: &str) {
     let inbox = world.client();
     let before = inbox.inbox_end(phone).await;
     browser.open("/login").await;

@@ -16,7 +16,8 @@ fn tool(name: &str) -> PathBuf {
     tool
 }
 
-fn root() -> PathBuf {
+/// The root of the tree.
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 

@@ -9,6 +9,7 @@ mod debit;
 mod flush;
 mod import;
 mod kills;
+mod pages;
 mod person;
 mod sim;
 mod supply;

@@ -236,7 +236,8 @@ name_zh = "x"
 place_en = "x"
 place_zh = "x"
 division = "33"
-source = "x"
+source_en = "x"
+source_zh = "样例"
 [[tariff.versions]]
 valid_from = "2006-01-01"
 valid_from_confirmed = true

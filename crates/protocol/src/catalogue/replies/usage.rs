@@ -104,8 +104,10 @@ replies! {
     TariffSource {
         /// Its name.
         brief: TariffBrief,
-        /// Where its figures are published.
-        source: String,
+        /// Where its figures are published, in English.
+        source_en: String,
+        /// The same, 简体中文.
+        source_zh: String,
         /// The day that source carries, where it is known.
         #[serde(with = "domain::calendar::day::option")]
         source_date: Option<Date>,
