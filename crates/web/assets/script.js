@@ -2,11 +2,21 @@
 (() => {
   'use strict';
 
+  // Without a connection the browser would show a page of its own and what was typed would be gone.
+  const offline = document.querySelector('[data-offline]');
+  const tellConnection = () => {
+    if (offline) offline.hidden = navigator.onLine;
+  };
+  window.addEventListener('online', tellConnection);
+  window.addEventListener('offline', tellConnection);
+  tellConnection();
+
   // A form is sent once. Its hidden key makes a second press harmless anyway; this only says that it is on its way.
   document.addEventListener('submit', (event) => {
     const form = event.target;
-    if (form.dataset.sent) {
+    if (!navigator.onLine || form.dataset.sent) {
       event.preventDefault();
+      tellConnection();
       return;
     }
     form.dataset.sent = 'yes';

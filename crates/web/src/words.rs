@@ -36,6 +36,7 @@ words! {
     /// What every page says, whichever face it is.
     pub struct SharedWords {
         skip_to_content: "Skip to content", "跳到正文";
+        offline: "No connection. What you see may be old, and nothing can be sent; what you have typed stays here.", "网络已断开。页面内容可能不是最新，暂时无法提交；已填写的内容会保留。";
         skip_chart: "Skip the chart", "跳过图表";
         as_table: "Show as a table", "查看数据表";
         month: "Month", "月份";

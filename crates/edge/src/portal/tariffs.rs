@@ -252,7 +252,11 @@ fn read_form(form: &QuoteForm) -> Option<Written> {
         (0..=MOST_KWH).contains(&kwh).then(|| QuotedWh::try_from(kwh * 1000).ok()).flatten()
     };
     let valley = form.valley.trim();
-    let percent: u16 = if valley.is_empty() { 0 } else { valley.parse().ok().filter(|p| *p <= 100)? };
+    // Left empty it would count as none, and time of use would look dearer than it is.
+    let percent: u16 = match valley {
+        "" if !form.with_valley => 0,
+        share => share.parse().ok().filter(|p| *p <= 100)?,
+    };
     Some(Written {
         month: form.month.trim().parse().ok()?,
         energy_wh: kwh(&form.energy)?,

@@ -1,7 +1,7 @@
 //! The portal as a customer has it: the real system, and a browser.
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     webdriver::{Browser, DESKTOP, ENTER, Kind, TAB},
@@ -132,7 +132,7 @@ async fn browser_customer_reads_pays_and_leaves() {
     let sent = "const form = document.querySelector('main form'); \
                 const send = () => fetch(form.action, { method: 'POST', redirect: 'manual', body: new URLSearchParams(new FormData(form)) }); \
                 return (await Promise.all([send(), send()])).map((answer) => answer.type);";
-    assert_eq!(browser.run_async(sent).await, serde_json::json!(["opaqueredirect", "opaqueredirect"]));
+    assert_eq!(browser.run_async(sent).await, json!(["opaqueredirect", "opaqueredirect"]));
     browser.click("main form .btn").await;
     pay_at_provider(&browser, &world).await;
     assert_eq!(browser.text("h1").await, "Paid");
@@ -216,7 +216,7 @@ async fn tab_to(browser: &Browser, css: &str) {
         browser.press(TAB).await;
         let found = browser.run(&probe).await;
         if found != Value::Null {
-            assert_eq!(found, serde_json::json!([true, true]), "{css}: outlined, in sight");
+            assert_eq!(found, json!([true, true]), "{css}: outlined, in sight");
             return;
         }
     }
@@ -301,4 +301,27 @@ async fn browser_phone_binds_accounts_and_no_page_is_too_wide() {
     browser.text("main .receipt").await;
     assert_eq!(browser.excess_px().await, 0, "the receipt");
     assert_quiet(&browser, &world).await;
+}
+
+#[tokio::test]
+async fn browser_without_a_connection_keeps_what_was_typed_and_says_so() {
+    let world = World::start();
+    let browser = Browser::start(&world.portal, Kind { is_phone: true, ..DESKTOP }).await;
+    log_in(&browser, &world, &world.phones[0]).await;
+    browser.open("/requests/fault").await;
+    browser.fill("#text", "整个单元没电").await;
+    let connection = async |offline: bool| {
+        let network =
+            json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+        browser.devtools("Network.enable", json!({})).await;
+        browser.devtools("Network.emulateNetworkConditions", network).await;
+    };
+    connection(true).await;
+    browser.click("main form .btn").await;
+    assert!(browser.text("[data-offline]").await.starts_with("No connection."));
+    assert_eq!(browser.url().await, "/requests/fault");
+    connection(false).await;
+    browser.click("main form .btn").await;
+    browser.until_at(|url| url.starts_with("/requests/rq_")).await;
+    assert!(browser.text("main").await.contains("整个单元没电"));
 }

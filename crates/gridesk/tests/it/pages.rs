@@ -207,6 +207,7 @@ async fn pages_of_customer(world: &World, customer: &mut Client) -> Vec<Place> {
         "/pay",
         "/pay/other",
         "/payments",
+        "/debit",
     ]
     .map(fixed)
     .into();
