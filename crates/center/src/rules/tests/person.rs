@@ -265,7 +265,8 @@ async fn deleting_leaves_what_the_law_keeps_and_nothing_of_the_person() {
     world.settle(payment, "t1", 5000).await.unwrap();
     world.own(Own::PayeeAsk(PayeeAsk { customer, account: account_2 }), customer.bucket()).await.unwrap();
     world.ask_own(requests::PersonCorrect { name: text("样例"), language: None }).await.unwrap();
-    let complaint = world.create("suggestion", None, &[("text", "我的电话是 19900000001")]).await.unwrap();
+    let complaint =
+        world.create("suggestion", None, &[("suggestion", "我的电话是 19900000001")]).await.unwrap();
     let fault = world.fault(account).await.unwrap();
     world.carry().await;
     let notices = async |world: &World| world.store.notices(customer, None, 10).await.unwrap().value.notices;
