@@ -54,7 +54,7 @@ impl Node {
             Request::TariffCompare(r) => self.tariff_compare(r.account).await,
             Request::PaymentGet(r) => self.payment_get(customer(asked)?, r.payment).await,
             Request::MandateGet(r) => self.mandate_get(customer(asked)?, r.account).await,
-            Request::PaymentList(r) => self.payment_list(customer(asked)?, r.account).await,
+            Request::PaymentList(r) => self.payment_list(customer(asked)?, r).await,
             Request::FormList(_) => Ok(self.form_list()),
             Request::RequestList(r) => self.request_list(customer(asked)?, r).await,
             Request::RequestGet(r) => self.request_get(customer(asked)?, r.request).await,

@@ -14,7 +14,6 @@ pub(crate) const SESSION: View = kind(1);
 pub(crate) const CUSTOMER: View = kind(2);
 pub(crate) const HOLDERS: View = kind(3);
 pub(crate) const PAYMENT: View = kind(4);
-pub(crate) const PAYMENTS: View = kind(5);
 
 pub(crate) const REQUEST: View = kind(40);
 pub(crate) const DIVISION: View = kind(41);
@@ -23,6 +22,11 @@ pub(crate) const OUTAGES: View = kind(42);
 /// The first page of requests, of a length.
 pub(crate) fn requests(limit: u32) -> View {
     View { kind: 43, parameter: u64::from(limit) }
+}
+
+/// The first page of payments, of a length.
+pub(crate) fn payments(limit: u32) -> View {
+    View { kind: 5, parameter: u64::from(limit) }
 }
 
 /// The first page of notices, of a length.

@@ -319,19 +319,15 @@ impl Store {
         self.seen(id.bucket(), move |c| payments::payment(c, id)).await
     }
 
-    /// An account's payments, newest first.
-    pub async fn payments(&self, id: AccountId, limit: u32) -> Result<Seen<Vec<Payment>>> {
-        self.seen(id.bucket(), move |c| payments::payments(c, id, limit)).await
-    }
-
-    /// The payments that one customer ordered for an account, newest first.
-    pub async fn payments_of(
+    /// An account's payments ordered before a time (Unix ms), newest first; only those of `customer`, where one is named.
+    pub async fn payments(
         &self,
         account: AccountId,
-        customer: CustomerId,
+        customer: Option<CustomerId>,
+        before_ms: Option<u64>,
         limit: u32,
     ) -> Result<Seen<Vec<Payment>>> {
-        self.seen(account.bucket(), move |c| payments::payments_of(c, account, customer, limit)).await
+        self.seen(account.bucket(), move |c| payments::payments(c, account, customer, before_ms, limit)).await
     }
 
     /// The accounts of others that a customer has asked about, newest first.

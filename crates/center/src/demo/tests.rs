@@ -49,7 +49,7 @@ async fn everything(store: &Store, ask: Demo) -> Everything {
     let mut accounts = BTreeMap::new();
     for n in 0..=ask.customers {
         let account = household(n).account;
-        let payments = store.payments(account, 100).await.unwrap().value;
+        let payments = store.payments(account, None, None, 100).await.unwrap().value;
         accounts.insert(n, (view(store, account).await, payments));
     }
     let mut ledgers = Vec::new();

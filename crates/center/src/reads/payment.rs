@@ -2,9 +2,15 @@
 use domain::money::Fen;
 use protocol::{
     AccountId, CustomerId, PaymentId, Problem, Reply,
-    catalogue::replies::{self, MandateState, PaymentState, Receipt},
+    catalogue::{
+        replies::{self, MandateState, PaymentState, Receipt},
+        requests,
+    },
 };
-use storage::rows::{Entity, Mandate, Payment, Refund, Settled};
+use storage::{
+    rows::{Entity, Mandate, Payment, Refund, Settled},
+    store::Seen,
+};
 
 use crate::{
     node::{Answer, Node, unavailable},
@@ -97,23 +103,27 @@ impl Node {
     pub(super) async fn payment_list(
         &self,
         customer: CustomerId,
-        account: AccountId,
+        asked: &requests::PaymentList,
     ) -> Result<Answer, Problem> {
-        let looker = |holds| Looker { customer, holds, now_ms: self.parts.clock.unix_ms() };
-        let (payments, position) = if self.holders(account).await?.value.contains(&customer) {
-            let load = self.parts.store.payments(account, MOST);
-            let seen = self.view(Entity::Account(account), views::PAYMENTS, load).await?;
-            let looker = looker(true);
-            (seen.value.iter().map(|payment| shown(payment, &looker)).collect(), seen.position)
+        let (account, before) = (asked.account, asked.before);
+        let holds = self.holders(account).await?.value.contains(&customer);
+        let limit = if asked.limit == 0 { MOST } else { u32::from(asked.limit).min(MOST) };
+        let payer = (!holds).then_some(customer);
+        let load = self.parts.store.payments(account, payer, before, limit);
+        let seen = if holds && before.is_none() {
+            self.view(Entity::Account(account), views::payments(limit), load).await?
         } else {
-            let seen = self.parts.store.payments_of(account, customer, MOST).await.map_err(unavailable)?;
-            if seen.value.is_empty() {
-                return Err(Problem::not_found("account"));
-            }
-            let looker = looker(false);
-            (seen.value.iter().map(|payment| shown(payment, &looker)).collect(), seen.position)
+            let Seen { value, position } = load.await.map_err(unavailable)?;
+            Seen { value: value.into(), position }
         };
-        Ok(Answer::done(Reply::PaymentList(replies::PaymentList { payments }), position))
+        if !holds && seen.value.is_empty() && before.is_none() {
+            return Err(Problem::not_found("account"));
+        }
+        let looker = Looker { customer, holds, now_ms: self.parts.clock.unix_ms() };
+        let payments = seen.value.iter().map(|payment| shown(payment, &looker)).collect();
+        let is_whole = seen.value.len() as u32 == limit;
+        let next_before = seen.value.last().filter(|_| is_whole).map(|last| last.created_ms);
+        Ok(Answer::done(Reply::PaymentList(replies::PaymentList { payments, next_before }), seen.position))
     }
 }
 

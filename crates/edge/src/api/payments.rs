@@ -6,11 +6,11 @@ use protocol::{
     catalogue::{replies, requests},
 };
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     ApiProblem,
-    body::{Body, Named, Nothing},
+    body::{Asked, Body, Named, Nothing, at_most},
     caller::Caller,
     reply,
 };
@@ -50,11 +50,31 @@ pub(super) async fn create(
     Ok(response)
 }
 
+/// Which page of payments.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Page {
+    /// Only payments ordered before this time, Unix ms: the cursor of the page before.
+    before: Option<u64>,
+    /// At most this many; 0 means 50.
+    #[serde(default, deserialize_with = "at_most::<50, _>")]
+    #[param(maximum = 50)]
+    limit: u8,
+}
+
 /// An account's payments, newest first.
+///
+/// The next page is asked for with `before` = `next_before` of this one.
 #[utoipa::path(get, path = "/accounts/{account}/payments", operation_id = "payment_list", tag = "payments",
+    params(Page),
     responses((status = OK, body = replies::PaymentList)))]
-pub(super) async fn list(caller: Caller, Named(account): Named<AccountId>) -> Result<Response, ApiProblem> {
-    caller.ask(requests::PaymentList { account }).await
+pub(super) async fn list(
+    caller: Caller,
+    Named(account): Named<AccountId>,
+    Asked(Page { before, limit }): Asked<Page>,
+) -> Result<Response, ApiProblem> {
+    caller.ask(requests::PaymentList { account, before, limit }).await
 }
 
 /// A payment's state, and its receipt once paid.

@@ -8,17 +8,19 @@ use protocol::{
         requests,
     },
 };
+use serde::Deserialize;
 use web::{domain::money::Fen, headers::FormTargets, words};
 
 use super::{
     debit::{DebitWords, why},
-    home::AccountQuery,
     pay::{SIMULATED, is_web_address},
     refunds::{self, Refunds},
     shell::{Shell, Tab, figure},
     visit::{Asked, Made, Page, Stop, Visit},
 };
 
+/// How many payments a page shows.
+const SHOWN: u8 = 20;
 /// How often a page looks whether a payment has arrived, in seconds.
 const LOOK_AGAIN_S: u32 = 2;
 
@@ -30,6 +32,15 @@ struct Payments {
     account: String,
     account_number: String,
     payments: Vec<Row>,
+    newest_href: Option<String>,
+    older_href: Option<String>,
+}
+
+/// Whose payments, and from where on.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct PaymentsQuery {
+    account: Option<String>,
+    before: Option<u64>,
 }
 
 struct Row {
@@ -86,16 +97,15 @@ struct Part {
 }
 
 /// `GET /payments`
-pub(super) async fn page(mut visit: Visit, Asked(query): Asked<AccountQuery>) -> Response {
-    let asked = query.account;
-    let made = list(&mut visit, asked.as_deref()).await;
+pub(super) async fn page(mut visit: Visit, Asked(query): Asked<PaymentsQuery>) -> Response {
+    let made = list(&mut visit, query).await;
     visit.finish(made)
 }
 
-async fn list(visit: &mut Visit, asked: Option<&str>) -> Made {
-    let chosen = visit.choose_account(asked).await?;
+async fn list(visit: &mut Visit, query: PaymentsQuery) -> Made {
+    let chosen = visit.choose_account(query.account.as_deref()).await?;
     let Some(account) = chosen.account else { return Ok(Page::See("/".to_owned())) };
-    let reply = visit.read(requests::PaymentList { account }).await?;
+    let reply = visit.read(requests::PaymentList { account, before: query.before, limit: SHOWN }).await?;
     let d = DebitWords::of(visit.language);
     let row = |payment: &Payment| {
         let (state, tone) = match payment.state {
@@ -121,6 +131,8 @@ async fn list(visit: &mut Visit, asked: Option<&str>) -> Made {
         account: visit.f.account(account),
         account_number: account.to_string(),
         payments: reply.payments.iter().map(row).collect(),
+        newest_href: query.before.map(|_| format!("/payments?account={account}")),
+        older_href: reply.next_before.map(|before| format!("/payments?account={account}&before={before}")),
     };
     Ok(Page::html(page.render()?))
 }

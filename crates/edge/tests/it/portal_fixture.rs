@@ -606,8 +606,10 @@ impl State {
                 Reply::MandateEnd(replies::MandateEnd { account: r.account })
             }
             Request::PaymentList(r) => {
-                let own = self.payments.iter().rev().filter(|p| p.account == r.account).cloned().collect();
-                Reply::PaymentList(replies::PaymentList { payments: own })
+                let is_asked = |p: &&Payment| p.account == r.account && r.before.is_none();
+                let own = self.payments.iter().rev().filter(is_asked).cloned().collect();
+                let next_before = r.before.is_none().then_some(1_787_019_840_000);
+                Reply::PaymentList(replies::PaymentList { payments: own, next_before })
             }
             Request::OperationGet(r) => Reply::OperationGet(replies::OperationGet {
                 operation: r.operation,

@@ -92,7 +92,9 @@ impl Gate {
             R::GateProbe(probe) => Reply::GateProbe(replies::GateProbe { payload: probe.payload.clone() }),
             R::AccountList(_) => Reply::AccountList(replies::AccountList { accounts: vec![] }),
             R::SessionEnd(_) => Reply::SessionEnd(replies::SessionEnd {}),
-            R::PaymentList(_) => Reply::PaymentList(replies::PaymentList { payments: vec![] }),
+            R::PaymentList(_) => {
+                Reply::PaymentList(replies::PaymentList { payments: vec![], next_before: None })
+            }
             R::PushResult(_) => Reply::PushResult(replies::PushResult {}),
             R::BillList(_) => Reply::BillList(replies::BillList { bills: vec![], next_before: None }),
             _ => return Outcome::Problem(Problem::not_found("answer in this test")),

@@ -138,3 +138,27 @@ async fn a_second_debit_goes_back_to_who_paid() {
     assert_eq!(balance["credit_fen"], 1200, "{balance}");
     assert!(world.ledger().await.0.iter().all(|sum| *sum == 0));
 }
+
+#[tokio::test]
+async fn payments_are_listed_page_by_page() {
+    let world = World::start();
+    let mut customer = world.customer(&world.phones[0]).await;
+    let account = customer.account().await;
+    let path = format!("/v1/accounts/{account}/payments");
+    let ids = |page: &Value| -> Vec<String> {
+        let payments = page["payments"].as_array().unwrap().iter();
+        payments.map(|payment| payment["payment"].as_str().unwrap().to_owned()).collect()
+    };
+    let whole = customer.get(&path).await.json;
+    let (mut paged, mut before) = (Vec::new(), String::new());
+    loop {
+        let page = customer.get(&format!("{path}?limit=5{before}")).await.json;
+        paged.extend(ids(&page));
+        let Some(next) = page["next_before"].as_u64() else { break };
+        before = format!("&before={next}");
+    }
+    assert!(paged.len() > 10 && paged == ids(&whole), "{paged:?}");
+    assert_eq!(customer.get(&format!("{path}?limit=51")).await.status, 400);
+    let mut stranger = world.customer(&world.phones[1]).await;
+    assert_eq!(stranger.get(&path).await.status, 404);
+}

@@ -138,6 +138,10 @@ requests! {
     PaymentList {
         /// Which account.
         account: AccountId,
+        /// Only payments ordered before this time, Unix ms: the cursor of the page before.
+        before: Option<u64>,
+        /// At most this many; 1 to 50, 0 means 50.
+        limit: u8,
     }
     /// Asks for credit back that a payment became.
     RefundCreate {

@@ -53,23 +53,21 @@ pub(crate) fn payment(c: &Connection, id: PaymentId) -> Result<Option<Payment>> 
     one(c, "reading a payment", &sql, [bits(id.bits())], payment_row)
 }
 
-pub(crate) fn payments(c: &Connection, account: AccountId, limit: u32) -> Result<Vec<Payment>> {
-    let sql = format!("SELECT {PAYMENT} FROM payment WHERE account = ?1 ORDER BY created_ms DESC LIMIT ?2");
-    many(c, "reading payments", &sql, params![account.number() as i64, limit], payment_row)
-}
-
-/// The payments of one customer for one account, newest first.
-pub(crate) fn payments_of(
+/// An account's payments ordered before a time (Unix ms), newest first; only those of `customer`, where one is named.
+pub(crate) fn payments(
     c: &Connection,
     account: AccountId,
-    customer: CustomerId,
+    customer: Option<CustomerId>,
+    before_ms: Option<u64>,
     limit: u32,
 ) -> Result<Vec<Payment>> {
     let sql = format!(
-        "SELECT {PAYMENT} FROM payment WHERE account = ?1 AND customer = ?2 ORDER BY created_ms DESC LIMIT ?3"
+        "SELECT {PAYMENT} FROM payment WHERE account = ?1 AND created_ms < ?2 AND (?3 IS NULL OR customer = ?3)
+         ORDER BY created_ms DESC LIMIT ?4"
     );
-    let key = params![account.number() as i64, bits(customer.bits()), limit];
-    many(c, "reading a payer's payments", &sql, key, payment_row)
+    let before = before_ms.map_or(i64::MAX, |ms| i64::try_from(ms).unwrap_or(i64::MAX));
+    let customer = customer.map(|id| bits(id.bits()));
+    many(c, "reading payments", &sql, params![account.number() as i64, before, customer, limit], payment_row)
 }
 
 pub(super) fn provider_transaction(

@@ -16,10 +16,11 @@ web::words! {
         ended_unbound: "It ended on {0}, when the account went off your list.", "户号解绑后，自动缴费已于 {0} 终止。";
         by_another: "Another person who has this account on their list pays it by automatic debit.", "该户号已由其他绑定用户开通自动缴费。";
         limit: "At most at once", "单笔限额";
-        limit_hint: "A bill above it is not debited; you are told and pay it yourself.", "超过限额的账单不会自动扣款，将通知您自行缴费。";
+        limit_hint: "If more than this is due at once, nothing is debited; you are told and pay it yourself.", "到期应缴总额超过限额时不会自动扣款，将通知您自行缴费。";
         via: "Pay with", "支付方式";
         set_up: "Set up automatic debit", "开通自动缴费";
-        set_up_safe: "You go to the payment provider and agree there. Nothing is debited now.", "将前往支付平台签约，现在不会扣款。";
+        set_up_safe: "You go to the payment provider and agree there. Nothing is debited before.", "将前往支付平台签约，签约前不会扣款。";
+        due_now: "{0} is owed. What of it is overdue, or due within the next days, is debited as soon as you have signed.", "当前应缴 {0}。其中已逾期或即将到期的部分，将在签约后立即扣款。";
         next: "Next debit", "下次扣款";
         next_none: "Nothing is owed. The next bill is debited some days before it is due.", "当前无欠费，下期账单将在到期前自动扣款。";
         running: "A debit is under way.", "正在扣款。";

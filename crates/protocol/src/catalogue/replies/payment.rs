@@ -25,8 +25,10 @@ replies! {
     }
     /// An account's payments.
     PaymentList {
-        /// Newest first, at most 50.
+        /// Newest first.
         payments: Vec<Payment>,
+        /// The cursor of the next page; `null` on the last.
+        next_before: Option<u64>,
     }
     /// The provider's message was taken.
     PaymentCallback {
