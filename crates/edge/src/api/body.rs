@@ -75,6 +75,15 @@ pub(crate) fn at_most<'de, const MOST: u8, D: Deserializer<'de>>(d: D) -> Result
     if number <= MOST { Ok(number) } else { Err(D::Error::custom(format!("it is {MOST} at most"))) }
 }
 
+/// A cursor that is a number: one that the description's `int64` can hold, as all that we give are.
+pub(crate) fn cursor<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    let number = Option::<u64>::deserialize(d)?;
+    match number {
+        Some(number) if i64::try_from(number).is_err() => Err(D::Error::custom("it is no cursor of ours")),
+        number => Ok(number),
+    }
+}
+
 /// What the path names.
 pub(crate) struct Named<T>(pub(crate) T);
 

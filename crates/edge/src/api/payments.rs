@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     ApiProblem,
-    body::{Asked, Body, Named, Nothing, at_most},
+    body::{Asked, Body, Named, Nothing, at_most, cursor},
     caller::Caller,
     reply,
 };
@@ -56,6 +56,7 @@ pub(super) async fn create(
 #[into_params(parameter_in = Query)]
 pub(super) struct Page {
     /// Only payments ordered before this time, Unix ms: the cursor of the page before.
+    #[serde(default, deserialize_with = "cursor")]
     before: Option<u64>,
     /// At most this many; 0 means 50.
     #[serde(default, deserialize_with = "at_most::<50, _>")]

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     ApiProblem,
-    body::{Asked, Body, Named, Nothing, at_most},
+    body::{Asked, Body, Named, Nothing, at_most, cursor},
     caller::Caller,
     reply,
 };
@@ -93,6 +93,7 @@ pub(super) struct Page {
     /// Of which account; not said: those about none, that the customer sent in.
     account: Option<AccountId>,
     /// Only requests made before this time, Unix ms: the cursor of the page before.
+    #[serde(default, deserialize_with = "cursor")]
     before: Option<u64>,
     /// At most this many; 0 means 20.
     #[serde(default, deserialize_with = "at_most::<50, _>")]
@@ -170,6 +171,7 @@ pub(super) async fn outages(
 #[into_params(parameter_in = Query)]
 pub(super) struct Notices {
     /// Only notices with a smaller number: the cursor of the page before.
+    #[serde(default, deserialize_with = "cursor")]
     before: Option<u64>,
     /// At most this many; 0 means 20.
     #[serde(default, deserialize_with = "at_most::<50, _>")]

@@ -117,7 +117,7 @@ async fn show_fault(visit: &mut Visit, asked: Option<&str>, typed: Option<FaultF
         [w.fault_no_power, w.fault_part, w.fault_voltage, w.fault_danger, w.fault_meter, w.fault_other];
     let is_first = typed.is_none();
     let typed = typed.unwrap_or_default();
-    let chosen_kind = |name: &str| typed.kind == name || (is_first && name == "no_power");
+    let chosen_kind = |name: &str| typed.kind == name;
     let kinds = KINDS.iter().zip(words).map(|((name, _), word)| (*name, word, chosen_kind(name)));
     let page = Fault {
         shell: Shell::within(visit, w.fault_title, Tab::Requests, &chosen),

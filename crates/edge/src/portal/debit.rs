@@ -52,6 +52,8 @@ struct DebitPage {
     tag: &'static str,
     tone: &'static str,
     say: Option<String>,
+    /// What signing has debited at once.
+    due_now: Option<String>,
     view: View,
 }
 
@@ -90,9 +92,9 @@ async fn show(visit: &mut Visit, asked: Option<&str>) -> Made {
     let chosen = visit.choose_account(asked).await?;
     let Some(account) = chosen.account else { return Ok(Page::See("/accounts/bind".to_owned())) };
     let mut mandate = visit.read(requests::MandateGet { account }).await?.mandate;
-    let is_due = visit.read(requests::AccountSummary { account }).await?.balance.due_fen > Fen::ZERO;
+    let due_fen = visit.read(requests::AccountSummary { account }).await?.balance.due_fen;
     // What failed has been paid otherwise since.
-    mandate.iter_mut().filter(|_| !is_due).for_each(|mandate| mandate.last_failure = None);
+    mandate.iter_mut().filter(|_| due_fen == Fen::ZERO).for_each(|mandate| mandate.last_failure = None);
     let d = DebitWords::of(visit.language);
     let (tag, tone) = match mandate.as_ref().map(|mandate| mandate.state) {
         Some(MandateState::Active) => (d.on, "good"),
@@ -106,6 +108,7 @@ async fn show(visit: &mut Visit, asked: Option<&str>) -> Made {
         account_number: account.to_string(),
         tag,
         tone,
+        due_now: (due_fen > Fen::ZERO).then(|| fill(d.due_now, &[&visit.f.money(due_fen)])),
         say: mandate.as_ref().and_then(|mandate| said(visit, d, mandate)),
         view: mandate.filter(|m| !m.state.has_ended()).map_or_else(|| off(visit), |m| view(visit, &m)),
     };

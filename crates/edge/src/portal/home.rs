@@ -159,7 +159,7 @@ fn power(visit: &Visit, outages: &[Outage]) -> Power {
         return Power { text: visit.w.power_on.to_owned(), more: None, tone: "", icon: "check" };
     };
     let text = format!("{} · {}", card.state, card.area);
-    let more = if card.tone == "bad" { card.until } else { format!("{} · {}", card.when, card.until) };
+    let more = if card.tone == "bad" { card.until } else { format!("{} · {}", card.until, card.when) };
     Power { text, more: Some(more), tone: card.tone, icon: "bolt" }
 }
 

@@ -4,7 +4,7 @@ use axum::{extract::Path, http::StatusCode, response::Response};
 use protocol::{
     PaymentId,
     catalogue::{
-        replies::{DebitFailure, Payment, PaymentState, Receipt},
+        replies::{DebitFailure, Payment, PaymentState, Receipt, RefundState},
         requests,
     },
 };
@@ -175,8 +175,10 @@ pub(super) async fn show(visit: &mut Visit, id: &str, wrong: Option<&str>) -> Ma
     };
     let is_open = payment.state == PaymentState::Open;
     let mut shell = Shell::within(visit, w.payment_title, Tab::Payments, &chosen);
-    shell.frame.refresh_s = is_open.then_some(LOOK_AGAIN_S);
-    shell.frame.events = is_open.then(|| format!("/payments/{}/live", payment.payment));
+    // So is money on its way back, as long as its row is not at its end.
+    let moves = is_open || payment.refunds.iter().any(|refund| refund.state == RefundState::UnderWay);
+    shell.frame.refresh_s = moves.then_some(LOOK_AGAIN_S);
+    shell.frame.events = moves.then(|| format!("/payments/{}/live", payment.payment));
     let amount = payment.receipt.as_ref().map_or(payment.amount_fen, |receipt| receipt.paid_fen);
     let page = OnePayment {
         shell,

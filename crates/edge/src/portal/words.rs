@@ -285,7 +285,7 @@ words! {
         quote_energy: "Use in the month, kWh", "当月用电量（度）";
         quote_valley: "Of it in valley hours, %", "其中谷段占比（%）";
         quote_before: "Used before since January, kWh", "当年此前累计用电（度）";
-        quote_before_hint: "Only for tiers that count over the year.", "仅年度阶梯需要填写。";
+        quote_before_hint: "Only for tiers that count over the year; left empty it counts as nothing.", "仅年度阶梯需要填写，不填按 0 计。";
         quote_button: "Work it out", "试算";
         quote_wrong: "Write whole numbers: up to 1,000,000 kWh, and a share from 0 to 100.", "请输入整数：用电量不超过 1000000 度，占比为 0 至 100。";
 
@@ -294,7 +294,7 @@ words! {
         pay_due_hint: "{0} is due. You may pay another amount; what is more becomes credit.", "应缴 {0}。可修改金额，多缴部分转为账户余额。";
         pay_due_late_hint: "{0} is due, {1} of it late fee up to today. This amount closes it, also if the payment takes a while.", "应缴 {0}，含截至今日的违约金 {1}。按此金额缴费即可结清，支付到账时间不影响金额。";
         pay_none_due_hint: "Nothing is due. What you pay becomes credit for the next bills.", "当前无欠费，所缴金额转为账户余额，抵扣后续电费。";
-        pay_amount_wrong: "Write an amount in yuan, as 100 or 100.50, at most 10,000,000.", "请输入金额，如 100 或 100.50，不超过 10000000 元。";
+        pay_amount_wrong: "Write an amount in yuan, as 100, 1,000 or 100.50 with a point, at most 10,000,000.", "请输入金额，如 100 或 100.50（小数用点），不超过 10000000 元。";
         pay_for: "For", "户名";
         bill_holder: "Account holder", "户名";
         pay_address: "Address", "用电地址";

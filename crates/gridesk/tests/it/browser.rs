@@ -309,6 +309,7 @@ async fn browser_without_a_connection_keeps_what_was_typed_and_says_so() {
     let browser = Browser::start(&world.portal, Kind { is_phone: true, ..DESKTOP }).await;
     log_in(&browser, &world, &world.phones[0]).await;
     browser.open("/requests/fault").await;
+    browser.click("input[value=no_power]").await;
     browser.fill("#text", "整个单元没电").await;
     let connection = async |offline: bool| {
         let network =

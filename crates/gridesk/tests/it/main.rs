@@ -14,5 +14,6 @@ mod person;
 mod sim;
 mod supply;
 mod system;
+mod two_shards;
 mod webdriver;
 mod world;

@@ -126,6 +126,15 @@ impl World {
         shards.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "db"))
     }
 
+    /// The file of the shard that holds an account.
+    pub(crate) fn shard_of(&self, account: &str) -> PathBuf {
+        let holds = |file: &PathBuf| {
+            let sql = "SELECT printf('%013d', id), '' FROM account";
+            rows(file, sql).iter().any(|(number, _)| number == account)
+        };
+        self.shard_files().find(holds).expect("an account is in a shard")
+    }
+
     /// The ledger: its shards' sums, and what came in over the provider's clearing account, in fen.
     pub(crate) async fn ledger(&self) -> (Vec<i64>, i64) {
         let ledger = self.admin("/admin/ledger").await.expect("the center says what is in its ledger");
