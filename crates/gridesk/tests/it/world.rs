@@ -25,11 +25,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn start() -> World {
+        Self::start_with(&[])
+    }
+
+    /// The same with settings from the environment.
+    pub(crate) fn start_with(environment: &[(&str, &str)]) -> World {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let mut up = Command::new(env!("CARGO_BIN_EXE_gridesk"))
             .args(["up", "--ports", "0", "--customers", "60", "--json", "--data"])
             .arg(&data)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
