@@ -258,6 +258,41 @@ impl<const MAX: usize> utoipa::ToSchema for Text<MAX> {
     }
 }
 
+/// A text that nobody is to see: it is not shown in any log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret<const MAX: usize>(Text<MAX>);
+
+impl<const MAX: usize> Secret<MAX> {
+    /// Checks and takes a text.
+    pub fn new(text: impl Into<String>) -> Result<Self, BoundsError> {
+        Text::new(text).map(Secret)
+    }
+
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> fmt::Debug for Secret<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a secret")
+    }
+}
+
+impl<const MAX: usize> utoipa::PartialSchema for Secret<MAX> {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        Text::<MAX>::schema()
+    }
+}
+
+impl<const MAX: usize> utoipa::ToSchema for Secret<MAX> {
+    fn name() -> std::borrow::Cow<'static, str> {
+        format!("Secret{MAX}").into()
+    }
+}
+
 /// Raw bytes, at most `MAX`, that nobody on the way looks into.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Opaque<const MAX: usize>(Vec<u8>);
@@ -380,6 +415,10 @@ bounded_number!(
 bounded_number!(
     /// Energy that is asked about, in Wh: up to 1 TWh.
     QuotedWh: i64 as "i64", 0 to 1_000_000_000_000, "energy is between 0 and 1000000000000 Wh"
+);
+bounded_number!(
+    /// The length of a file, in bytes: up to 16 GiB.
+    FileSize: u64 as "u64", 1 to 17_179_869_184, "a file has between 1 and 17179869184 bytes"
 );
 bounded_number!(
     /// A share of a thousand.

@@ -46,6 +46,11 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Whether it may come from the extranet. What may not is asked by the gate's inner half itself.
+    pub fn may_cross(&self) -> bool {
+        self.name != "file_attach"
+    }
+
     /// What to say when a request was sent on and no answer came.
     pub fn outcome_unknown(&self) -> &'static str {
         match self.kind {
@@ -227,6 +232,12 @@ catalogue! {
     RequestNote = 0x0085 v 1 "request_note" Write;
     /// Withdraws a request.
     RequestCancel = 0x0086 v 1 "request_cancel" Write;
+    /// Says that a file is to come with a request.
+    FileCreate = 0x0087 v 1 "file_create" Write;
+    /// Says that a file will not come.
+    FileEnd = 0x0088 v 1 "file_end" Write;
+    /// Attaches a file that is in the intranet's store. Asked by the gate's inner half, never over its link.
+    FileAttach = 0x0089 v 1 "file_attach" Write;
     /// Outages at an account's premise, now and planned.
     OutageList = 0x0090 v 1 "outage_list" Read;
     /// What the customer was told, newest first.
@@ -260,6 +271,9 @@ catalogue! {
     SessionList = 0x00d0 v 1 "session_list" Read;
     /// Ends other sessions of the customer.
     SessionEndOther = 0x00d1 v 1 "session_end_other" Write;
+
+    /// Logs a member of the staff in.
+    StaffLogin = 0x00e0 v 1 "staff_login" Read;
 
     /// How the delivery of a push ended.
     PushResult = 0x0070 v 1 "push_result" Write;
@@ -302,6 +316,9 @@ impl Request {
             Request::RequestGet(r) => Some(r.request.bucket()),
             Request::RequestNote(r) => Some(r.request.bucket()),
             Request::RequestCancel(r) => Some(r.request.bucket()),
+            Request::FileCreate(r) => Some(r.request.bucket()),
+            Request::FileEnd(r) => Some(r.file.bucket()),
+            Request::FileAttach(r) => Some(r.file.bucket()),
             Request::OutageList(r) => Some(r.account.bucket()),
             Request::PushResult(r) => Some(r.push.bucket()),
             Request::GateProbe(_)
@@ -309,6 +326,7 @@ impl Request {
             | Request::SessionEnd(_)
             | Request::AccountList(_)
             | Request::FormList(_)
+            | Request::StaffLogin(_)
             | Request::NoticeList(_)
             | Request::NoticeRead(_)
             | Request::PersonGet(_)

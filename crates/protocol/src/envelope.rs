@@ -144,6 +144,9 @@ pub enum Refusal {
     /// A version of the operation that this program does not read.
     #[error("operation {0} has no version {1} here")]
     UnknownVersion(&'static str, u8),
+    /// An operation that does not come from the extranet.
+    #[error("operation {0} does not cross the gate")]
+    MayNotCross(&'static str),
     /// A reply of another kind than the operation's.
     #[error("reply does not belong to operation {0}")]
     WrongReply(&'static str),
@@ -158,6 +161,7 @@ impl Refusal {
             Refusal::NotCanonical => "not_canonical",
             Refusal::UnknownOperation(_) => "unknown_operation",
             Refusal::UnknownVersion(..) => "unknown_version",
+            Refusal::MayNotCross(_) => "may_not_cross",
             Refusal::WrongReply(_) => "wrong_reply",
         }
     }

@@ -23,6 +23,10 @@ pub const MAC_LEN: usize = 16;
 /// The most payload a frame of the message track may carry.
 pub const MAX_MESSAGE_PAYLOAD: usize = crate::envelope::MAX_REPLY_LEN + 64;
 
+/// The most payload a frame of the file track may carry. A piece of a file follows its frame, with a length and a maximum of
+/// its own.
+pub const MAX_FILE_PAYLOAD: usize = 1024;
+
 const MAGIC: [u8; 2] = *b"GD";
 
 /// Which of the link's two tracks. Each has its own connection and its own memory.
@@ -47,6 +51,14 @@ pub enum FrameKind {
     Push,
     /// Its acknowledgement, inward.
     PushAck,
+    /// A file that wants to cross, inward ([`Offer`](crate::file::Offer)).
+    FileOffer,
+    /// From where it is wanted, outward ([`Wanted`](crate::file::Wanted)).
+    FileWanted,
+    /// The head of a piece of it, inward; the piece follows ([`ChunkHead`](crate::file::ChunkHead)).
+    FileChunk,
+    /// What became of it, outward ([`Ended`](crate::file::Ended)).
+    FileEnded,
 }
 
 impl FrameKind {
@@ -57,6 +69,10 @@ impl FrameKind {
             3 => FrameKind::Reply,
             4 => FrameKind::Push,
             5 => FrameKind::PushAck,
+            6 => FrameKind::FileOffer,
+            7 => FrameKind::FileWanted,
+            8 => FrameKind::FileChunk,
+            9 => FrameKind::FileEnded,
             _ => return None,
         })
     }
@@ -68,6 +84,10 @@ impl FrameKind {
             FrameKind::Reply => 3,
             FrameKind::Push => 4,
             FrameKind::PushAck => 5,
+            FrameKind::FileOffer => 6,
+            FrameKind::FileWanted => 7,
+            FrameKind::FileChunk => 8,
+            FrameKind::FileEnded => 9,
         }
     }
 }
@@ -133,6 +153,12 @@ impl LinkKey {
     /// The key of all later frames: fresh for every connection, so that no frame of another one is accepted.
     pub fn for_session(secret: &[u8; 32], direction: Direction, outer: &[u8; 32], inner: &[u8; 32]) -> Self {
         Self::derive(secret, direction, "session", outer, inner)
+    }
+
+    /// The key of a file connection inside a zone, where no secret is shared and the kernel says who is there: it finds what
+    /// was damaged, and proves nothing about who wrote it.
+    pub fn within_zone(direction: Direction) -> Self {
+        Self::derive(&[0; 32], direction, "zone", &[0; 32], &[0; 32])
     }
 
     fn derive(
@@ -263,7 +289,7 @@ impl Opener {
 fn max_payload(track: Track) -> usize {
     match track {
         Track::Messages => MAX_MESSAGE_PAYLOAD,
-        Track::Files => 1 << 20,
+        Track::Files => MAX_FILE_PAYLOAD,
     }
 }
 
@@ -382,6 +408,56 @@ mod tests {
             "474401010200000000000003000000000000000000000000000001026162639e0454ab6d8498923d0706a94880c7d2"
         );
     }
+
+    #[test]
+    fn golden_frames_of_the_file_track() {
+        use crate::{
+            Bucket, FileId,
+            file::{ChunkHead, Coding, Ended, Offer, Receipt, Wanted},
+        };
+        let file = FileId::mint(Bucket::FIRST, 0x0123_4567_89ab_cdef << 32);
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let receipt = Receipt::sign((1, &key), (file, 300_000, [0xaa; 32]), 1_700_000_000_000);
+        let head = |coding| ChunkHead { index: 1, coding, len: 300, cv: [0xbb; 32] };
+        let frames = [
+            (FrameKind::FileOffer, wire::encode(&Offer { file, size: 300_000, root: [0xaa; 32] })),
+            (FrameKind::FileWanted, wire::encode(&Wanted { from: 1 })),
+            (FrameKind::FileChunk, wire::encode(&head(Coding::Raw))),
+            (FrameKind::FileChunk, wire::encode(&head(Coding::Zstd))),
+            (FrameKind::FileEnded, wire::encode(&Ended::Stored(receipt))),
+            (FrameKind::FileEnded, wire::encode(&Ended::Refused("not-found".parse().unwrap()))),
+            (FrameKind::FileEnded, wire::encode(&Ended::NotNow("busy".parse().unwrap()))),
+        ];
+        let mut sealer = Sealer::new(LinkKey::within_zone(Direction::Inward), Track::Files);
+        let mut opener = Opener::new(LinkKey::within_zone(Direction::Inward), Track::Files);
+        let mut hex = Vec::new();
+        for (kind, payload) in frames {
+            let mut out = Vec::new();
+            sealer.seal(kind, 0, &payload, &mut out).unwrap();
+            let (frame, len) = opener.open(&out).unwrap().unwrap();
+            assert_eq!((frame.kind, frame.payload, len), (kind, payload, out.len()));
+            hex.push(data_encoding::HEXLOWER.encode(&out));
+        }
+        assert_eq!(hex, GOLDEN_FILE_FRAMES);
+    }
+
+    const GOLDEN_FILE_FRAMES: [&str; 7] = [
+        "47440102060000000000003300000000000000000000000000000000000000000000123456789abcdef00000e0a712aa\
+         aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaae817bc96aa953ba68a28293c58043dfa",
+        "474401020700000000000001000000000000000100000000000000000177cc3025b9274aff1825600ae549c2ca",
+        "474401020800000000000024000000000000000200000000000000000100ac02bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\
+         bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbf6b7a7e705c7eaa952d8cbf61710372",
+        "474401020800000000000024000000000000000300000000000000000101ac02bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\
+         bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb14f0f9420c28a15fe88921c53d8e3cc1",
+        "47440102090000000000008400000000000000040000000000000000008101000000000000123456789abcdef0000000\
+         000000000493e0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0000018bcfe5680001\
+         77b708e16461586f36aacea0f55cd6a86f6a5d61702fd84a0845b327ad07bab450ee41c45b5831162becc7114ca482fb\
+         df437a1de111b5a916d9c40aa90a0b00ff9994ec29a07745718d492bb1ef1668",
+        "47440102090000000000000b0000000000000005000000000000000001096e6f742d666f756e645427b9a51d42ad481e\
+         eeb5725dd2918e",
+        "47440102090000000000000600000000000000060000000000000000020462757379a48e2c9ce3906f6184acaa8045e8\
+         a363",
+    ];
 
     #[test]
     fn length_is_checked_before_anything_else_is_read() {

@@ -360,6 +360,11 @@ bucketed_id!(
     "rq"
 );
 bucketed_id!(
+    /// A file that a customer sends in with a request. It is also the id of its crossing.
+    FileId,
+    "fi"
+);
+bucketed_id!(
     /// A time without power at a place, planned or not.
     OutageId,
     "ou"

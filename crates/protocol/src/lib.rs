@@ -6,6 +6,7 @@
 pub mod bounds;
 pub mod catalogue;
 pub mod envelope;
+pub mod file;
 pub mod frame;
 pub mod ids;
 pub mod payment;
@@ -19,8 +20,8 @@ pub mod wire;
 pub use catalogue::{Kind, Reply, Request, Spec};
 pub use envelope::{Channel, Outcome, ReplyEnvelope, RequestEnvelope};
 pub use ids::{
-    AccountId, BillId, Bucket, ChallengeId, CustomerId, MandateId, OperationId, OutageId, PaymentId, PushId,
-    RefundId, ServiceRequestId, SessionId,
+    AccountId, BillId, Bucket, ChallengeId, CustomerId, FileId, MandateId, OperationId, OutageId, PaymentId,
+    PushId, RefundId, ServiceRequestId, SessionId,
 };
 pub use position::{LaneId, Position, ShardId, Token};
 pub use problem::{Code, Problem};

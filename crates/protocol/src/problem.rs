@@ -118,6 +118,27 @@ codes! {
     /// The deadline passed before there was an answer.
     DeadlineExceeded = "deadline_exceeded", 504, "No answer in time",
         "Send it again, a write under the same key: it is not done twice.";
+    /// An upload is spoken of in another version of tus than 1.0.0.
+    TusVersion = "tus_version", 412, "This version of tus is not spoken here",
+        "Send `Tus-Resumable: 1.0.0`.";
+    /// A portion of a file does not begin where the last one ended, or nothing more of it is to come.
+    UploadOffset = "upload_offset", 409, "The portion does not begin where the file ends",
+        "Ask by `HEAD` how much is here, and go on from there.";
+    /// Somebody else is writing to the file.
+    UploadLocked = "upload_locked", 423, "The file is being written to",
+        "Wait a moment, ask by `HEAD` how much is here, and go on from there.";
+    /// The file is not to come any more: withdrawn, refused, or its time is over.
+    UploadGone = "upload_gone", 410, "The file is not to come any more",
+        "Begin a new upload.";
+    /// The bytes of a portion are not those that were summed.
+    ChecksumMismatch = "checksum_mismatch", 460, "The checksum does not fit the portion",
+        "Send the portion again; nothing of it was kept.";
+    /// A customer has as many files under way as one may have.
+    QuotaExceeded = "quota_exceeded", 403, "Too many files under way",
+        "Wait until some are through, or withdraw one.";
+    /// The disk for files has no room for more.
+    StorageFull = "storage_full", 507, "No room for more files",
+        "Try again after `Retry-After` seconds.";
 }
 
 impl Code {

@@ -1,9 +1,9 @@
 //! Session tokens: made by the center with Ed25519, checked by the edge only to shed early, and again by the center.
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{CustomerId, SessionId, wire};
+use crate::{CustomerId, SessionId, bounds::ShortName, wire};
 
 /// How long an access token lives, in seconds.
 pub const ACCESS_TTL_S: u64 = 15 * 60;
@@ -58,25 +58,82 @@ const CONTEXT: &[u8] = b"gridesk session token v1\0";
 
 /// Signs `claims`.
 pub fn sign(key: &SigningKey, claims: &Claims) -> String {
-    let mut bytes = wire::encode(claims);
-    let signature = key.sign(&[CONTEXT, &bytes].concat());
-    bytes.extend_from_slice(&signature.to_bytes());
-    format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&bytes))
+    signed(key, (PREFIX, CONTEXT), claims)
 }
 
 /// Checks a token's signature with `keys` (by key id) and its time against `now_s`.
 pub fn verify(keys: &[(u8, VerifyingKey)], token: &str, now_s: u64) -> Result<Claims, SessionError> {
+    let claims: Claims = verified(keys, token, (PREFIX, CONTEXT), |claims: &Claims| claims.key_id)?;
+    if claims.expires_s <= now_s { Err(SessionError::Expired) } else { Ok(claims) }
+}
+
+/// How long a staff token lives, in seconds. It is not renewed: one logs in anew.
+pub const STAFF_TTL_S: u64 = 8 * 3600;
+const STAFF_PREFIX: &str = "gst1.";
+const STAFF_CONTEXT: &[u8] = b"gridesk staff token v1\0";
+
+/// What a member of the staff may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StaffRole {
+    /// Looks at customers' files at the edge, and lets them pass or refuses them.
+    Auditor,
+}
+
+/// What a staff token says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StaffClaims {
+    /// Which signing key.
+    pub key_id: u8,
+    /// Who.
+    pub name: ShortName,
+    /// As what.
+    pub roles: Vec<StaffRole>,
+    /// Until when, Unix seconds.
+    pub expires_s: u64,
+}
+
+/// Signs a staff token. It is none of a customer's, and no customer's is one.
+pub fn sign_staff(key: &SigningKey, claims: &StaffClaims) -> String {
+    signed(key, (STAFF_PREFIX, STAFF_CONTEXT), claims)
+}
+
+/// Checks a staff token's signature with `keys` (by key id) and its time against `now_s`.
+pub fn verify_staff(
+    keys: &[(u8, VerifyingKey)],
+    token: &str,
+    now_s: u64,
+) -> Result<StaffClaims, SessionError> {
+    let claims: StaffClaims =
+        verified(keys, token, (STAFF_PREFIX, STAFF_CONTEXT), |c: &StaffClaims| c.key_id)?;
+    if claims.expires_s <= now_s { Err(SessionError::Expired) } else { Ok(claims) }
+}
+
+fn signed<T: Serialize>(key: &SigningKey, (prefix, context): (&str, &[u8]), claims: &T) -> String {
+    let mut bytes = wire::encode(claims);
+    let signature = key.sign(&[context, &bytes].concat());
+    bytes.extend_from_slice(&signature.to_bytes());
+    format!("{prefix}{}", BASE64URL_NOPAD.encode(&bytes))
+}
+
+fn verified<T: Serialize + DeserializeOwned>(
+    keys: &[(u8, VerifyingKey)],
+    token: &str,
+    (prefix, context): (&str, &[u8]),
+    key_id: impl FnOnce(&T) -> u8,
+) -> Result<T, SessionError> {
     if token.len() > MAX_TOKEN_LEN {
         return Err(SessionError::Malformed);
     }
-    let encoded = token.strip_prefix(PREFIX).ok_or(SessionError::Malformed)?;
+    let encoded = token.strip_prefix(prefix).ok_or(SessionError::Malformed)?;
     let bytes = BASE64URL_NOPAD.decode(encoded.as_bytes()).map_err(|_| SessionError::Malformed)?;
     let (body, signature) = bytes.split_last_chunk::<SIGNATURE_LEN>().ok_or(SessionError::Malformed)?;
-    let claims: Claims = wire::decode_exact(body).map_err(|_| SessionError::Malformed)?;
-    let (_, key) = keys.iter().find(|(id, _)| *id == claims.key_id).ok_or(SessionError::Signature)?;
-    key.verify(&[CONTEXT, body].concat(), &Signature::from_bytes(signature))
+    let claims: T = wire::decode_exact(body).map_err(|_| SessionError::Malformed)?;
+    let key_id = key_id(&claims);
+    let (_, key) = keys.iter().find(|(id, _)| *id == key_id).ok_or(SessionError::Signature)?;
+    key.verify(&[context, body].concat(), &Signature::from_bytes(signature))
         .map_err(|_| SessionError::Signature)?;
-    if claims.expires_s <= now_s { Err(SessionError::Expired) } else { Ok(claims) }
+    Ok(claims)
 }
 
 #[cfg(test)]
@@ -110,5 +167,20 @@ mod tests {
             assert!(forged == token || verify(&keys, &forged, 1).is_err(), "changed at {i}");
         }
         assert_eq!(verify(&keys, "", 1), Err(SessionError::Malformed));
+        assert!(verify_staff(&keys, &token, 1).is_err(), "a customer is no auditor");
+    }
+
+    #[test]
+    fn a_staff_token_is_no_customers() {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let name = "auditor".parse().unwrap();
+        let claims = StaffClaims { key_id: 1, name, roles: vec![StaffRole::Auditor], expires_s: 1000 };
+        let token = sign_staff(&key, &claims);
+        let keys = [(1, key.verifying_key())];
+        assert_eq!(verify_staff(&keys, &token, 999), Ok(claims));
+        assert_eq!(verify_staff(&keys, &token, 1000), Err(SessionError::Expired));
+        assert!(verify(&keys, &token, 1).is_err());
+        let renamed = token.replacen(STAFF_PREFIX, PREFIX, 1);
+        assert!(verify(&keys, &renamed, 1).is_err(), "under the other's name neither");
     }
 }

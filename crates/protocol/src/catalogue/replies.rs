@@ -10,7 +10,10 @@ use domain::{
 use jiff::civil::Date;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use crate::{AccountId, BillId, ChallengeId, CustomerId, OperationId, Problem, SessionId, bounds::Opaque};
+use crate::{
+    AccountId, BillId, ChallengeId, CustomerId, OperationId, Problem, SessionId, bounds::Opaque,
+    session::StaffRole,
+};
 
 macro_rules! replies {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
@@ -55,6 +58,15 @@ replies! {
         customer: CustomerId,
         /// The tokens; absent where the result is looked up later by its operation.
         tokens: Option<SessionTokens>,
+    }
+    /// They are logged in.
+    StaffLogin {
+        /// Their token.
+        token: String,
+        /// How long it lives, in seconds.
+        expires_in_s: u64,
+        /// As what.
+        roles: Vec<StaffRole>,
     }
     /// The next pair of tokens.
     SessionRefresh {

@@ -3,10 +3,10 @@ use domain::{calendar::Month, tariff::TariffId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, BillId, ChallengeId, OperationId, PaymentId, PushId, ServiceRequestId,
+    AccountId, BillId, ChallengeId, FileId, OperationId, PaymentId, PushId, ServiceRequestId,
     bounds::{
-        Few, IdempotencyKey, OneTimeCode, Opaque, PayableFen, PerMille, Phone, Prose, QuotedWh, ShortName,
-        Text, Year,
+        Few, FileSize, IdempotencyKey, OneTimeCode, Opaque, PayableFen, PerMille, Phone, Prose, QuotedWh,
+        Secret, ShortName, Text, Year,
     },
 };
 
@@ -48,6 +48,13 @@ requests! {
     }
     /// Ends the session whose access token comes along.
     SessionEnd {}
+    /// Logs a member of the staff in.
+    StaffLogin {
+        /// Their name.
+        name: ShortName,
+        /// Their password.
+        password: Secret<128>,
+    }
     /// The accounts the customer has bound.
     AccountList {}
     /// What is owed, this month so far, the tier.
@@ -230,6 +237,33 @@ requests! {
     RequestCancel {
         /// Which request.
         request: ServiceRequestId,
+    }
+    /// Says that a file is to come with a request that is not closed.
+    FileCreate {
+        /// Which request.
+        request: ServiceRequestId,
+        /// The file's name, as the customer has it.
+        name: Text<255>,
+        /// Its length in bytes.
+        size: FileSize,
+    }
+    /// Says that a file will not come.
+    FileEnd {
+        /// Which file.
+        file: FileId,
+        /// Why: a code of the audit, `withdrawn`, `expired`, `lost`.
+        why: ShortName,
+    }
+    /// Attaches a file that is in the intranet's store, verified and inspected.
+    FileAttach {
+        /// Which file.
+        file: FileId,
+        /// Its length in bytes.
+        size: FileSize,
+        /// Its BLAKE3 hash, by which the store knows it.
+        root: [u8; 32],
+        /// What it is by its content: `pdf`, `jpeg`.
+        kind: ShortName,
     }
     /// Outages at an account's premise, now and planned.
     OutageList {

@@ -3,7 +3,7 @@ use domain::{forms::Form, money::Fen};
 use serde::{Deserialize, Serialize};
 
 use super::{DebitFailure, MandateState, RefundState};
-use crate::{AccountId, OutageId, PaymentId, ServiceRequestId};
+use crate::{AccountId, FileId, OutageId, PaymentId, ServiceRequestId, file::Receipt};
 
 replies! {
     /// The forms a customer can send in.
@@ -42,6 +42,8 @@ replies! {
         steps: Vec<RequestStep>,
         /// The outage it belongs to, where it is one of many.
         outage: Option<OutageId>,
+        /// The files that came or are to come with it, oldest first.
+        files: Vec<FileBrief>,
     }
     /// The word was added.
     RequestNote {
@@ -52,6 +54,23 @@ replies! {
     RequestCancel {
         /// Which request.
         request: ServiceRequestId,
+    }
+    /// The file may come.
+    FileCreate {
+        /// Its id.
+        file: FileId,
+        /// Until when, Unix ms.
+        expires_ms: u64,
+    }
+    /// It will not come.
+    FileEnd {
+        /// Which file.
+        file: FileId,
+    }
+    /// It is attached.
+    FileAttach {
+        /// The word of it for who sent it.
+        receipt: Receipt,
     }
     /// Outages at a premise.
     OutageList {
@@ -92,6 +111,23 @@ replies! {
         changed_ms: u64,
         /// Until when it is to be answered, Unix ms; absent once it is, and while it waits for the customer.
         answer_by_ms: Option<u64>,
+    }
+    /// A file of a request.
+    FileBrief {
+        /// Its id.
+        file: FileId,
+        /// Its name, as the customer has it.
+        name: String,
+        /// Its length in bytes.
+        size: u64,
+        /// How it stands.
+        state: FileState,
+        /// Why it did not come, as a code; empty while it may.
+        why: String,
+        /// When it was named, Unix ms.
+        created_ms: u64,
+        /// When it last changed, Unix ms.
+        changed_ms: u64,
     }
     /// What was filled into a form, as people read it.
     ShownAnswer {
@@ -183,6 +219,18 @@ pub enum RequestState {
     Cancelled,
 }
 
+/// How a file stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FileState {
+    /// It is to come: sent, looked at, or on its way in.
+    Expected,
+    /// It is here.
+    Stored,
+    /// It did not come, and will not.
+    Ended,
+}
+
 /// Who did something to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -215,6 +263,8 @@ pub enum StepKind {
     Done,
     /// It was withdrawn.
     Cancelled,
+    /// A file came with it.
+    File,
 }
 
 /// How an outage stands.

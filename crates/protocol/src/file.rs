@@ -1,0 +1,357 @@
+//! Files that cross: what is offered, in which pieces it comes, how it is verified, and the receipt. Pure.
+//!
+//! A file is cut into pieces of [`CHUNK_LEN`], each of which is a subtree of the file's BLAKE3 tree. The subtree's chaining
+//! value stands in the head of the piece; together they give the hash of the whole. So every byte is hashed once, a piece is
+//! verified as it comes, and what has come is verified again after an interruption without being read.
+//!
+//! One connection of the file track carries one file at a time:
+//!
+//! ```text
+//! inward   FileOffer                FileChunk + piece … FileChunk + piece
+//! outward             FileWanted                                           FileEnded
+//! ```
+//!
+//! `FileEnded` may come at any time after the offer; where pieces were still to come, both sides close the connection. On the
+//! link the frames are sealed under the keys of its hello; inside a zone there is no hello, and they are sealed under
+//! [`LinkKey::within_zone`](crate::frame::LinkKey::within_zone).
+use blake3::hazmat::{self, HasherExt, Mode};
+use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
+use serde::{Deserialize, Serialize};
+
+use crate::{FileId, bounds::ShortName};
+
+/// The length of every piece of a file but the last, in bytes: a subtree of BLAKE3, so a power of two.
+pub const CHUNK_LEN: usize = 256 * 1024;
+/// No file that crosses is longer, in bytes.
+pub const MAX_FILE_LEN: u64 = 16 << 30;
+
+/// A BLAKE3 hash, or the chaining value of a subtree.
+pub type Hash = [u8; 32];
+
+/// A file that wants to cross.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Its id, by which it crosses once.
+    pub file: FileId,
+    /// Its length in bytes: 1 to [`MAX_FILE_LEN`].
+    pub size: u64,
+    /// The BLAKE3 hash of all of it.
+    pub root: Hash,
+}
+
+impl Offer {
+    /// Whether such a file may cross at all.
+    pub fn is_possible(&self) -> bool {
+        (1..=MAX_FILE_LEN).contains(&self.size)
+    }
+
+    /// How many pieces it has.
+    pub fn chunks(&self) -> u32 {
+        chunks_of(self.size)
+    }
+
+    /// The length of a piece of it; 0 beyond the last.
+    pub fn chunk_len(&self, index: u32) -> usize {
+        let left = self.size.saturating_sub(u64::from(index) * CHUNK_LEN as u64);
+        left.min(CHUNK_LEN as u64) as usize
+    }
+}
+
+/// How many pieces a file of `size` bytes has.
+pub fn chunks_of(size: u64) -> u32 {
+    u32::try_from(size.div_ceil(CHUNK_LEN as u64)).unwrap_or(u32::MAX)
+}
+
+/// From which piece on a file is wanted: those before are there, durably and verified. At least one is still to come; a file of
+/// which nothing is missing ends without this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The first piece to send.
+    pub from: u32,
+}
+
+/// How a piece is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Coding {
+    /// As it is.
+    Raw,
+    /// As one zstd frame, which says how long the piece is and needs no window longer than [`CHUNK_LEN`]; only where that is
+    /// shorter.
+    Zstd,
+}
+
+/// The head of a piece; the piece follows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkHead {
+    /// Which piece.
+    pub index: u32,
+    /// How it is written.
+    pub coding: Coding,
+    /// How many bytes follow: 1 to the piece's own length.
+    pub len: u32,
+    /// Its chaining value, or the whole file's hash where it is the only piece.
+    pub cv: Hash,
+}
+
+impl ChunkHead {
+    /// Whether it can be the next piece of `offer`, whose number is `due`.
+    pub fn fits(&self, offer: &Offer, due: u32) -> bool {
+        let whole = offer.chunk_len(due);
+        let len = self.len as usize;
+        self.index == due
+            && match self.coding {
+                Coding::Raw => len == whole && len > 0,
+                Coding::Zstd => (1..whole).contains(&len),
+            }
+    }
+}
+
+/// What became of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ended {
+    /// It is in the intranet's store, attached to its request.
+    Stored(Receipt),
+    /// It is not taken, now or later; the reason's code.
+    Refused(ShortName),
+    /// It is not taken now: try again later; the reason's code.
+    NotNow(ShortName),
+}
+
+/// The center's word that a file is stored and attached. Always [`Receipt::LEN`] bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Which file.
+    pub file: FileId,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its hash.
+    pub root: Hash,
+    /// When it was attached, Unix ms.
+    pub at_ms: u64,
+    /// Which of the center's keys signed.
+    pub key_id: u8,
+    /// Ed25519 over all of the above.
+    pub signature: [u8; 64],
+}
+
+const RECEIPT_CONTEXT: &[u8] = b"gridesk file receipt v1\0";
+
+impl Receipt {
+    /// Its length as bytes.
+    pub const LEN: usize = Self::SIGNED_LEN + 64;
+    const SIGNED_LEN: usize = 16 + 8 + 32 + 8 + 1;
+
+    /// Signs one.
+    pub fn sign(key: (u8, &SigningKey), (file, size, root): (FileId, u64, Hash), at_ms: u64) -> Self {
+        let mut receipt = Receipt { file, size, root, at_ms, key_id: key.0, signature: [0; 64] };
+        receipt.signature = key.1.sign(&receipt.signed()).to_bytes();
+        receipt
+    }
+
+    /// Whether one of `keys` signed it.
+    pub fn is_genuine(&self, keys: &[(u8, VerifyingKey)]) -> bool {
+        let key = keys.iter().find(|(id, _)| *id == self.key_id);
+        let signature = Signature::from_bytes(&self.signature);
+        key.is_some_and(|(_, key)| key.verify(&self.signed(), &signature).is_ok())
+    }
+
+    fn signed(&self) -> Vec<u8> {
+        [RECEIPT_CONTEXT, &self.to_bytes()[..Self::SIGNED_LEN]].concat()
+    }
+
+    /// As bytes.
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..16].copy_from_slice(&self.file.bits().to_be_bytes());
+        bytes[16..24].copy_from_slice(&self.size.to_be_bytes());
+        bytes[24..56].copy_from_slice(&self.root);
+        bytes[56..64].copy_from_slice(&self.at_ms.to_be_bytes());
+        bytes[64] = self.key_id;
+        bytes[65..].copy_from_slice(&self.signature);
+        bytes
+    }
+
+    /// From bytes; whether it is genuine is another question.
+    pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
+        let mut receipt = Receipt {
+            file: FileId::from_bits(u128::from_be_bytes(part(bytes, 0))),
+            size: u64::from_be_bytes(part(bytes, 16)),
+            root: part(bytes, 24),
+            at_ms: u64::from_be_bytes(part(bytes, 56)),
+            key_id: bytes[64],
+            signature: [0; 64],
+        };
+        receipt.signature.copy_from_slice(&bytes[65..]);
+        receipt
+    }
+}
+
+fn part<const N: usize>(bytes: &[u8; Receipt::LEN], at: usize) -> [u8; N] {
+    let mut part = [0; N];
+    part.copy_from_slice(&bytes[at..at + N]);
+    part
+}
+
+impl Serialize for Receipt {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() {
+            s.serialize_str(&data_encoding::BASE64URL_NOPAD.encode(&self.to_bytes()))
+        } else {
+            s.serialize_bytes(&self.to_bytes())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Receipt {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let bytes = if d.is_human_readable() {
+            let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+            data_encoding::BASE64URL_NOPAD.decode(text.as_bytes()).map_err(D::Error::custom)?
+        } else {
+            crate::bounds::Opaque::<{ Receipt::LEN }>::deserialize(d)?.to_vec()
+        };
+        let bytes = bytes.as_slice().try_into().map_err(|_| D::Error::custom("not a receipt"))?;
+        Ok(Receipt::from_bytes(bytes))
+    }
+}
+
+impl utoipa::PartialSchema for Receipt {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        let what = "The center's signed word that a file is stored and attached, base64url.";
+        domain::schema::text("^[A-Za-z0-9_-]{172}$", 172, what, None)
+    }
+}
+
+impl utoipa::ToSchema for Receipt {
+    /// A payment has one too.
+    fn name() -> std::borrow::Cow<'static, str> {
+        "FileReceipt".into()
+    }
+}
+
+/// The chaining value of a piece of a file of `size` bytes; the hash of the whole where it is the only piece.
+pub fn chunk_cv(size: u64, index: u32, bytes: &[u8]) -> Hash {
+    if chunks_of(size) <= 1 {
+        return *blake3::hash(bytes).as_bytes();
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.set_input_offset(u64::from(index) * CHUNK_LEN as u64);
+    hasher.update(bytes);
+    hasher.finalize_non_root()
+}
+
+/// The hash of a whole file of `size` bytes from the chaining values of all its pieces; `None` where they are not all
+/// there.
+pub fn root_of(size: u64, cvs: &[Hash]) -> Option<Hash> {
+    if size == 0 || cvs.len() != chunks_of(size) as usize {
+        return None;
+    }
+    match cvs {
+        [only] => Some(*only),
+        many => {
+            let (left, right) = halves(size, many);
+            Some(*hazmat::merge_subtrees_root(&left, &right, Mode::Hash).as_bytes())
+        }
+    }
+}
+
+fn subtree(size: u64, cvs: &[Hash]) -> Hash {
+    match cvs {
+        [only] => *only,
+        many => {
+            let (left, right) = halves(size, many);
+            hazmat::merge_subtrees_non_root(&left, &right, Mode::Hash)
+        }
+    }
+}
+
+/// The chaining values of a subtree's two halves; it has two pieces or more. The left one is the largest power of two.
+fn halves(size: u64, cvs: &[Hash]) -> (Hash, Hash) {
+    let left_len = hazmat::left_subtree_len(size);
+    let (left, right) = cvs.split_at((left_len / CHUNK_LEN as u64) as usize);
+    (subtree(left_len, left), subtree(size - left_len, right))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Bucket, wire};
+
+    fn cvs(bytes: &[u8]) -> Vec<Hash> {
+        let size = bytes.len() as u64;
+        bytes.chunks(CHUNK_LEN).zip(0..).map(|(chunk, index)| chunk_cv(size, index, chunk)).collect()
+    }
+
+    #[test]
+    fn pieces_give_the_hash_of_the_whole() {
+        let bytes: Vec<u8> = (0..11 * CHUNK_LEN + 77).map(|i| (i * 31 % 251) as u8).collect();
+        let lengths = [1, 1024, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 2 * CHUNK_LEN, 3 * CHUNK_LEN];
+        for len in
+            lengths.into_iter().chain([4 * CHUNK_LEN + 1, 7 * CHUNK_LEN - 5, 8 * CHUNK_LEN, bytes.len()])
+        {
+            let file = &bytes[..len];
+            assert_eq!(root_of(len as u64, &cvs(file)), Some(*blake3::hash(file).as_bytes()), "{len}");
+        }
+        let whole = cvs(&bytes);
+        assert_eq!(root_of(bytes.len() as u64, &whole[1..]), None);
+        assert_eq!(root_of(0, &[]), None);
+        let mut swapped = whole.clone();
+        swapped.swap(2, 3);
+        assert_ne!(root_of(bytes.len() as u64, &swapped), root_of(bytes.len() as u64, &whole));
+    }
+
+    #[test]
+    fn a_head_that_lies_does_not_fit() {
+        let offer =
+            Offer { file: FileId::mint(Bucket::FIRST, 1), size: CHUNK_LEN as u64 + 10, root: [0; 32] };
+        assert_eq!((offer.chunks(), offer.chunk_len(1), offer.chunk_len(2)), (2, 10, 0));
+        let head = |index, coding, len| ChunkHead { index, coding, len, cv: [0; 32] };
+        assert!(head(0, Coding::Raw, CHUNK_LEN as u32).fits(&offer, 0));
+        assert!(head(1, Coding::Zstd, 9).fits(&offer, 1));
+        for wrong in [
+            head(1, Coding::Raw, 11),
+            head(1, Coding::Raw, 9),
+            head(1, Coding::Zstd, 10),
+            head(1, Coding::Zstd, 0),
+            head(0, Coding::Raw, 10),
+            head(2, Coding::Raw, 0),
+            head(1, Coding::Raw, u32::MAX),
+        ] {
+            assert!(!wrong.fits(&offer, wrong.index.max(1)), "{wrong:?}");
+        }
+        assert!(!Offer { size: 0, ..offer.clone() }.is_possible());
+        assert!(!Offer { size: 1 << 36, ..offer }.is_possible());
+    }
+
+    #[test]
+    fn a_receipt_is_believed_only_genuine() {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let file = FileId::mint(Bucket::FIRST, 9);
+        let receipt = Receipt::sign((3, &key), (file, 5, [1; 32]), 1_700_000_000_000);
+        let keys = [(3, key.verifying_key())];
+        assert!(receipt.is_genuine(&keys));
+        assert!(!receipt.is_genuine(&[(2, key.verifying_key())]));
+        assert!(!receipt.is_genuine(&[(3, SigningKey::from_bytes(&[8; 32]).verifying_key())]));
+        for at in 0..Receipt::LEN {
+            let mut bytes = receipt.to_bytes();
+            bytes[at] ^= 1;
+            assert!(!Receipt::from_bytes(&bytes).is_genuine(&keys), "changed at {at}");
+        }
+        let ended = Ended::Stored(receipt.clone());
+        assert_eq!(wire::decode_exact::<Ended>(&wire::encode(&ended)), Ok(ended));
+        let json = serde_json::to_string(&receipt).unwrap();
+        assert_eq!(serde_json::from_str::<Receipt>(&json).unwrap(), receipt);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_decoded_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = wire::decode_exact::<Offer>(&bytes);
+            let _ = wire::decode_exact::<ChunkHead>(&bytes);
+            let _ = wire::decode_exact::<Ended>(&bytes);
+        }
+    }
+}
