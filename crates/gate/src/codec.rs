@@ -67,7 +67,8 @@ impl Decode for LinkDecoder {
             FrameKind::Reply => Kind::Reply,
             FrameKind::Push => Kind::Push,
             FrameKind::PushAck => Kind::PushAck,
-            FrameKind::Hello => return Err(WrongWay(FrameKind::Hello).into()),
+            // A hello comes once, before; files have a track of their own.
+            kind => return Err(WrongWay(kind).into()),
         };
         Ok(Some((Packet { kind, id: frame.correlation, payload: frame.payload }, taken)))
     }
@@ -105,6 +106,10 @@ mod tests {
             (FrameKind::Reply, false),
             (FrameKind::Push, false),
             (FrameKind::PushAck, true),
+            (FrameKind::FileOffer, false),
+            (FrameKind::FileWanted, false),
+            (FrameKind::FileChunk, false),
+            (FrameKind::FileEnded, false),
         ] {
             let mut bytes = Vec::new();
             Sealer::new(key(Direction::Inward), Track::Messages).seal(kind, 7, b"x", &mut bytes).unwrap();

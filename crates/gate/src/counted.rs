@@ -1,7 +1,7 @@
 //! What both halves count, bound and refuse in the same way.
 use std::sync::Arc;
 
-use protocol::{Code, Outcome, Problem, ReplyEnvelope, Spec, envelope::Refusal, wire};
+use protocol::{Code, Outcome, Problem, ReplyEnvelope, RequestEnvelope, Spec, envelope::Refusal, wire};
 use runtime::{mux::CallError, peers::Told, shutdown::Shutdown, telemetry::RequestId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -59,6 +59,13 @@ pub(crate) fn refused(reason: &'static str) {
 /// The name of a request in logs.
 pub(crate) fn name(request_id: [u8; 16]) -> RequestId {
     RequestId::from_u128(u128::from_be_bytes(request_id))
+}
+
+/// Decodes a request that comes from the extranet, and checks that it may.
+pub(crate) fn decode_crossing(bytes: &[u8]) -> Result<RequestEnvelope, Refusal> {
+    let envelope = RequestEnvelope::decode(bytes)?;
+    let spec = envelope.request.spec();
+    if spec.may_cross() { Ok(envelope) } else { Err(Refusal::MayNotCross(spec.name)) }
 }
 
 /// Counts and logs a refused request, and makes the answer to it. An encoded request begins with its id; where not even

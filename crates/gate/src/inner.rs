@@ -19,7 +19,8 @@ use serde::Deserialize;
 
 use crate::{
     DRAIN_WITHIN, GateError, LAST_WORDS, PUSH_WITHIN, confine,
-    counted::{self, InFlight, answer_problem, check_reply, refuse_request, time_here_ms},
+    counted::{self, InFlight, answer_problem, check_reply, decode_crossing, refuse_request, time_here_ms},
+    files::{ReceiveConfig, Receiver},
     inside,
     link::{self, Side},
     settings::{self, Settings, check_push},
@@ -44,6 +45,9 @@ pub struct Config {
     /// Requests under way at once; more are answered `overloaded`.
     #[serde(default = "crate::default_in_flight")]
     pub in_flight: u32,
+    /// The file track; without it no files cross.
+    #[serde(default)]
+    pub files: Option<ReceiveConfig>,
     /// Whether this process gives up IP sockets for good before it serves.
     #[serde(default = "crate::yes")]
     pub confine: bool,
@@ -65,7 +69,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), GateError> {
         stopping: shutdown.clone(),
     }));
     let limits = Limits { calls: config.in_flight.max(1) as usize, served: config.in_flight.max(1) as usize };
-    let side = Side { half: Half::Inner, secret: load_or_create_key(&config.secret_file)?, limits };
+    let side = Arc::new(Side { half: Half::Inner, secret: load_or_create_key(&config.secret_file)?, limits });
+    let files = match &config.files {
+        Some(files) => Some((Receiver::open(files, inner.0.centers.clone(), shutdown.clone())?, files)),
+        None => None,
+    };
     inside::serve(config.inside.as_deref(), readiness(&inner), &shutdown)?;
     if config.confine {
         confine::forbid_ip_sockets()?;
@@ -82,6 +90,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), GateError> {
             let centers = inner.0.centers.clone();
             centers.keep_connected(&center, &uids, codec, limits, FromCenter(inner), last).await;
         });
+    }
+    if let Some((receiver, files)) = &files {
+        receiver.start(files, &side, &config.allowed_uids);
     }
     let connect = || async {
         let stream = link::connect(&config.link, &config.allowed_uids).await?;
@@ -123,7 +134,7 @@ struct FromLink(Inner);
 
 impl Service for FromLink {
     async fn request(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
-        Some(match RequestEnvelope::decode(&payload) {
+        Some(match decode_crossing(&payload) {
             Ok(envelope) => self.0.ask(envelope).await,
             Err(refusal) => refuse_request(&payload, &refusal),
         })

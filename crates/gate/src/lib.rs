@@ -5,10 +5,12 @@
 //! and writes a new message of its own. What holds always:
 //! - no half opens an IP socket once it serves ([`confine`]);
 //! - a frame that is lost, repeated, reordered, changed or of the wrong direction closes the link ([`link`]);
-//! - nothing durable lives here: a gate may die at any moment, and who asked asks again.
+//! - what is durable lives in the inner half's quarantine and store of files, and is whole there ([`files`]): a gate may die at
+//!   any moment, and who asked asks again.
 mod codec;
 mod confine;
 mod counted;
+pub mod files;
 pub mod inner;
 mod inside;
 pub mod link;
@@ -39,6 +41,9 @@ pub enum GateError {
     /// The process could not give up its right to IP sockets.
     #[error("cannot confine this process: {0}")]
     Confine(#[from] ConfineError),
+    /// Rules of inspection that cannot be.
+    #[error("files.rules: {0}")]
+    Rules(String),
     /// A setting that cannot be.
     #[error("{0}")]
     Settings(&'static str),

@@ -79,15 +79,15 @@ impl Side {
         }
     }
 
-    /// Exchanges hellos and starts working, with keys that are fresh for this connection.
+    /// Exchanges hellos on the message track and starts working.
     pub(crate) async fn start<S: Service>(
         &self,
         link: (Reader, Writer),
         service: S,
     ) -> Result<Peer, LinkError> {
-        let greeting = tokio::time::timeout(HELLO_WITHIN, self.greet(link));
-        let ((reader, writer), encoder, decoder) = greeting.await.map_err(|_| LinkError::TimedOut)??;
-        let (peer, task) = Peer::start(reader, writer, (decoder, encoder), self.limits, service);
+        let Greeted { reader, writer, opener, sealer } = self.greet(link, Track::Messages).await?;
+        let codec = (LinkDecoder::new(self.half, opener), LinkEncoder::new(self.half, sealer));
+        let (peer, task) = Peer::start(reader, writer, codec, self.limits, service);
         tokio::spawn(async move {
             if let Ok(Err(error)) = task.await {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
@@ -98,18 +98,25 @@ impl Side {
         Ok(peer)
     }
 
-    async fn greet(
+    /// Exchanges hellos on `track`; what follows is sealed with keys that are fresh for this connection.
+    pub(crate) async fn greet(&self, link: (Reader, Writer), track: Track) -> Result<Greeted, LinkError> {
+        let greeting = tokio::time::timeout(HELLO_WITHIN, self.exchange_hellos(link, track));
+        greeting.await.map_err(|_| LinkError::TimedOut)?
+    }
+
+    async fn exchange_hellos(
         &self,
         (mut reader, mut writer): (Reader, Writer),
-    ) -> Result<((Reader, Writer), LinkEncoder, LinkDecoder), LinkError> {
+        track: Track,
+    ) -> Result<Greeted, LinkError> {
         let secret = self.secret.expose_secret();
         let (out, back) = self.directions();
-        let mut sealer = Sealer::new(LinkKey::for_hello(secret, out), Track::Messages);
-        let mut opener = Opener::new(LinkKey::for_hello(secret, back), Track::Messages);
+        let mut sealer = Sealer::new(LinkKey::for_hello(secret, out), track);
+        let mut opener = Opener::new(LinkKey::for_hello(secret, back), track);
 
         let mut nonce = [0; 32];
         getrandom::fill(&mut nonce).map_err(io::Error::other)?;
-        let ours = Hello::new(self.half, Track::Messages, nonce);
+        let ours = Hello::new(self.half, track, nonce);
         let mut bytes = Vec::new();
         sealer.seal(FrameKind::Hello, 0, &ours.encode(), &mut bytes)?;
         writer.write_all(&bytes).await?;
@@ -122,9 +129,17 @@ impl Side {
         };
         sealer.rekey(LinkKey::for_session(secret, out, &outer, &inner));
         opener.rekey(LinkKey::for_session(secret, back, &outer, &inner));
-        tracing::info!(catalogue = version, "link stands");
-        Ok(((reader, writer), LinkEncoder::new(self.half, sealer), LinkDecoder::new(self.half, opener)))
+        tracing::info!(catalogue = version, ?track, "link stands");
+        Ok(Greeted { reader, writer, opener, sealer })
     }
+}
+
+/// A connection whose two halves have understood each other.
+pub(crate) struct Greeted {
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+    pub(crate) opener: Opener,
+    pub(crate) sealer: Sealer,
 }
 
 /// Reads exactly one frame, so that nothing of what follows under the session's keys is taken with it.

@@ -22,7 +22,8 @@ use tokio::net::UnixListener;
 
 use crate::{
     DRAIN_WITHIN, GateError, LAST_WORDS, PUSH_WITHIN, confine,
-    counted::{self, InFlight, answer_problem, check_reply, refuse_request, time_here_ms},
+    counted::{self, InFlight, answer_problem, check_reply, decode_crossing, refuse_request, time_here_ms},
+    files::{Relay, RelayConfig},
     inside,
     link::{self, Side},
     settings::{self, Settings, check_push},
@@ -50,6 +51,9 @@ pub struct Config {
     /// Requests under way at once; more are answered `overloaded`.
     #[serde(default = "crate::default_in_flight")]
     pub in_flight: u32,
+    /// The file track; without it no files cross.
+    #[serde(default)]
+    pub files: Option<RelayConfig>,
     /// Whether this process gives up IP sockets for good before it serves.
     #[serde(default = "crate::yes")]
     pub confine: bool,
@@ -68,7 +72,15 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), GateError> {
         stopping: shutdown.clone(),
     }));
     let limits = Limits { calls: config.in_flight.max(1) as usize, served: config.in_flight.max(1) as usize };
-    let side = Side { half: Half::Outer, secret: load_or_create_key(&config.secret_file)?, limits };
+    let side = Arc::new(Side { half: Half::Outer, secret: load_or_create_key(&config.secret_file)?, limits });
+    let files = match &config.files {
+        Some(files) => Some((
+            Relay::new(files, shutdown.clone()),
+            bind_shared(&files.link, &config.allowed_uids)?,
+            bind_shared(&files.edge_socket, &config.allowed_uids)?,
+        )),
+        None => None,
+    };
     let link = bind_shared(&config.link, &config.allowed_uids)?;
     let edges = bind_shared(&config.edge_socket, &config.allowed_uids)?;
     inside::serve(config.inside.as_deref(), readiness(&outer), &shutdown)?;
@@ -79,7 +91,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), GateError> {
 
     outer.0.in_flight.hold(&shutdown);
     let stop = shutdown.token();
+    let carry_files = async {
+        let Some((relay, link, edges)) = &files else { return std::future::pending().await };
+        let uids = &config.allowed_uids;
+        tokio::join!(relay.accept_links(link, &side, uids), relay.accept_edges(edges, uids));
+    };
     tokio::select! {
+        () = carry_files => {}
         () = accept_links(&outer, &link, &side, &config.allowed_uids) => {}
         () = accept_edges(&outer, &edges, limits, &config.allowed_uids) => {}
         () = stop.cancelled() => {}
@@ -157,7 +175,7 @@ struct FromEdge(Outer);
 
 impl Service for FromEdge {
     async fn request(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
-        Some(match RequestEnvelope::decode(&payload) {
+        Some(match decode_crossing(&payload) {
             Ok(envelope) => self.0.cross(envelope).await,
             Err(refusal) => refuse_request(&payload, &refusal),
         })

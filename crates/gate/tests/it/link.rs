@@ -17,16 +17,20 @@ use tokio::{
 use crate::world::*;
 
 /// What lies between the halves. It can be cut, and it can change a byte.
-struct Cable {
+pub(crate) struct Cable {
     cut: Arc<watch::Sender<u32>>,
     flip: Arc<AtomicBool>,
 }
 
 impl Cable {
     fn lay(folder: &Path) -> Self {
+        Self::lay_between(folder, "cable.sock", "link.sock")
+    }
+
+    pub(crate) fn lay_between(folder: &Path, from: &str, to: &str) -> Self {
         let cable = Cable { cut: Arc::new(watch::Sender::new(0)), flip: Arc::default() };
-        let listener = runtime::unix::bind(&path(folder, "cable.sock")).unwrap();
-        let (to, cut, flip) = (path(folder, "link.sock"), Arc::clone(&cable.cut), Arc::clone(&cable.flip));
+        let listener = runtime::unix::bind(&path(folder, from)).unwrap();
+        let (to, cut, flip) = (path(folder, to), Arc::clone(&cable.cut), Arc::clone(&cable.flip));
         tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.unwrap();
@@ -45,7 +49,7 @@ impl Cable {
         cable
     }
 
-    fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.cut.send_modify(|times| *times += 1);
     }
 }

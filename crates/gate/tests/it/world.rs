@@ -1,5 +1,6 @@
 //! A gate of both halves in this process, a center that answers, and an edge that asks.
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -8,10 +9,14 @@ use std::{
     time::Duration,
 };
 
+use ed25519_dalek::SigningKey;
+use gate::files::{ReceiveConfig, RelayConfig};
 use protocol::{
-    AccountId, Channel, OperationId, Outcome, Reply, ReplyEnvelope, Request, RequestEnvelope, Token,
+    AccountId, Channel, Code, FileId, OperationId, Outcome, Reply, ReplyEnvelope, Request, RequestEnvelope,
+    Token,
     catalogue::{replies, requests},
     envelope::{Language, MAX_REPLY_LEN, RequestHead},
+    file::Receipt,
     push::{Push, PushAck},
     wire,
 };
@@ -50,6 +55,10 @@ pub(crate) fn path(folder: &Path, name: &str) -> PathBuf {
 }
 
 pub(crate) fn start_outer(folder: &Path) -> Half {
+    start_outer_with(folder, relay_config(folder))
+}
+
+pub(crate) fn start_outer_with(folder: &Path, files: RelayConfig) -> Half {
     let shutdown = Shutdown::new();
     let config = gate::outer::Config {
         edge_socket: path(folder, "edge.sock"),
@@ -58,9 +67,35 @@ pub(crate) fn start_outer(folder: &Path) -> Half {
         allowed_uids: vec![],
         inside: Some(path(folder, "outer.sock")),
         in_flight: 2048,
+        files: Some(files),
         confine: false,
     };
     Half { task: tokio::spawn(gate::outer::run(config, shutdown.clone())), shutdown }
+}
+
+pub(crate) fn relay_config(folder: &Path) -> RelayConfig {
+    RelayConfig {
+        edge_socket: path(folder, "edge-files.sock"),
+        link: path(folder, "files-link.sock"),
+        connections: 64,
+        wait_s: 5,
+        patience_s: 20,
+    }
+}
+
+pub(crate) fn receive_config(folder: &Path) -> ReceiveConfig {
+    ReceiveConfig {
+        link: path(folder, "files-link.sock"),
+        quarantine: path(folder, "quarantine"),
+        store: path(folder, "store"),
+        connections: 4,
+        max_file_bytes: 1 << 30,
+        // Any bytes are files here; whole systems are tried with it on.
+        inspect: false,
+        rules: Default::default(),
+        keep_free_bytes: 1 << 20,
+        patience_s: 25,
+    }
 }
 
 pub(crate) fn start_inner(folder: &Path) -> Half {
@@ -68,6 +103,10 @@ pub(crate) fn start_inner(folder: &Path) -> Half {
 }
 
 pub(crate) fn start_inner_at(folder: &Path, link: &str) -> Half {
+    start_inner_with(folder, link, receive_config(folder))
+}
+
+pub(crate) fn start_inner_with(folder: &Path, link: &str, files: ReceiveConfig) -> Half {
     let shutdown = Shutdown::new();
     let config = gate::inner::Config {
         link: path(folder, link),
@@ -76,6 +115,7 @@ pub(crate) fn start_inner_at(folder: &Path, link: &str) -> Half {
         allowed_uids: vec![],
         inside: Some(path(folder, "inner.sock")),
         in_flight: 2048,
+        files: Some(files),
         confine: false,
     };
     Half { task: tokio::spawn(gate::inner::run(config, shutdown.clone())), shutdown }
@@ -85,6 +125,18 @@ impl World {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         World { outer: start_outer(folder.path()), inner: start_inner(folder.path()), folder }
+    }
+
+    /// A gate whose file track is set otherwise.
+    pub(crate) fn start_with(set: impl FnOnce(&mut RelayConfig, &mut ReceiveConfig)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut relay, mut receive) = (relay_config(folder.path()), receive_config(folder.path()));
+        set(&mut relay, &mut receive);
+        World {
+            outer: start_outer_with(folder.path(), relay),
+            inner: start_inner_with(folder.path(), "link.sock", receive),
+            folder,
+        }
     }
 
     /// A gate whose inner half finds the link at `cable.sock`, which the test plays.
@@ -135,6 +187,10 @@ pub(crate) enum Mood {
     Deep,
     /// Closes the connection.
     Dies,
+    /// Takes it, and has not done it yet.
+    Accepts,
+    /// Says this problem.
+    Problem(Code),
 }
 
 #[derive(Clone)]
@@ -142,16 +198,18 @@ pub(crate) struct Center {
     pub(crate) mood: Arc<Mutex<Mood>>,
     pub(crate) asked: Arc<AtomicUsize>,
     pub(crate) seen: Arc<Mutex<Vec<RequestEnvelope>>>,
+    pub(crate) attached: Arc<Mutex<BTreeMap<FileId, Receipt>>>,
     pub(crate) peers: Peers,
     stop: Shutdown,
 }
 
 impl Center {
-    fn start(path: &Path) -> Self {
+    pub(crate) fn start(path: &Path) -> Self {
         let center = Center {
             mood: Arc::new(Mutex::new(Mood::Answers)),
             asked: Arc::default(),
             seen: Arc::default(),
+            attached: Arc::default(),
             peers: Peers::default(),
             stop: Shutdown::new(),
         };
@@ -185,15 +243,45 @@ impl Center {
     }
 }
 
+impl Center {
+    /// Attaches a file once; another file under the same id is a fault of the gate's.
+    fn attach(&self, asked: &requests::FileAttach) -> Reply {
+        let size = u64::from(asked.size);
+        let mut attached = self.attached.lock().unwrap();
+        let next_ms = attached.len() as u64 + 1;
+        let receipt = attached
+            .entry(asked.file)
+            .or_insert_with(|| Receipt::sign((1, &center_key()), (asked.file, size, asked.root), next_ms));
+        assert_eq!((receipt.size, receipt.root), (size, asked.root), "another file under the same id");
+        Reply::FileAttach(replies::FileAttach { receipt: receipt.clone() })
+    }
+}
+
+/// The key with which a played center signs receipts.
+pub(crate) fn center_key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
 impl Service for Center {
     async fn request(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
         let request = RequestEnvelope::decode(&payload).unwrap();
         self.asked.fetch_add(1, Ordering::SeqCst);
         let mut request_id = request.head.request_id;
-        self.seen.lock().unwrap().push(request);
+        self.seen.lock().unwrap().push(request.clone());
         let mood = *self.mood.lock().unwrap();
         let done = match mood {
-            Mood::Answers => accounts(),
+            Mood::Answers => match request.request {
+                Request::FileAttach(asked) => self.attach(&asked),
+                _ => accounts(),
+            },
+            Mood::Accepts => {
+                let outcome = Outcome::Accepted(OperationId::from_bits(1));
+                return Some(wire::encode(&ReplyEnvelope { request_id, outcome, token: Token::default() }));
+            }
+            Mood::Problem(code) => {
+                let problem = protocol::Problem::new(code, "As it is.");
+                return Some(wire::encode(&ReplyEnvelope::problem(request_id, problem)));
+            }
             Mood::Foreign => {
                 request_id = [0xee; 16];
                 accounts()

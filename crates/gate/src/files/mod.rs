@@ -1,0 +1,27 @@
+//! The file track: files from the edges' disks into the intranet's store.
+//!
+//! ```text
+//! edge ── FileOffer ──► relay ═══► receive ── quarantine ─ inspection ─ store ── attach ──► center
+//! ```
+//! What holds always:
+//! - nothing is visible in the store before all of it is there, durably, has the hash it was offered with, and passed the
+//!   inspection ([`store`]);
+//! - what a crash leaves behind is either taken up where it was durable, or thrown away ([`quarantine`]);
+//! - a file is attached by its own id, so that it is attached once, however often it is offered ([`attach`]);
+//! - a name from outside is never part of a path: a file is called by its id, its content by its hash.
+mod attach;
+mod coming;
+mod counted;
+mod inspection;
+mod pieces;
+mod pool;
+mod quarantine;
+mod receive;
+mod relay;
+mod store;
+mod stream;
+
+pub use receive::ReceiveConfig;
+pub(crate) use receive::Receiver;
+pub(crate) use relay::Relay;
+pub use relay::RelayConfig;
