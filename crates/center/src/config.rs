@@ -2,7 +2,7 @@
 use std::{fmt::Display, path::PathBuf, sync::Arc};
 
 use domain::{forms::FormBook, late_fee::LateFeeRate};
-use protocol::bounds::ShortName;
+use protocol::{bounds::ShortName, session::StaffRole};
 use runtime::secret::{ExposeSecret, SecretError, SecretKey, load_key};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -57,6 +57,9 @@ pub struct Config {
     /// A file of forms that customers can send in, in place of those that come with the program.
     #[serde(default)]
     pub forms: Forms,
+    /// The staff who log in by name and password.
+    #[serde(default)]
+    pub staff: Vec<StaffConfig>,
     /// Fills an empty store with demonstration customers.
     #[serde(default)]
     pub demo: Option<DemoConfig>,
@@ -102,6 +105,39 @@ pub struct ProviderConfig {
     pub mandate_url: Option<String>,
     /// File of the 32-byte secret shared with it, readable by its owner only.
     pub secret_file: PathBuf,
+}
+
+/// A member of the staff.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaffConfig {
+    /// Their name.
+    pub name: ShortName,
+    /// Their password's argon2 hash, as `gridesk staff hash` prints it.
+    pub password_hash: PasswordHash,
+    /// What they may do.
+    pub roles: Vec<StaffRole>,
+}
+
+/// An argon2 hash in its PHC form (`$argon2id$…`).
+#[derive(Clone, Debug)]
+pub struct PasswordHash(argon2::password_hash::PasswordHashString);
+
+impl PasswordHash {
+    /// The hash itself.
+    pub fn hash(&self) -> argon2::PasswordHash<'_> {
+        self.0.password_hash()
+    }
+}
+
+impl<'de> Deserialize<'de> for PasswordHash {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        let hash = argon2::password_hash::PasswordHashString::new(&text).map_err(|error| {
+            D::Error::custom(format!("no argon2 hash ({error}): make one by `gridesk staff hash`"))
+        })?;
+        Ok(PasswordHash(hash))
+    }
 }
 
 /// Demonstration customers.

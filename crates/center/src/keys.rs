@@ -3,10 +3,11 @@ use std::path::Path;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use protocol::{
-    ChallengeId,
-    bounds::OneTimeCode,
+    ChallengeId, FileId,
+    bounds::{OneTimeCode, ShortName},
+    file::{Hash, Receipt},
     push::EdgeSettings,
-    session::{ACCESS_TTL_S, Claims, TokenUse},
+    session::{ACCESS_TTL_S, Claims, STAFF_TTL_S, StaffClaims, StaffRole, TokenUse},
 };
 use runtime::secret::{ExposeSecret, SecretError, load_or_create_key};
 
@@ -46,8 +47,29 @@ impl SessionKeys {
         protocol::session::sign(&self.signing, &claims)
     }
 
+    /// Signs a staff token.
+    pub fn sign_staff(&self, name: ShortName, roles: Vec<StaffRole>, now_s: u64) -> String {
+        let claims = StaffClaims { key_id: KEY_ID, name, roles, expires_s: now_s + STAFF_TTL_S };
+        protocol::session::sign_staff(&self.signing, &claims)
+    }
+
     /// How long an access token lives, in seconds.
     pub const ACCESS_TTL_S: u64 = ACCESS_TTL_S;
+}
+
+/// Signs the receipts of files, under a context of their own.
+pub struct ReceiptKey(SigningKey);
+
+impl ReceiptKey {
+    /// The key of the sessions, which edges know.
+    pub fn load_or_create(folder: &Path) -> Result<Self, SecretError> {
+        Ok(ReceiptKey(SessionKeys::load_or_create(folder)?.signing))
+    }
+
+    /// The receipt of a file with its length and hash, attached at a time.
+    pub fn sign(&self, file: (FileId, u64, Hash), at_ms: u64) -> Receipt {
+        Receipt::sign((KEY_ID, &self.0), file, at_ms)
+    }
 }
 
 /// Makes one-time codes: a keyed hash of the challenge's id, so that no code is ever stored and any node can check it.

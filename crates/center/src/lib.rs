@@ -26,6 +26,7 @@ pub mod rules;
 mod schedule;
 mod server;
 mod sessions;
+mod staff;
 mod views;
 pub mod writes;
 

@@ -18,6 +18,7 @@ use crate::{
     keys::SessionKeys,
     rules::Rules,
     sessions::Sessions,
+    staff::Staff,
 };
 
 /// A node's parts. Cheap to clone.
@@ -35,6 +36,7 @@ pub(crate) struct Parts {
     pub(crate) keys: SessionKeys,
     pub(crate) rules: Arc<Rules>,
     pub(crate) sessions: Sessions,
+    pub(crate) staff: Staff,
     /// The gates' inner halves that are connected.
     pub(crate) gates: Peers,
     /// How far each lane is applied, by lane number.

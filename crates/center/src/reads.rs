@@ -55,6 +55,7 @@ impl Node {
             Request::PaymentGet(r) => self.payment_get(customer(asked)?, r.payment).await,
             Request::MandateGet(r) => self.mandate_get(customer(asked)?, r.account).await,
             Request::PaymentList(r) => self.payment_list(customer(asked)?, r).await,
+            Request::StaffLogin(r) => self.staff_login(&r.name, &r.password).await,
             Request::FormList(_) => Ok(self.form_list()),
             Request::RequestList(r) => self.request_list(customer(asked)?, r).await,
             Request::RequestGet(r) => self.request_get(customer(asked)?, r.request).await,

@@ -5,6 +5,7 @@
 //! [`storage::working_set`].
 mod account;
 mod arrears;
+mod file;
 mod import;
 mod login;
 mod mandate;
@@ -37,7 +38,7 @@ use storage::{
 
 use crate::{
     config::Provider,
-    keys::CodeKey,
+    keys::{CodeKey, ReceiptKey},
     operation::{Operation, Own},
 };
 
@@ -50,6 +51,8 @@ type Decided = Result<Decision, NotLoaded>;
 pub struct Rules {
     /// Makes and checks one-time codes.
     pub codes: CodeKey,
+    /// Signs the receipts of files.
+    pub receipts: ReceiptKey,
     /// The tariffs.
     pub tariffs: Arc<TariffBook>,
     /// The forms a customer can send in.
@@ -103,6 +106,9 @@ impl Rules {
             Request::FaultReport(r) => request::fault(rows, message, r),
             Request::RequestNote(r) => request::note(rows, message, r),
             Request::RequestCancel(r) => request::cancel(rows, message, r),
+            Request::FileCreate(r) => file::create(rows, message, r),
+            Request::FileEnd(r) => file::end(rows, message, r),
+            Request::FileAttach(r) => file::attach(self, rows, message, r),
             Request::NoticeRead(r) => Ok(request::notice_read(message, r)),
             Request::PushResult(r) => Ok(Decision::done(
                 Reply::PushResult(replies::PushResult {}),

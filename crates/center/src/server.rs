@@ -31,12 +31,13 @@ use crate::{
     admin, applier,
     config::Config,
     demo, follower,
-    keys::{CodeKey, SessionKeys},
+    keys::{CodeKey, ReceiptKey, SessionKeys},
     node::{Node, Parts},
     relay,
     rules::{Rules, SupplyTerms},
     schedule,
     sessions::Sessions,
+    staff::Staff,
 };
 
 /// Why a node does not start, or had to stop.
@@ -140,6 +141,7 @@ async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, Ce
     let providers: Result<Vec<_>, SecretError> = config.providers.iter().map(|p| p.load()).collect();
     let rules = Rules {
         codes: CodeKey::load_or_create(&keys_folder)?,
+        receipts: ReceiptKey::load_or_create(&keys_folder)?,
         tariffs: Arc::new(TariffBook::published().clone()),
         forms: config.forms.book(),
         providers: providers?,
@@ -166,6 +168,7 @@ async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, Ce
         keys: SessionKeys::load_or_create(&keys_folder)?,
         rules: Arc::new(rules),
         sessions: Sessions::new(),
+        staff: Staff::new(),
         gates: Peers::default(),
         applied,
         generations,

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use payment::{LastFailure, Mandate, Payment, Refund, Settled};
 pub use protocol::catalogue::replies::SupplyState;
-pub use request::{DivisionReport, DivisionState, OutageRow, RequestView, ServiceRequest};
+pub use request::{DivisionReport, DivisionState, FileRow, OutageRow, RequestView, ServiceRequest};
 
 /// A supply contract and its premise.
 #[derive(Clone, Debug, PartialEq)]
@@ -409,6 +409,8 @@ pub enum Put {
         /// What happened.
         step: RequestStep,
     },
+    /// Inserts or replaces a file of a request.
+    File(FileRow),
     /// Inserts or replaces an outage.
     Outage(OutageRow),
     /// Inserts or replaces a fault report of a district.
@@ -518,6 +520,7 @@ impl Put {
                 [Some(Entity::Request(r.id)), Some(list)]
             }
             Put::RequestStep { request, .. } => one(Entity::Request(*request)),
+            Put::File(file) => one(Entity::Request(file.request)),
             Put::Outage(outage) => one(Entity::division(&outage.division)),
             Put::Notice { customer, .. } | Put::NoticeRead { customer, .. } => {
                 one(Entity::Notices(*customer))

@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 
 use protocol::{
-    AccountId, BillId, ChallengeId, CustomerId, OutageId, PaymentId, ServiceRequestId, SessionId,
+    AccountId, BillId, ChallengeId, CustomerId, FileId, OutageId, PaymentId, ServiceRequestId, SessionId,
 };
 
 use crate::rows::{
-    Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, Identity, Mandate,
-    Payee, Payment, Person, Put, ServiceRequest, Session, Supply,
+    Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, FileRow, Identity,
+    Mandate, Payee, Payment, Person, Put, ServiceRequest, Session, Supply,
 };
 
 /// What can be asked for.
@@ -48,6 +48,10 @@ pub enum Key {
     ProviderTransaction(String, String),
     /// A request.
     Request(ServiceRequestId),
+    /// A file of a request.
+    File(FileId),
+    /// A request's files.
+    RequestFiles(ServiceRequestId),
     /// How many of a customer's requests are open in this shard.
     OpenRequests(CustomerId),
     /// A district's outages and reports.
@@ -128,6 +132,10 @@ tables! {
         |k| Key::ProviderTransaction(k.0.clone(), k.1.clone());
     /// A request.
     requests: ServiceRequestId => ServiceRequest, request, fill_request, |k| Key::Request(*k);
+    /// A file of a request.
+    files: FileId => FileRow, file, fill_file, |k| Key::File(*k);
+    /// A request's files, oldest first; at most 100.
+    request_files: ServiceRequestId => Vec<FileRow>, request_files, fill_request_files, |k| Key::RequestFiles(*k);
     /// How many of a customer's requests are open in this shard.
     open_requests: CustomerId => u32, open_requests, fill_open_requests, |k| Key::OpenRequests(*k);
     /// A district's outages and reports.
@@ -213,6 +221,10 @@ impl WorkingSet {
                 self.open_requests.remove(&row.customer);
                 self.fill_request(row.id, Some(row.clone()));
             }
+            Put::File(row) => {
+                self.request_files.remove(&row.request);
+                self.fill_file(row.id, Some(row.clone()));
+            }
             Put::Outage(row) => drop(self.divisions.remove(&row.division)),
             Put::DivisionReport { division, .. } => {
                 self.divisions.remove(division);
@@ -221,6 +233,8 @@ impl WorkingSet {
             Put::WordsGone { customer } => {
                 self.open_requests.remove(customer);
                 self.requests.clear();
+                self.files.clear();
+                self.request_files.clear();
             }
             Put::RequestStep { .. } | Put::Notice { .. } | Put::NoticeRead { .. } => {}
             Put::Readings { .. } | Put::Posting { .. } | Put::Push { .. } | Put::PushDone { .. } => {}

@@ -2,12 +2,12 @@
 use protocol::{
     AccountId, Bucket, CustomerId, Outcome, Problem, Reply, ServiceRequestId, Token,
     catalogue::{
-        replies::{self, Outage, OutageState, RequestBrief, RequestKind},
+        replies::{self, FileBrief, Outage, OutageState, RequestBrief, RequestKind},
         requests,
     },
 };
 use storage::{
-    rows::{Entity, OutageRow, ServiceRequest},
+    rows::{Entity, FileRow, OutageRow, ServiceRequest},
     store::Seen,
 };
 
@@ -82,6 +82,7 @@ impl Node {
             answers: request.answers.clone(),
             steps: view.steps.clone(),
             outage: request.outage,
+            files: view.files.iter().map(shown_file).collect(),
         };
         Ok(Answer::done(Reply::RequestGet(reply), seen.position))
     }
@@ -142,6 +143,18 @@ pub(crate) fn brief(request: &ServiceRequest) -> RequestBrief {
         created_ms: request.created_ms,
         changed_ms: request.changed_ms,
         answer_by_ms: request.answer_by_ms,
+    }
+}
+
+fn shown_file(file: &FileRow) -> FileBrief {
+    FileBrief {
+        file: file.id,
+        name: file.name.clone(),
+        size: file.size,
+        state: file.state,
+        why: file.why.clone(),
+        created_ms: file.created_ms,
+        changed_ms: file.changed_ms,
     }
 }
 

@@ -17,7 +17,7 @@ use storage::{
 
 use super::{
     Decided, Rules,
-    login::{CODE_TTL_S, check_code, send_code},
+    login::{CODE_TTL_S, check_code, new_challenge, send_code},
     mandate,
 };
 use crate::operation::{CustomerAccountAdd, CustomerAccountRemove, Own};
@@ -81,15 +81,7 @@ fn send_proof_code(
         .account(&id)?
         .and_then(|state| Some((brake(&state.account, now_ms)?, state.account.phone.clone()?)));
     let Some((account, phone)) = known else { return Ok(Decision::done(reply, vec![tries])) };
-    let challenge = Challenge {
-        id: ChallengeId::from_bits(message.operation.bits()),
-        phone,
-        purpose,
-        account: Some(id),
-        expires_ms: now_ms + u64::from(CODE_TTL_S) * 1000,
-        attempts: 0,
-        used: false,
-    };
+    let challenge = new_challenge(message, phone, purpose, Some(id));
     let push = send_code(rules, message, &challenge);
     let puts = vec![tries, Put::Account(account), Put::Challenge(challenge), push];
     Ok(Decision::done(reply, puts))

@@ -3,7 +3,7 @@
 //! A phone that nobody knows is answered like any other: who logs in with it for the first time becomes a customer
 //! without accounts, so that nothing tells whether a number is known here.
 use protocol::{
-    ChallengeId, Code, CustomerId, Problem, PushId, Reply, SessionId,
+    AccountId, ChallengeId, Code, CustomerId, Problem, PushId, Reply, SessionId,
     bounds::Phone,
     catalogue::{phone_identity, replies, requests},
     push::{CodePurpose, PushBody},
@@ -38,19 +38,29 @@ pub(super) fn start(
         Ok(row) => row,
         Err(problem) => return Ok(Decision::rejected(problem)),
     };
-    let challenge = Challenge {
-        id: ChallengeId::from_bits(message.operation.bits()),
-        phone: asked.phone.clone(),
-        purpose: CodePurpose::LogIn,
-        account: None,
-        expires_ms: now_ms + u64::from(CODE_TTL_S) * 1000,
-        attempts: 0,
-        used: false,
-    };
+    let challenge = new_challenge(message, asked.phone.clone(), CodePurpose::LogIn, None);
     let reply =
         replies::LoginStart { challenge: challenge.id, expires_in_s: CODE_TTL_S, resend_in_s: RESEND_S };
     let push = send_code(rules, message, &challenge);
     Ok(Decision::done(Reply::LoginStart(reply), vec![Put::Identity(row), Put::Challenge(challenge), push]))
+}
+
+/// A code to be sent to a phone for a purpose; the operation that asked for it is its id.
+pub(super) fn new_challenge(
+    message: &NewMessage,
+    phone: Phone,
+    purpose: CodePurpose,
+    account: Option<AccountId>,
+) -> Challenge {
+    Challenge {
+        id: ChallengeId::from_bits(message.operation.bits()),
+        phone,
+        purpose,
+        account,
+        expires_ms: message.origin.accepted_ms + u64::from(CODE_TTL_S) * 1000,
+        attempts: 0,
+        used: false,
+    }
 }
 
 /// A phone's row, fresh where there is none.

@@ -16,7 +16,7 @@ use protocol::{
     },
     payment::{Instruction, MandateOrder},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 use storage::{
     message::{Child, Decision, NewMessage},
     rows::{BillHead, LastFailure, Mandate, Payment, Put},
@@ -44,8 +44,9 @@ const MOST_TOLD: u32 = 20;
 pub struct DebitTerms {
     /// A bill is debited this many days before its due day: 3 unless set.
     pub days_before_due: u8,
-    /// At this hour, in China: 9 unless set.
-    pub at_hour: u8,
+    /// At this hour, in China, 0 to 23: 9 unless set.
+    #[serde(deserialize_with = "hour")]
+    pub at_hour: i8,
     /// How long after a debit that was not made it is tried again, in hours, for each further try: 24 and 48 unless set.
     /// Then the customer has to pay it themselves; the next bill begins anew.
     pub again_after_h: Vec<u16>,
@@ -59,6 +60,12 @@ impl Default for DebitTerms {
     }
 }
 
+fn hour<'de, D: Deserializer<'de>>(source: D) -> Result<i8, D::Error> {
+    let hour = i8::deserialize(source)?;
+    let is_one = (0..24).contains(&hour);
+    is_one.then_some(hour).ok_or_else(|| D::Error::custom(format!("{hour} is no hour of the day: 0 to 23")))
+}
+
 impl DebitTerms {
     /// When the next of these open bills is to be debited, not before `now_ms`; `None` where none is open.
     pub(super) fn next_run_ms<'a>(
@@ -68,7 +75,7 @@ impl DebitTerms {
     ) -> Option<u64> {
         let first = open.into_iter().filter(|bill| bill.is_open()).map(|bill| bill.due_on).min()?;
         let day = first.saturating_sub(i64::from(self.days_before_due).days());
-        Some(hour_of(day, i8::try_from(self.at_hour).unwrap_or(9)).max(now_ms))
+        Some(hour_of(day, self.at_hour).max(now_ms))
     }
 
     /// When the next of these open bills is to be debited that is not to be debited now.
@@ -282,7 +289,7 @@ pub(super) fn due(rules: &Rules, rows: &WorkingSet, message: &NewMessage, asked:
             let mandate = over(row, MandateState::NotSigned, now_ms);
             Ok(Decision::done(taken(false), vec![Put::Mandate(mandate)]))
         }
-        (MandateState::Active, Some(payment)) => unanswered(rules, rows, message, (row, payment)),
+        (_, Some(payment)) => unanswered(rules, rows, message, (row, payment)),
         (MandateState::Active, None) => order(rules, rows, message, row),
         _ => nothing(),
     }
@@ -438,7 +445,13 @@ fn not_made(
     now_ms: u64,
 ) -> (Mandate, Option<Child>) {
     let failure = LastFailure { at_ms: now_ms, amount_fen, why };
-    let row = Mandate { running: None, tries: row.tries + 1, last_failure: Some(failure), ..row.clone() };
+    let row = Mandate {
+        running: None,
+        due_ms: None,
+        tries: row.tries + 1,
+        last_failure: Some(failure),
+        ..row.clone()
+    };
     if row.state.has_ended() {
         return (row, None);
     }
@@ -463,9 +476,14 @@ fn not_made(
     (Mandate { due_ms, ..row }, Some(said))
 }
 
-/// The mandate, ended. A debit that is under way may still be made.
+/// The mandate, ended. A debit that is under way may still be made: its answer is asked for as before.
 fn over(row: &Mandate, state: MandateState, now_ms: u64) -> Mandate {
-    Mandate { state, ended_ms: Some(now_ms), due_ms: None, ..row.clone() }
+    Mandate {
+        state,
+        ended_ms: Some(now_ms),
+        due_ms: row.due_ms.filter(|_| row.running.is_some()),
+        ..row.clone()
+    }
 }
 
 fn notice(mandate: &Mandate, customer: CustomerId, now_ms: u64) -> Child {

@@ -4,19 +4,19 @@
 //! accounts' lanes, the phone in its own). What it causes is kept with it, so that it survives a death at any moment; each
 //! part done again changes nothing.
 use protocol::{
-    ChallengeId, Code, CustomerId, Problem, Reply,
+    Code, CustomerId, Problem, Reply,
     catalogue::{phone_identity, replies, requests},
     push::CodePurpose,
 };
 use storage::{
     message::{Decision, NewMessage},
-    rows::{Challenge, Person, Put},
+    rows::{Person, Put},
     working_set::WorkingSet,
 };
 
 use super::{
     Decided, Rules,
-    login::{CODE_TTL_S, check_code, count_code, send_code},
+    login::{CODE_TTL_S, check_code, count_code, new_challenge, send_code},
     session::{end_all_but, person_of},
 };
 use crate::operation::{CustomerAccountRemove, Own, PersonForget, PhoneLeave};
@@ -69,15 +69,7 @@ pub(super) fn delete_start(rules: &Rules, rows: &WorkingSet, message: &NewMessag
         Ok(counted) => counted,
         Err(problem) => return Ok(Decision::rejected(problem)),
     };
-    let challenge = Challenge {
-        id: ChallengeId::from_bits(message.operation.bits()),
-        phone,
-        purpose: CodePurpose::DeletePerson,
-        account: None,
-        expires_ms: now_ms + u64::from(CODE_TTL_S) * 1000,
-        attempts: 0,
-        used: false,
-    };
+    let challenge = new_challenge(message, phone, CodePurpose::DeletePerson, None);
     let digits = challenge.phone.as_str();
     let reply = replies::PersonDeleteStart {
         challenge: challenge.id,

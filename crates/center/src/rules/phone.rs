@@ -1,19 +1,19 @@
 //! Changing the phone by which a customer logs in: verified in the new phone's lane, taken in the customer's, and the old
 //! one let go in its own.
 use protocol::{
-    ChallengeId, Code, Problem, Reply,
+    Code, Problem, Reply,
     catalogue::{phone_identity, replies, requests},
     push::CodePurpose,
 };
 use storage::{
     message::{Decision, NewMessage},
-    rows::{Challenge, Identity, Person, Put},
+    rows::{Identity, Person, Put},
     working_set::WorkingSet,
 };
 
 use super::{
     Decided, Rules,
-    login::{CODE_TTL_S, check_code, identity_of, may_send, send_code},
+    login::{CODE_TTL_S, check_code, identity_of, may_send, new_challenge, send_code},
     session::{end_all_but, person_of},
 };
 use crate::operation::{Own, PersonPhone, PhoneLeave};
@@ -30,15 +30,7 @@ pub(super) fn start(
         Ok(row) => row,
         Err(problem) => return Ok(Decision::rejected(problem)),
     };
-    let challenge = Challenge {
-        id: ChallengeId::from_bits(message.operation.bits()),
-        phone: asked.phone.clone(),
-        purpose: CodePurpose::ChangePhone,
-        account: None,
-        expires_ms: now_ms + u64::from(CODE_TTL_S) * 1000,
-        attempts: 0,
-        used: false,
-    };
+    let challenge = new_challenge(message, asked.phone.clone(), CodePurpose::ChangePhone, None);
     let reply = replies::PhoneChangeStart { challenge: challenge.id, expires_in_s: CODE_TTL_S };
     let push = send_code(rules, message, &challenge);
     Ok(Decision::done(

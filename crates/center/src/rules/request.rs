@@ -167,7 +167,7 @@ fn first_step(request: ServiceRequest, text: String) -> Vec<Put> {
 }
 
 /// A request after a step, with the rows that say so.
-fn stepped(request: &ServiceRequest, step: RequestStep) -> (ServiceRequest, Vec<Put>) {
+pub(super) fn stepped(request: &ServiceRequest, step: RequestStep) -> (ServiceRequest, Vec<Put>) {
     let now_ms = step.at_ms;
     let mut next = ServiceRequest { changed_ms: now_ms, steps: request.steps + 1, ..request.clone() };
     match step.kind {
@@ -181,12 +181,14 @@ fn stepped(request: &ServiceRequest, step: RequestStep) -> (ServiceRequest, Vec<
                 request.answer_by_ms.map(|by| by.saturating_sub(now_ms)).or(request.paused_left_ms);
             next.answer_by_ms = None;
         }
-        StepKind::Note if step.by == StepBy::Customer && request.state == RequestState::Waiting => {
+        StepKind::Note | StepKind::File
+            if step.by == StepBy::Customer && request.state == RequestState::Waiting =>
+        {
             next.state = RequestState::UnderWay;
             next.answer_by_ms = request.paused_left_ms.map(|left| now_ms + left);
             next.paused_left_ms = None;
         }
-        StepKind::Note => {}
+        StepKind::Note | StepKind::File => {}
         StepKind::Done | StepKind::Cancelled => {
             let done = step.kind == StepKind::Done;
             next.state = if done { RequestState::Done } else { RequestState::Cancelled };
@@ -232,7 +234,7 @@ pub(super) fn cancel(rows: &WorkingSet, message: &NewMessage, asked: &requests::
 }
 
 /// The request, if it is the asker's own and not closed.
-fn own_and_open<'a>(
+pub(super) fn own_and_open<'a>(
     request: Option<&'a ServiceRequest>,
     message: &NewMessage,
 ) -> Result<&'a ServiceRequest, Problem> {

@@ -32,10 +32,11 @@ mod person;
 use super::{DebitTerms, Rules, SupplyTerms};
 use crate::{
     config::{Provider, SharedSecret},
-    keys::CodeKey,
+    keys::{CodeKey, ReceiptKey},
     operation::{Import, Operation, Own, SessionContinue, Settle},
 };
 
+mod files;
 mod mandate;
 mod supply;
 
@@ -69,6 +70,7 @@ impl World {
         };
         let rules = Rules {
             codes: CodeKey::load_or_create(folder.path()).unwrap(),
+            receipts: ReceiptKey::load_or_create(folder.path()).unwrap(),
             tariffs: Arc::new(TariffBook::published().clone()),
             forms: Arc::new(FormBook::built_in()),
             providers: vec![provider],

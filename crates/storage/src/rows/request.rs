@@ -1,7 +1,7 @@
 //! Rows of service requests, outages and notices.
 use protocol::{
-    AccountId, CustomerId, OutageId, ServiceRequestId,
-    catalogue::replies::{RequestKind, RequestState, RequestStep, ShownAnswer},
+    AccountId, CustomerId, FileId, OutageId, ServiceRequestId,
+    catalogue::replies::{FileState, RequestKind, RequestState, RequestStep, ShownAnswer},
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,33 @@ pub struct ServiceRequest {
     pub steps: u32,
 }
 
+/// A file of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRow {
+    /// Its id.
+    pub id: FileId,
+    /// With which request it comes.
+    pub request: ServiceRequestId,
+    /// Whose it is.
+    pub customer: CustomerId,
+    /// Its name, as the customer has it: never a path.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// How it stands.
+    pub state: FileState,
+    /// Why it ended; else empty.
+    pub why: String,
+    /// What it is by its content; empty until it is stored.
+    pub kind: String,
+    /// Its BLAKE3 hash, by which the store knows it.
+    pub root: Option<[u8; 32]>,
+    /// When it was named, Unix ms.
+    pub created_ms: u64,
+    /// When it last changed, Unix ms.
+    pub changed_ms: u64,
+}
+
 /// A request with what has happened to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestView {
@@ -47,6 +74,8 @@ pub struct RequestView {
     pub request: ServiceRequest,
     /// Its steps, oldest first.
     pub steps: Vec<RequestStep>,
+    /// Its files, oldest first.
+    pub files: Vec<FileRow>,
 }
 
 /// A time without power in a district.

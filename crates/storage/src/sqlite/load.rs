@@ -46,6 +46,8 @@ pub(crate) fn load(c: &Connection, key: &Key, into: &mut WorkingSet) -> Result<(
             into.fill_transaction((provider.clone(), transaction.clone()), found);
         }
         Key::Request(id) => into.fill_request(*id, requests::request(c, *id)?),
+        Key::File(id) => into.fill_file(*id, requests::file(c, *id)?),
+        Key::RequestFiles(id) => into.fill_request_files(*id, Some(requests::files(c, *id)?)),
         Key::OpenRequests(id) => into.fill_open_requests(*id, Some(requests::open_count(c, *id)?)),
         Key::Division(code) => into.fill_division(code.clone(), Some(requests::division(c, code)?)),
         Key::OutageReports(outage, after) => {

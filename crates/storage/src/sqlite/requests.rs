@@ -1,17 +1,17 @@
 //! Reads service requests, outages and notices.
 use protocol::{
-    AccountId, CustomerId, OutageId, ServiceRequestId,
+    AccountId, CustomerId, FileId, OutageId, ServiceRequestId,
     catalogue::replies::{Notice, RequestStep},
 };
 use rusqlite::{Connection, Row, params};
 
 use super::{
     load::{many, one},
-    values::{bits, id_from, unpack},
+    values::{bits, corrupt, id_from, unpack},
 };
 use crate::{
     StorageError,
-    rows::{DivisionReport, DivisionState, OutageRow, RequestView, ServiceRequest},
+    rows::{DivisionReport, DivisionState, FileRow, OutageRow, RequestView, ServiceRequest},
     store::NoticePage,
 };
 
@@ -43,7 +43,7 @@ fn request_row(row: &Row<'_>) -> rusqlite::Result<Result<ServiceRequest>> {
         let account = account.map(|number| AccountId::from_number(number as u64)).transpose();
         Ok(ServiceRequest {
             id: ServiceRequestId::from_bits(id_from(id)?),
-            account: account.map_err(|e| super::values::corrupt("request", e.to_string()))?,
+            account: account.map_err(|e| corrupt("request", e.to_string()))?,
             customer: CustomerId::from_bits(id_from(customer)?),
             kind: unpack("request kind", kind)?,
             form,
@@ -76,7 +76,45 @@ pub(crate) fn request_view(c: &Connection, id: ServiceRequestId) -> Result<Optio
         [bits(id.bits())],
         |row| Ok(unpack("request step", row.get_ref(0)?.as_blob()?)),
     )?;
-    Ok(Some(RequestView { request, steps }))
+    Ok(Some(RequestView { request, steps, files: files(c, id)? }))
+}
+
+const FILE: &str = "id, request, customer, name, size, state, why, kind, root, created_ms, changed_ms";
+
+fn file_row(row: &Row<'_>) -> rusqlite::Result<Result<FileRow>> {
+    let (name, size): (String, i64) = (row.get(3)?, row.get(4)?);
+    let (why, kind): (String, String) = (row.get(6)?, row.get(7)?);
+    let (created, changed): (i64, i64) = (row.get(9)?, row.get(10)?);
+    let (id, request, customer) =
+        (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?);
+    let (state, root) = (row.get_ref(5)?.as_blob()?, row.get_ref(8)?.as_blob_or_null()?);
+    let root = root.map(|root| root.try_into().map_err(|_| corrupt("file hash", "not 32 bytes".to_owned())));
+    Ok((|| {
+        Ok(FileRow {
+            id: FileId::from_bits(id_from(id)?),
+            request: ServiceRequestId::from_bits(id_from(request)?),
+            customer: CustomerId::from_bits(id_from(customer)?),
+            name,
+            size: size as u64,
+            state: unpack("file state", state)?,
+            why,
+            kind,
+            root: root.transpose()?,
+            created_ms: created as u64,
+            changed_ms: changed as u64,
+        })
+    })())
+}
+
+pub(super) fn file(c: &Connection, id: FileId) -> Result<Option<FileRow>> {
+    let sql = format!("SELECT {FILE} FROM request_file WHERE id = ?1");
+    one(c, "reading a file", &sql, [bits(id.bits())], file_row)
+}
+
+/// A request's files, oldest first.
+pub(super) fn files(c: &Connection, request: ServiceRequestId) -> Result<Vec<FileRow>> {
+    let sql = format!("SELECT {FILE} FROM request_file WHERE request = ?1 ORDER BY created_ms, id LIMIT 100");
+    many(c, "reading a request's files", &sql, [bits(request.bits())], file_row)
 }
 
 /// An account's requests made before a time, newest first.
@@ -205,6 +243,7 @@ pub(crate) fn notices(c: &Connection, id: CustomerId, before: i64, limit: u32) -
 /// Forgets what a customer was told, and their requests that are about no account.
 pub(super) fn forget(c: &Connection, customer: CustomerId) -> rusqlite::Result<()> {
     for sql in [
+        "DELETE FROM request_file WHERE request IN (SELECT id FROM request WHERE customer = ?1 AND account IS NULL)",
         "DELETE FROM request_step WHERE request IN (SELECT id FROM request WHERE customer = ?1 AND account IS NULL)",
         "DELETE FROM request WHERE customer = ?1 AND account IS NULL",
         "DELETE FROM notice WHERE customer = ?1",

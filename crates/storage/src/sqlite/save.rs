@@ -226,6 +226,24 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
             "INSERT OR REPLACE INTO request_step VALUES (?1, ?2, ?3)",
             params![bits(request.bits()), n, pack(step)],
         ),
+        Put::File(f) => run(
+            "INSERT INTO request_file VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, why = excluded.why, kind = excluded.kind,
+               root = excluded.root, changed_ms = excluded.changed_ms",
+            params![
+                bits(f.id.bits()),
+                bits(f.request.bits()),
+                bits(f.customer.bits()),
+                f.name,
+                f.size as i64,
+                pack(&f.state),
+                f.why,
+                f.kind,
+                f.root.as_ref().map(|root| root.as_slice()),
+                f.created_ms as i64,
+                f.changed_ms as i64
+            ],
+        ),
         Put::Outage(o) => run(
             "INSERT OR REPLACE INTO outage VALUES (?1, ?2, ?3, ?4, ?5)",
             params![

@@ -240,7 +240,12 @@ async fn a_debit_that_runs_stands_in_the_way_of_a_new_mandate_until_it_cannot_be
     world.ask(requests::MandateEnd { account }).await.unwrap();
     assert_eq!(world.ask_mandate(account, 50_000).await, Err(Code::Conflict));
     let running = world.mandate(account).await.running.unwrap();
+    world.now_ms =
+        world.mandate(account).await.due_ms.expect("the provider is asked again about a debit that runs");
+    assert!(world.run_due(account).await);
+    assert_eq!((world.mandate(account).await.running, world.mandate(account).await.told), (Some(running), 2));
     assert_eq!(world.settle(running, "t1", 4883).await, Ok(false), "it may still be made");
+    assert_eq!(world.mandate(account).await.due_ms, None, "nothing is left to ask");
     assert!(world.ask_mandate(account, 50_000).await.is_ok());
 }
 

@@ -44,7 +44,12 @@ impl World {
         }
     }
 
-    async fn step(&mut self, request: ServiceRequestId, kind: StepKind, text: &str) -> Result<Reply, Code> {
+    pub(super) async fn step(
+        &mut self,
+        request: ServiceRequestId,
+        kind: StepKind,
+        text: &str,
+    ) -> Result<Reply, Code> {
         let advance = RequestAdvance { request, by: StepBy::Service, kind, text: text.into(), outage: None };
         self.own(Own::RequestAdvance(advance), request.bucket()).await
     }

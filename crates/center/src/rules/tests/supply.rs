@@ -79,6 +79,7 @@ async fn who_is_connected_stays_so_and_what_is_not_due_holds_nothing_back() {
     world.rules = Arc::new(Rules {
         forms: Arc::clone(&world.rules.forms),
         codes: CodeKey::load_or_create(world._folder.path()).unwrap(),
+        receipts: ReceiptKey::load_or_create(world._folder.path()).unwrap(),
         tariffs: Arc::clone(&world.rules.tariffs),
         providers: world.rules.providers.clone(),
         public_url: world.rules.public_url.clone(),
