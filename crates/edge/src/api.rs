@@ -7,6 +7,7 @@ mod body;
 mod callbacks;
 mod caller;
 mod etag;
+pub(crate) mod files;
 pub mod openapi;
 mod operations;
 mod payments;
@@ -17,11 +18,11 @@ mod requests;
 mod sessions;
 mod tariffs;
 
-use axum::Router;
+use axum::{Extension, Router};
 use protocol::{Code, Problem};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::inward::Inward;
+use crate::{files::Files, inward::Inward};
 
 pub(crate) use problem::{ApiProblem, render};
 
@@ -29,9 +30,11 @@ pub(crate) use problem::{ApiProblem, render};
 pub(crate) const BODY_MAX: usize = 16 * 1024;
 
 /// Everything under `/v1`.
-pub(crate) fn router(inward: Inward) -> Router {
+pub(crate) fn router(inward: Inward, files: Files) -> Router {
     let (router, _) = described().split_for_parts();
     router
+        .merge(files::router())
+        .layer(Extension(files))
         .fallback(nowhere)
         .method_not_allowed_fallback(async || {
             ApiProblem(Problem::new(Code::MethodNotAllowed, "The Allow header says which methods it takes."))
@@ -46,6 +49,7 @@ fn described() -> OpenApiRouter<Inward> {
         .routes(routes!(sessions::login_finish))
         .routes(routes!(sessions::refresh))
         .routes(routes!(sessions::end))
+        .routes(routes!(sessions::staff))
         .routes(routes!(person::sessions))
         .routes(routes!(person::end_other))
         .routes(routes!(person::get, person::correct))
@@ -78,6 +82,7 @@ fn described() -> OpenApiRouter<Inward> {
         .routes(routes!(requests::list, requests::create))
         .routes(routes!(requests::get))
         .routes(routes!(requests::note))
+        .routes(routes!(files::name))
         .routes(routes!(requests::cancel))
         .routes(routes!(requests::fault))
         .routes(routes!(requests::outages))

@@ -41,10 +41,60 @@ pub struct Config {
     /// How much at once.
     #[serde(default)]
     pub limits: Limits,
+    /// Files that customers send in.
+    #[serde(default)]
+    pub files: FileSettings,
 }
 
 fn default_hotline() -> Text<20> {
     Text::new("95598").unwrap_or_default()
+}
+
+/// What the edge does with files.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FileSettings {
+    /// The sockets of the gates' outer halves for files.
+    pub gates: Vec<PathBuf>,
+    /// Connections to each gate: as many files cross it at once.
+    pub connections: u32,
+    /// What may pass, by its content.
+    pub rules: inspect::Rules,
+    /// Where clamd listens, `host:port` or a path, if it is to be asked about every file. While it is away nothing passes.
+    pub clamd: Option<inspect::clamd::Address>,
+    /// How many files of one customer may be here at once, and how many bytes.
+    pub customer_files: u32,
+    /// See `customer_files`.
+    pub customer_bytes: u64,
+    /// How many bytes that came over one channel may be here at once.
+    pub channel_bytes: u64,
+    /// How many bytes may be here in all.
+    pub bytes: u64,
+    /// So much of the disk stays free, in bytes.
+    pub keep_free_bytes: u64,
+    /// How long bytes are kept after their receipt is here.
+    pub keep_after_receipt: TimeSpan,
+    /// Uploads under way at once; more are answered `503 overloaded`.
+    pub uploads: usize,
+}
+
+impl Default for FileSettings {
+    fn default() -> Self {
+        const GIB: u64 = 1 << 30;
+        FileSettings {
+            gates: Vec::new(),
+            connections: 8,
+            rules: inspect::Rules::default(),
+            clamd: None,
+            customer_files: 100,
+            customer_bytes: GIB / 4,
+            channel_bytes: 64 * GIB,
+            bytes: 128 * GIB,
+            keep_free_bytes: GIB,
+            keep_after_receipt: TimeSpan(Duration::from_secs(24 * 3600)),
+            uploads: 256,
+        }
+    }
 }
 
 /// How a payment provider is reached.

@@ -6,16 +6,14 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use protocol::{PushId, push::Push, wire};
 use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::Notify;
+
+use crate::database::{Database, DatabaseError, signed};
 
 /// Ended pushes are known for this long.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
-/// Work that may wait for the thread at once.
-const JOBS_MAX: usize = 256;
 
 const SCHEMA: &str = "
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = FULL;
 PRAGMA secure_delete = ON;
 CREATE TABLE IF NOT EXISTS push (
     id          BLOB PRIMARY KEY,
@@ -38,25 +36,17 @@ const REPORTED: u8 = 2;
 /// The stored pushes. Cheap to clone.
 #[derive(Clone)]
 pub struct Inbox {
-    jobs: mpsc::Sender<Job>,
+    database: Database,
     changed: Arc<Notify>,
     most: u32,
 }
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
-
 /// Why the inbox did not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum InboxError {
-    /// SQLite failed.
+    /// Its database failed.
     #[error("push inbox: {0}")]
-    Store(#[from] rusqlite::Error),
-    /// Its thread cannot be started.
-    #[error("push inbox: no thread: {0}")]
-    Thread(#[source] std::io::Error),
-    /// Its thread has ended.
-    #[error("push inbox: closed")]
-    Closed,
+    Database(#[from] DatabaseError),
 }
 
 /// What became of a push that came in.
@@ -100,16 +90,8 @@ impl Inbox {
     /// # Errors
     /// [`InboxError`].
     pub fn open(folder: &Path, most: u32) -> Result<Self, InboxError> {
-        let mut connection = Connection::open(folder.join("inbox.sqlite"))?;
-        connection.execute_batch(SCHEMA)?;
-        let (jobs, mut waiting) = mpsc::channel::<Job>(JOBS_MAX);
-        let work = move || {
-            while let Some(job) = waiting.blocking_recv() {
-                job(&mut connection);
-            }
-        };
-        std::thread::Builder::new().name("inbox".into()).spawn(work).map_err(InboxError::Thread)?;
-        Ok(Inbox { jobs, changed: Arc::default(), most })
+        let database = Database::open(&folder.join("inbox.sqlite"), SCHEMA, "inbox")?;
+        Ok(Inbox { database, changed: Arc::default(), most })
     }
 
     /// Stores a push durably, once.
@@ -274,23 +256,12 @@ impl Inbox {
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<R> + Send + 'static,
     ) -> Result<R, InboxError> {
-        let (done, result) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
-            // Who asked may have gone; the work is done all the same.
-            let _ = done.send(work(connection));
-        });
-        self.jobs.send(job).await.map_err(|_| InboxError::Closed)?;
-        Ok(result.await.map_err(|_| InboxError::Closed)??)
+        Ok(self.database.work(work).await?)
     }
 }
 
 fn id_bytes(id: PushId) -> [u8; 16] {
     id.bits().to_be_bytes()
-}
-
-/// SQLite's integers are signed; no clock reaches half of them.
-fn signed(ms: u64) -> i64 {
-    i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

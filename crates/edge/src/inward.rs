@@ -12,7 +12,7 @@ use protocol::{
     catalogue::Operation,
     envelope::{Language, MAX_DEADLINE_MS, MAX_REPLY_LEN, RequestHead},
     push::EdgeSettings,
-    session::{Claims, MAX_TOKEN_LEN, SessionError, TokenUse},
+    session::{Claims, MAX_TOKEN_LEN, SessionError, StaffClaims, TokenUse},
 };
 use runtime::{
     clock::{Clock, Deadline},
@@ -337,6 +337,16 @@ impl Inward {
         }
         self.state.verified.insert(token.to_owned(), claims.clone());
         Ok(Some(claims))
+    }
+
+    /// Whom a staff token names, where it is genuine and in time.
+    pub(crate) fn check_staff(&self, token: &str) -> Option<StaffClaims> {
+        protocol::session::verify_staff(&self.session_keys(), token, self.state.clock.unix_ms() / 1000).ok()
+    }
+
+    /// The public keys of what the center signs, as far as they are known.
+    pub(crate) fn session_keys(&self) -> Vec<(u8, VerifyingKey)> {
+        self.state.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -6,6 +6,8 @@
 mod api;
 mod carrier;
 pub mod config;
+mod database;
+mod files;
 mod impatient;
 pub mod inbox;
 pub mod inward;
@@ -18,6 +20,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 pub use api::openapi;
 pub use config::Config;
+pub use files::{Files, FilesError};
 use inbox::Inbox;
 use inward::Inward;
 use runtime::{
@@ -38,6 +41,9 @@ pub enum EdgeError {
     /// Its push inbox cannot be used.
     #[error(transparent)]
     Inbox(#[from] inbox::InboxError),
+    /// Its files cannot be used.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// It cannot listen where it should.
     #[error("{address}: {source}")]
     Listen {
@@ -71,6 +77,7 @@ pub struct Edge {
     listener: TcpListener,
     address: SocketAddr,
     inward: Inward,
+    files: Files,
     _lock: FolderLock,
 }
 
@@ -103,16 +110,18 @@ impl Edge {
         let inward = Inward::new(clock.clone());
         let receiver = push::Receiver { inbox: inbox.clone(), inward: inward.clone(), clock: clock.clone() };
         inward.connect(&config.gates, &config.allowed_uids, &receiver, &shutdown);
+        let files = Files::open(&config.data, &config.files, inward.clone(), clock.clone())?;
+        files.start(&config.allowed_uids, &shutdown);
         let delivery = push::Delivery { inbox, inward: inward.clone(), clock, carriers };
         shutdown.spawn(delivery.run(shutdown.clone()));
         if let Some(path) = &config.inside {
             let metrics = Metrics::install()?;
             metrics.keep_up(&shutdown);
-            let router = health::router(readiness(&inward), metrics);
+            let router = health::router(readiness(&inward), metrics).merge(files.inside());
             tokio::spawn(health::serve(runtime::unix::bind(path)?, router, &shutdown));
         }
         tracing::info!(%address, url = config.public_url, "listening");
-        Ok(Edge { config: Arc::new(config), shutdown, listener, address, inward, _lock: lock })
+        Ok(Edge { config: Arc::new(config), shutdown, listener, address, inward, files, _lock: lock })
     }
 
     /// Where it listens.
@@ -125,7 +134,8 @@ impl Edge {
     /// # Errors
     /// [`EdgeError::Drain`]: what was open longer.
     pub async fn serve(self) -> Result<(), EdgeError> {
-        let router = serve::router(self.inward.clone(), Arc::clone(&self.config), self.shutdown.token());
+        let (inward, config) = (self.inward.clone(), Arc::clone(&self.config));
+        let router = serve::router(inward, config, self.files, self.shutdown.token());
         serve::serve(self.listener, router, &self.config.limits, &self.shutdown).await;
         let drained = self.shutdown.drain(self.config.limits.drain_within.0).await;
         self.inward.gates().close();

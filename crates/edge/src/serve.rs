@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{self, ApiProblem, BODY_MAX},
     config::{Config, Limits},
+    files::Files,
     impatient::Impatient,
     inward::Inward,
     portal::{self, Refusals},
@@ -37,22 +38,34 @@ use crate::{
 /// No request's head is longer, in bytes.
 const HEAD_MAX: usize = 16 * 1024;
 
-/// What has a one-time code sent when it is posted to, by API and by portal.
-const LOGIN_STARTS: [&str; 4] =
-    ["/v1/login/start", "/v1/accounts/{account}/bind/start", "/login", "/accounts/bind"];
+/// What has a one-time code sent or a password checked when it is posted to, by API and by portal.
+const LOGIN_STARTS: [&str; 6] = [
+    "/v1/login/start",
+    "/v1/accounts/{account}/bind/start",
+    "/v1/staff/login",
+    "/login",
+    "/accounts/bind",
+    "/audit/login",
+];
 
 /// Everything the outside can reach.
-pub(crate) fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -> Router {
+pub(crate) fn router(
+    inward: Inward,
+    config: Arc<Config>,
+    files: Files,
+    closing: CancellationToken,
+) -> Router {
     let shed = Shed {
+        uploads: Arc::new(Semaphore::new(config.files.uploads)),
         permits: Arc::new(Semaphore::new(config.limits.in_flight)),
         body_within: config.limits.body_within.0,
-        pages: Refusals::new(inward.clone(), config.clone()),
+        pages: Refusals::new(inward.clone(), config.clone(), files.clone()),
     };
     Router::new()
-        .nest("/v1", api::router(inward.clone()))
+        .nest("/v1", api::router(inward.clone(), files.clone()))
         .route("/v1/", any(api::nowhere))
         .route("/openapi.json", get(api::openapi::serve))
-        .merge(portal::router(inward.clone(), config, closing))
+        .merge(portal::router(inward.clone(), config, files, closing))
         .layer(from_fn_with_state(shed, take))
         // Outside the limits: a balancer must hear from an edge that is full.
         .route("/healthz", get(async || "ok\n"))
@@ -90,6 +103,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[derive(Clone)]
 struct Shed {
     permits: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
     body_within: Duration,
     pages: Refusals,
 }
@@ -118,6 +132,14 @@ async fn take(State(shed): State<Shed>, request: Request, next: Next) -> Respons
         let often =
             Problem::new(Code::TooManyRequests, "Too many requests from your network. Nothing was done.");
         return shed.refuse(parts, often.retry_after(seconds)).await;
+    }
+    if is_upload(&parts) {
+        let Ok(_permit) = shed.uploads.try_acquire() else {
+            metrics::counter!("edge_shed_total").increment(1);
+            let full = Problem::new(Code::Overloaded, "Too many files come at once. Try again in a moment.");
+            return closing(shed.refuse(parts, full.retry_after(2)).await);
+        };
+        return next.run(Request::from_parts(parts, body)).await;
     }
     if announced(&parts.headers).is_some_and(|length| length > BODY_MAX as u64) {
         return closing(shed.refuse(parts, too_large()).await);
@@ -152,6 +174,13 @@ fn may_ask(parts: &Parts) -> Result<(), u32> {
         source.login_start()?;
     }
     Ok(())
+}
+
+/// Whether the body is a file, which goes to the disk as it comes.
+fn is_upload(parts: &Parts) -> bool {
+    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let is_address = api::files::ADDRESSES.contains(&path) || path == portal::UPLOADS;
+    is_address && matches!(parts.method, Method::POST | Method::PATCH)
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {

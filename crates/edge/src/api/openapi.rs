@@ -64,10 +64,12 @@ fn make() -> Value {
     let mut paths = made["paths"].take();
     schemas::rename(&mut paths);
     for (path, methods) in paths.as_object_mut().into_iter().flatten() {
-        for operation in methods.as_object_mut().into_iter().flatten().map(|(_, operation)| operation) {
+        for (method, operation) in methods.as_object_mut().into_iter().flatten() {
             let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
-            let kind =
-                catalogue::ALL.iter().find(|spec| spec.name == id).map_or(Kind::Gate, |spec| spec.kind);
+            let known = catalogue::ALL.iter().find(|spec| spec.name == id);
+            // What is posted without being a write is neither kept by anybody nor done once: a password, say.
+            let is_read = |kind: Kind| kind != Kind::Read || method == "get";
+            let kind = known.map(|spec| spec.kind).filter(|kind| is_read(*kind)).unwrap_or(Kind::Gate);
             operation::complete(operation, &Place { id: &id, kind, path }, EXAMPLES.get(&id));
         }
     }

@@ -64,9 +64,9 @@ pub(crate) fn render(mut response: Response, request_id: RequestId) -> Response 
         };
         let (kept, _) = response.into_parts();
         response = (status(code), Json(details)).into_response();
-        for name in [header::ALLOW, header::CONNECTION] {
-            if let Some(value) = kept.headers.get(&name) {
-                response.headers_mut().insert(name, value.clone());
+        for name in ["allow", "connection", "tus-resumable", "tus-version"] {
+            if let Some(value) = kept.headers.get(name) {
+                response.headers_mut().insert(HeaderName::from_static(name), value.clone());
             }
         }
         let headers = response.headers_mut();

@@ -53,3 +53,16 @@ pub(super) async fn refresh(
 pub(super) async fn end(caller: Caller, Body(Nothing {}): Body<Nothing>) -> Result<Response, ApiProblem> {
     caller.ask(requests::SessionEnd {}).await
 }
+
+/// Logs a member of the staff in.
+///
+/// After five wrong passwords a name is closed for a quarter of an hour.
+#[utoipa::path(post, path = "/staff/login", operation_id = "staff_login", tag = "login",
+    request_body = requests::StaffLogin,
+    responses((status = OK, body = replies::StaffLogin)))]
+pub(super) async fn staff(
+    caller: Caller,
+    Body(request): Body<requests::StaffLogin>,
+) -> Result<Response, ApiProblem> {
+    caller.ask(request).await
+}

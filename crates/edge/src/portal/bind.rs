@@ -16,7 +16,7 @@ use super::{
     cookies::name,
     errors,
     shell::{Chosen, Shell, Tab},
-    visit::{Asked, Made, Page, Posted, Stop, Visit, Written, YEAR_S},
+    visit::{Asked, Made, Page, Posted, Stop, Visit, Written, YEAR_S, typed_code},
 };
 
 /// How long a binding may stay half done, in seconds.
@@ -178,7 +178,7 @@ pub(super) async fn finish(mut visit: Visit, Posted(form): Posted<CodeForm>) -> 
 async fn bind_by_code(visit: &mut Visit, form: CodeForm) -> Made {
     visit.check_form(&form.form)?;
     let Some(step) = Step::read(visit) else { return Ok(Page::See("/accounts/bind".to_owned())) };
-    let typed: String = form.code.chars().filter(|c| !c.is_whitespace()).take(12).collect();
+    let typed = typed_code(&form.code);
     let Ok(code) = typed.parse::<OneTimeCode>() else {
         return show_code(visit, &step, Some(visit.w.code_form.to_owned())).map(Page::not_accepted);
     };

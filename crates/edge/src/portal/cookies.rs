@@ -18,6 +18,8 @@ pub(super) mod name {
     pub(crate) const SIZE: &str = "gd_size";
     /// The account shown last.
     pub(crate) const ACCOUNT: &str = "gd_account";
+    /// A member of the staff's token.
+    pub(crate) const STAFF: &str = "gd_staff";
     /// A log-in under way.
     pub(crate) const LOGIN: &str = "gd_login";
     /// A binding under way.

@@ -5,7 +5,7 @@ use axum::{
     response::Response,
 };
 use protocol::{
-    ChallengeId, Code, Problem,
+    Code, Problem,
     bounds::{OneTimeCode, Text},
     catalogue::{replies::PersonGet, requests},
 };
@@ -16,8 +16,9 @@ use super::{
     bind::STEP_S,
     cookies::name,
     errors,
+    phone::code_step,
     shell::{Chosen, Shell, Tab},
-    visit::{Made, Page, Posted, Stop, Visit, Written},
+    visit::{Made, Page, Posted, Stop, Visit, Written, after, typed_code},
 };
 
 #[derive(Deserialize)]
@@ -137,14 +138,6 @@ async fn set_name(visit: &mut Visit, form: NameForm) -> Made {
     Ok(after(written, "/me/data"))
 }
 
-/// Where to go after a write.
-pub(super) fn after<R>(written: Written<R>, next: &str) -> Page {
-    Page::See(match written {
-        Written::Done(_) => next.to_owned(),
-        Written::Accepted(operation) => format!("/working/{operation}?next={next}"),
-    })
-}
-
 /// `GET /me/data/download`: all of it as JSON, as it is held.
 pub(super) async fn download(mut visit: Visit) -> Response {
     let person = visit.read(requests::PersonGet {}).await;
@@ -205,15 +198,9 @@ async fn send_code(visit: &mut Visit, form: KeyForm) -> Made {
     }
 }
 
-/// The deletion under way, as its cookie keeps it: `challenge|phone, masked`.
-fn step(visit: &Visit) -> Option<(ChallengeId, String)> {
-    let (challenge, phone) = visit.cookies.get(name::DELETE)?.split_once('|')?;
-    Some((challenge.parse().ok()?, phone.to_owned()))
-}
-
 /// `GET /me/delete/code`
 pub(super) async fn delete_code_page(visit: Visit) -> Response {
-    let made = match step(&visit) {
+    let made = match code_step(&visit, name::DELETE) {
         Some((_, phone)) => show_code(&visit, &phone, None).map(Page::html),
         None => Ok(Page::See("/me/delete".to_owned())),
     };
@@ -231,8 +218,10 @@ pub(super) async fn delete(mut visit: Visit, Posted(form): Posted<CodeForm>) -> 
 
 async fn delete_all(visit: &mut Visit, form: CodeForm) -> Made {
     visit.check_form(&form.form)?;
-    let Some((challenge, phone)) = step(visit) else { return Ok(Page::See("/me/delete".to_owned())) };
-    let typed: String = form.code.chars().filter(|c| !c.is_whitespace()).take(12).collect();
+    let Some((challenge, phone)) = code_step(visit, name::DELETE) else {
+        return Ok(Page::See("/me/delete".to_owned()));
+    };
+    let typed = typed_code(&form.code);
     let Ok(code) = typed.parse::<OneTimeCode>() else {
         return show_code(visit, &phone, Some(visit.w.code_form.to_owned())).map(Page::not_accepted);
     };

@@ -3,7 +3,7 @@ use askama::Template;
 use axum::{http::StatusCode, response::Response};
 use protocol::{
     AccountId,
-    bounds::{PayableFen, ShortName},
+    bounds::PayableFen,
     catalogue::{
         replies::{DebitFailure, Mandate, MandateState},
         requests,
@@ -14,9 +14,9 @@ use web::{domain::money::Fen, words::fill};
 
 use super::{
     home::AccountQuery,
-    pay::{PROVIDERS, is_web_address},
+    pay::{Provider, chosen_provider, is_web_address, providers},
     shell::{Shell, Tab},
-    visit::{Asked, Made, Page, Posted, Stop, Visit, Written},
+    visit::{Asked, Made, Page, Posted, Stop, Visit, Written, after},
 };
 
 mod words;
@@ -75,12 +75,6 @@ struct Limit {
     is_chosen: bool,
 }
 
-struct Provider {
-    name: &'static str,
-    label: &'static str,
-    is_chosen: bool,
-}
-
 /// `GET /debit`
 pub(super) async fn page(mut visit: Visit, Asked(query): Asked<AccountQuery>) -> Response {
     let asked = query.account;
@@ -122,25 +116,15 @@ fn off(visit: &Visit) -> View {
         label: visit.f.money(Fen(yuan * 100)),
         is_chosen: yuan == FIRST_LIMIT_YUAN,
     };
-    let provider = |(index, name): (usize, &&'static str)| Provider {
-        name,
-        label: visit.w.pay_sim,
-        is_chosen: index == 0,
-    };
-    View::Off {
-        limits: LIMITS_YUAN.into_iter().map(limit).collect(),
-        providers: PROVIDERS.iter().enumerate().map(provider).collect(),
-    }
+    View::Off { limits: LIMITS_YUAN.into_iter().map(limit).collect(), providers: providers(visit) }
 }
 
 fn view(visit: &Visit, mandate: &Mandate) -> View {
-    if mandate.by_another && mandate.state == MandateState::Active {
+    if mandate.by_another {
         return View::Another;
     }
     let only_https = visit.portal.is_secure();
     match mandate.state {
-        // One that another began and has not signed stands in nobody's way.
-        MandateState::Unsigned if mandate.by_another => off(visit),
         MandateState::Unsigned => View::Unsigned {
             sign_url: mandate.sign_url.clone().filter(|url| is_web_address(url, only_https)),
         },
@@ -158,7 +142,11 @@ fn view(visit: &Visit, mandate: &Mandate) -> View {
 fn said(visit: &Visit, d: &DebitWords, mandate: &Mandate) -> Option<String> {
     let f = visit.f;
     if mandate.by_another {
-        return (mandate.state == MandateState::Active).then(|| d.by_another.to_owned());
+        return match mandate.state {
+            MandateState::Active => Some(d.by_another.to_owned()),
+            MandateState::Unsigned => Some(d.another_begins.to_owned()),
+            _ => None,
+        };
     }
     let ended = |text| {
         let said = fill(text, &[&f.instant_date(mandate.ended_ms.unwrap_or_default())]);
@@ -211,9 +199,7 @@ pub(super) async fn set_up(mut visit: Visit, Posted(form): Posted<SetUpForm>) ->
 async fn create(visit: &mut Visit, form: SetUpForm) -> Made {
     visit.check_form(&form.form)?;
     let account: AccountId = form.account.parse().map_err(|_| Stop::NotFound)?;
-    let provider: Option<ShortName> =
-        PROVIDERS.contains(&form.provider.as_str()).then(|| form.provider.parse().ok()).flatten();
-    let provider = provider.ok_or(Stop::Form)?;
+    let provider = chosen_provider(&form.provider)?;
     let limit = form.limit.parse().ok().filter(|yuan| LIMITS_YUAN.contains(yuan)).ok_or(Stop::Form)?;
     let limit_fen = PayableFen::try_from(limit * 100).map_err(|_| Stop::Form)?;
     let said = [form.account.as_str(), &form.limit, &form.provider];
@@ -240,5 +226,5 @@ async fn finish(visit: &mut Visit, form: EndForm) -> Made {
     let account: AccountId = form.account.parse().map_err(|_| Stop::NotFound)?;
     let operation = requests::MandateEnd { account };
     let written = visit.write(&form.key, &[&form.account], operation).await?;
-    Ok(super::data::after(written, &format!("/debit?account={account}")))
+    Ok(after(written, &format!("/debit?account={account}")))
 }

@@ -14,7 +14,7 @@ use super::{
     cookies::name,
     errors,
     shell::Shell,
-    visit::{Again, Asked, Made, Page, Posted, Stop, Visit, Written, YEAR_S, local_path},
+    visit::{Again, Asked, Made, Page, Posted, Stop, Visit, Written, YEAR_S, local_path, typed_code},
 };
 
 /// How long a log-in may stay half done, in seconds.
@@ -188,7 +188,7 @@ pub(super) async fn finish(mut visit: Visit, Posted(form): Posted<CodeForm>) -> 
 async fn open_session(visit: &mut Visit, form: CodeForm) -> Made {
     visit.check_form(&form.form)?;
     let Some(step) = Step::read(visit) else { return Ok(Page::See("/login".to_owned())) };
-    let typed: String = form.code.chars().filter(|c| !c.is_whitespace()).take(12).collect();
+    let typed = typed_code(&form.code);
     let Ok(code) = typed.parse::<OneTimeCode>() else {
         let wrong = visit.w.code_form.to_owned();
         return show_code_page(visit, step, Some(wrong)).map(Page::not_accepted);

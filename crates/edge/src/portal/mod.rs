@@ -18,11 +18,13 @@ use web::headers::FormTargets;
 use self::visit::{Stop, Visit};
 use crate::{
     config::{Config, Sms},
+    files::Files,
     inward::Inward,
 };
 
 mod accounts;
 mod ask;
+mod audit;
 mod bill;
 mod bills;
 mod bind;
@@ -48,6 +50,7 @@ mod settings;
 mod shell;
 mod tariffs;
 mod unbind;
+mod uploads;
 mod usage;
 mod usage_year;
 mod visit;
@@ -55,6 +58,8 @@ mod why;
 mod words;
 mod working;
 
+/// Where the portal's forms send files.
+pub(crate) const UPLOADS: &str = "/requests/{id}/files";
 /// No form of the portal is longer, in bytes.
 const FORM_MAX: usize = 16 * 1024;
 
@@ -63,6 +68,7 @@ const FORM_MAX: usize = 16 * 1024;
 struct Portal {
     inward: Inward,
     config: Arc<Config>,
+    files: Files,
     /// Answers that go on end with it.
     closing: CancellationToken,
 }
@@ -122,6 +128,7 @@ pub const PAGES: &[(&str, &str)] = &[
     ("request_get", "/requests/{id}"),
     ("request_note", "/requests/{id}/note"),
     ("request_cancel", "/requests/{id}/cancel"),
+    ("file_create", "/requests/{id}/files"),
     ("outage_list", "/outages"),
     ("notice_list", "/messages"),
     ("notice_read", "/messages"),
@@ -136,10 +143,11 @@ pub const PAGES: &[(&str, &str)] = &[
     ("session_list", "/me/sessions"),
     ("session_end_other", "/me/sessions"),
     ("operation_get", "/working/{operation}"),
+    ("staff_login", "/audit/login"),
 ];
 
 /// The portal's pages and their assets.
-pub fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -> Router {
+pub fn router(inward: Inward, config: Arc<Config>, files: Files, closing: CancellationToken) -> Router {
     Router::new()
         .route("/", get(home::page))
         .route("/login", get(login::page).post(login::send))
@@ -172,6 +180,13 @@ pub fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -
         .route("/requests/{id}/live", get(live::request))
         .route("/requests/{id}/note", post(requests::note))
         .route("/requests/{id}/cancel", post(requests::cancel))
+        .route(UPLOADS, post(uploads::take).layer(DefaultBodyLimit::disable()))
+        .route("/requests/{id}/files/{file}/withdraw", post(uploads::withdraw))
+        .route("/audit", get(audit::list))
+        .route("/audit/login", get(audit::login_page).post(audit::login))
+        .route("/audit/logout", post(audit::leave))
+        .route("/audit/{file}", get(audit::one).post(audit::decide))
+        .route("/audit/{file}/look", get(audit::bytes))
         .route("/outages", get(outages::page))
         .route("/messages", get(messages::page).post(messages::read))
         .route("/me", get(me::page))
@@ -190,7 +205,7 @@ pub fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -
         .route("/assets/{name}", get(asset))
         .fallback(errors::not_found)
         .layer(DefaultBodyLimit::max(FORM_MAX))
-        .with_state(Portal { inward, config, closing })
+        .with_state(Portal { inward, config, files, closing })
 }
 
 /// Says with a page, to who asked for one, that a request is refused before it comes to any page.
@@ -198,8 +213,8 @@ pub fn router(inward: Inward, config: Arc<Config>, closing: CancellationToken) -
 pub(crate) struct Refusals(Portal);
 
 impl Refusals {
-    pub(crate) fn new(inward: Inward, config: Arc<Config>) -> Self {
-        Refusals(Portal { inward, config, closing: CancellationToken::new() })
+    pub(crate) fn new(inward: Inward, config: Arc<Config>, files: Files) -> Self {
+        Refusals(Portal { inward, config, files, closing: CancellationToken::new() })
     }
 
     /// Whether a page is what was asked for: an address outside of the API, by a program that shows pages.

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The payment providers one can choose from.
-pub(super) const PROVIDERS: &[&str] = &[SIMULATED];
+const PROVIDERS: &[&str] = &[SIMULATED];
 /// The one of `gridesk sim`, with which no money moves.
 pub(super) const SIMULATED: &str = "sim-pay";
 
@@ -54,10 +54,23 @@ struct Pay {
     providers: Vec<Provider>,
 }
 
-struct Provider {
-    name: &'static str,
-    label: &'static str,
-    is_chosen: bool,
+/// A provider one can choose, on a form.
+pub(super) struct Provider {
+    pub(super) name: &'static str,
+    pub(super) label: &'static str,
+    pub(super) is_chosen: bool,
+}
+
+/// The providers to choose from, the first chosen.
+pub(super) fn providers(visit: &Visit) -> Vec<Provider> {
+    let offered = PROVIDERS.iter().enumerate();
+    offered.map(|(index, name)| Provider { name, label: visit.w.pay_sim, is_chosen: index == 0 }).collect()
+}
+
+/// The provider a form names.
+pub(super) fn chosen_provider(name: &str) -> Result<ShortName, Stop> {
+    let known = PROVIDERS.contains(&name).then(|| name.parse().ok()).flatten();
+    known.ok_or(Stop::Form)
 }
 
 /// `GET /pay`
@@ -80,9 +93,7 @@ pub(super) async fn order(mut visit: Visit, Posted(form): Posted<PayForm>) -> Re
 pub(super) async fn create(visit: &mut Visit, form: PayForm, for_other: bool) -> Made {
     visit.check_form(&form.form)?;
     let account: AccountId = form.account.parse().map_err(|_| Stop::NotFound)?;
-    let provider: Option<ShortName> =
-        PROVIDERS.contains(&form.provider.as_str()).then(|| form.provider.parse().ok()).flatten();
-    let provider = provider.ok_or(Stop::Form)?;
+    let provider = chosen_provider(&form.provider)?;
     let Some(amount_fen) = payable(&form.amount) else {
         return match for_other {
             true => show_for_other(visit, &form.account, Some(form.amount)).await,
@@ -207,8 +218,6 @@ fn render(visit: &Visit, shell: Shell, action: String, whom: Whom, wrong: Option
     let (w, f) = (visit.w, visit.f);
     let for_other = action != "/pay";
     let is_due = whom.due_fen > Fen::ZERO;
-    let provider =
-        |(index, name): (usize, &&'static str)| Provider { name, label: w.pay_sim, is_chosen: index == 0 };
     let status = if wrong.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let hint = match (is_due, for_other) {
         (true, true) => words::fill(w.payee_due_hint, &[&f.money(whom.due_fen)]),
@@ -233,7 +242,7 @@ fn render(visit: &Visit, shell: Shell, action: String, whom: Whom, wrong: Option
         is_en: !visit.is_zh(),
         items: whom.items,
         debited: whom.is_debited.then(|| DebitWords::of(visit.language).running_pay),
-        providers: PROVIDERS.iter().enumerate().map(provider).collect(),
+        providers: providers(visit),
     };
     Ok(Page::Html { body: page.render()?, status, targets: visit.portal.payment_targets() })
 }

@@ -12,10 +12,10 @@ use web::words;
 use super::{
     bind::STEP_S,
     cookies::name,
-    data::{after, masked},
+    data::masked,
     errors,
     shell::{Chosen, Shell, Tab},
-    visit::{Made, Page, Posted, Stop, Visit, Written},
+    visit::{Made, Page, Posted, Stop, Visit, Written, after, typed_code},
 };
 
 /// Where one logs in anew and comes back from.
@@ -93,15 +93,15 @@ async fn send_code(visit: &mut Visit, form: PhoneForm) -> Made {
     }
 }
 
-/// The change under way, as its cookie keeps it: `challenge|phone, masked`.
-fn step(visit: &Visit) -> Option<(ChallengeId, String)> {
-    let (challenge, phone) = visit.cookies.get(name::PHONE)?.split_once('|')?;
+/// What waits for its code, as a cookie keeps it: `challenge|phone, masked`.
+pub(super) fn code_step(visit: &Visit, cookie: &'static str) -> Option<(ChallengeId, String)> {
+    let (challenge, phone) = visit.cookies.get(cookie)?.split_once('|')?;
     Some((challenge.parse().ok()?, phone.to_owned()))
 }
 
 /// `GET /me/phone/code`
 pub(super) async fn code_page(visit: Visit) -> Response {
-    let made = match step(&visit) {
+    let made = match code_step(&visit, name::PHONE) {
         Some((_, phone)) => show_code(&visit, &phone, None).map(Page::html),
         None => Ok(Page::See("/me/phone".to_owned())),
     };
@@ -119,8 +119,10 @@ pub(super) async fn finish(mut visit: Visit, Posted(form): Posted<CodeForm>) -> 
 
 async fn change(visit: &mut Visit, form: CodeForm) -> Made {
     visit.check_form(&form.form)?;
-    let Some((challenge, phone)) = step(visit) else { return Ok(Page::See("/me/phone".to_owned())) };
-    let typed: String = form.code.chars().filter(|c| !c.is_whitespace()).take(12).collect();
+    let Some((challenge, phone)) = code_step(visit, name::PHONE) else {
+        return Ok(Page::See("/me/phone".to_owned()));
+    };
+    let typed = typed_code(&form.code);
     let Ok(code) = typed.parse::<OneTimeCode>() else {
         return show_code(visit, &phone, Some(visit.w.code_form.to_owned())).map(Page::not_accepted);
     };

@@ -14,7 +14,7 @@ use super::{
     debit::DebitWords,
     pay::payable,
     payments,
-    visit::{Made, Posted, Stop, Visit},
+    visit::{Made, Posted, Stop, Visit, after},
 };
 
 #[derive(Deserialize)]
@@ -43,6 +43,7 @@ pub(super) struct RefundRow {
 /// What there is to show; `None` where there is nothing. `wrong` is an amount that cannot be.
 pub(super) fn of(visit: &Visit, reply: &PaymentGet, wrong: Option<&str>) -> Option<Refunds> {
     let (d, f) = (DebitWords::of(visit.language), visit.f);
+    // Where nothing can go back any more, the center says why.
     let most = reply.refundable_fen;
     if most == Fen::ZERO && reply.payment.refunds.is_empty() {
         return None;
@@ -81,11 +82,12 @@ async fn create(visit: &mut Visit, id: &str, form: RefundForm) -> Made {
     visit.check_form(&form.form)?;
     let payment: PaymentId = id.parse().map_err(|_| Stop::NotFound)?;
     let reply = visit.read(requests::PaymentGet { payment }).await?;
+    // Where nothing can go back any more, the center says why.
     let most = reply.refundable_fen;
     let Some(amount_fen) = payable(&form.amount).filter(|fen| fen.fen() <= most || most == Fen::ZERO) else {
         return payments::show(visit, id, Some(&form.amount)).await;
     };
     let operation = requests::RefundCreate { payment, amount_fen };
     let written = visit.write(&form.key, &[id, &form.amount], operation).await?;
-    Ok(super::data::after(written, &format!("/payments/{payment}")))
+    Ok(after(written, &format!("/payments/{payment}")))
 }

@@ -18,6 +18,7 @@ use super::{
     home::AccountQuery,
     outages::OutageCard,
     shell::{Shell, Tab},
+    uploads::FilesCard,
     visit::{Asked, Made, Page, Posted, Stop, Visit, Written},
 };
 
@@ -137,6 +138,7 @@ struct OneRequest {
     is_waiting: bool,
     note: String,
     wrong: Option<&'static str>,
+    files: FilesCard,
 }
 
 struct Step {
@@ -154,6 +156,20 @@ pub(super) async fn one(mut visit: Visit, Path(id): Path<String>) -> Response {
 }
 
 async fn show(visit: &mut Visit, id: &str, note: String, wrong: Option<&'static str>) -> Made {
+    make(visit, id, (note, wrong), None).await
+}
+
+/// The page with what was wrong with a file.
+pub(super) async fn show_with(visit: &mut Visit, id: &str, file_wrong: Option<String>) -> Made {
+    make(visit, id, (String::new(), None), file_wrong).await
+}
+
+async fn make(
+    visit: &mut Visit,
+    id: &str,
+    (note, wrong): (String, Option<&'static str>),
+    file_wrong: Option<String>,
+) -> Made {
     let request: ServiceRequestId = id.parse().map_err(|_| Stop::NotFound)?;
     let reply = visit.read(requests::RequestGet { request }).await?;
     let account = reply.request.account;
@@ -170,8 +186,10 @@ async fn show(visit: &mut Visit, id: &str, note: String, wrong: Option<&'static 
         false => (answer.label_en.clone(), answer.value_en.clone()),
     });
     let is_open = !head.state.is_closed();
+    let has_failed = wrong.is_some() || file_wrong.is_some();
+    let files = FilesCard::of(visit, &reply, file_wrong).await?;
     let mut shell = Shell::within(visit, visit.w.requests_title, Tab::Requests, &chosen);
-    shell.frame.refresh_s = (is_open && wrong.is_none()).then_some(LOOK_AGAIN_S);
+    shell.frame.refresh_s = ((is_open || files.moves) && !has_failed).then_some(LOOK_AGAIN_S);
     shell.frame.events = shell.frame.refresh_s.map(|_| format!("/requests/{request}/live"));
     let page = OneRequest {
         title: title(visit, head).to_owned(),
@@ -188,6 +206,7 @@ async fn show(visit: &mut Visit, id: &str, note: String, wrong: Option<&'static 
         is_waiting: head.state == RequestState::Waiting,
         note,
         wrong,
+        files,
         shell,
     };
     let body = page.render()?;
@@ -209,6 +228,7 @@ fn shown(visit: &Visit, step: &RequestStep) -> Step {
         (StepKind::Asked, _) => (w.step_asked, "info", "warn"),
         (StepKind::Note, StepBy::Customer) => (w.step_note_customer, "plus", ""),
         (StepKind::Note, _) => (w.step_note_service, "info", ""),
+        (StepKind::File, _) => (w.step_file, "plus", ""),
         (StepKind::Joined, _) => (w.step_joined, "bolt", "warn"),
         (StepKind::Done, StepBy::System) => (w.step_restored, "bolt", "good"),
         (StepKind::Done, _) => (w.step_done, "check", "good"),

@@ -13,9 +13,8 @@ use web::{Language, language, words};
 
 use super::{
     cookies::name,
-    data::after,
     shell::{Shell, Tab},
-    visit::{Asked, Made, Page, Posted, Stop, Visit, YEAR_S},
+    visit::{Asked, Made, Page, Posted, Stop, Visit, YEAR_S, after},
 };
 
 /// What a form with boxes sends: only those that are ticked.

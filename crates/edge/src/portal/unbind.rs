@@ -17,7 +17,7 @@ use super::{
     cookies::name,
     errors,
     shell::{Shell, Tab},
-    visit::{Made, Page, Posted, Stop, Visit, Written},
+    visit::{Made, Page, Posted, Stop, Visit, Written, typed_code},
 };
 
 #[derive(Default, Deserialize)]
@@ -162,7 +162,7 @@ async fn by_code(visit: &mut Visit, asked: &str, form: CodeForm) -> Made {
     let Some((account, challenge)) = step(visit, asked) else {
         return Ok(Page::See("/accounts".to_owned()));
     };
-    let typed: String = form.code.chars().filter(|c| !c.is_whitespace()).take(12).collect();
+    let typed = typed_code(&form.code);
     let Ok(code) = typed.parse::<OneTimeCode>() else {
         let wrong = Some(visit.w.code_form.to_owned());
         return show_code(visit, asked, wrong).await.map(Page::not_accepted);

@@ -87,6 +87,19 @@ pub(super) enum Page {
     See(String),
 }
 
+/// Where to go after a write.
+pub(super) fn after<R>(written: Written<R>, next: &str) -> Page {
+    Page::See(match written {
+        Written::Done(_) => next.to_owned(),
+        Written::Accepted(operation) => format!("/working/{operation}?next={next}"),
+    })
+}
+
+/// A one-time code as people type it: spaces do not count.
+pub(super) fn typed_code(code: &str) -> String {
+    code.chars().filter(|c| !c.is_whitespace()).take(12).collect()
+}
+
 /// Why a page cannot be shown.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -300,6 +313,14 @@ impl Visit {
         let answer = self.portal.inward.ask(&call, operation).await?;
         self.note_seen(&answer.token);
         written(answer.outcome)
+    }
+
+    /// A call of the customer's own under this form's key, for what goes on for longer than a page. The session was just
+    /// found to be good.
+    pub(super) fn call_as_customer(&self, key: &str) -> Result<Call, Stop> {
+        let access = self.cookies.get(name::ACCESS).ok_or(Stop::LogIn)?;
+        let call = self.base.clone().with_session(access);
+        Ok(if key.is_empty() { call } else { call.with_key(write_key(key, &[])?) })
     }
 
     async fn ask_as_customer<O: Operation + Clone>(

@@ -362,6 +362,7 @@ words! {
         step_joined: "It belongs to an outage we know of", "已关联停电事件";
         step_restored: "Power is back", "已恢复供电";
         step_done: "Done", "已办结";
+        step_file: "A file came", "已收到附件";
         step_cancelled: "You withdrew it", "您已撤销";
         note_label: "Add something", "补充说明";
         note_answer: "Your answer", "您的答复";

@@ -883,11 +883,13 @@ pub(crate) async fn start(folder: &Path, port: u16) -> Portal {
         providers: Default::default(),
         inside: None,
         limits: Limits::default(),
+        files: Default::default(),
     };
-    let inward = Inward::new(clock);
+    let inward = Inward::new(clock.clone());
     inward.connect(&[socket], &[], &inside, &shutdown);
     inward.gates().ready().await;
-    let router = edge::portal::router(inward, Arc::new(config), shutdown.token());
+    let files = edge::Files::open(folder, &config.files, inward.clone(), clock).unwrap();
+    let router = edge::portal::router(inward, Arc::new(config), files, shutdown.token());
     tokio::spawn(async move { axum::serve(listener, router).await });
     Portal { url, inside, shutdown }
 }

@@ -113,7 +113,13 @@ impl Desk {
         let first =
             RequestStep { at_ms: NOW_MS, by: StepBy::Customer, kind: StepKind::Received, text: text.into() };
         let outage = self.is_off.then(|| outage().outage);
-        self.requests.push(RequestGet { request: head, answers, steps: vec![first], outage });
+        self.requests.push(RequestGet {
+            request: head,
+            answers,
+            steps: vec![first],
+            outage,
+            files: Vec::new(),
+        });
         request
     }
 

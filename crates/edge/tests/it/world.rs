@@ -9,7 +9,7 @@ use std::{
 
 use edge::{
     Edge, EdgeError,
-    config::{Config, Limits, ProviderConfig, Sms},
+    config::{Config, FileSettings, Limits, ProviderConfig, Sms},
 };
 use protocol::{
     Code, LaneId, Outcome, Position, Problem, Reply, ReplyEnvelope, RequestEnvelope, Token,
@@ -145,6 +145,15 @@ impl World {
     }
 
     pub(crate) async fn on(folder: tempfile::TempDir, gate: Gate, limits: Limits, sms_url: &str) -> Self {
+        Self::with_files(folder, gate, (limits, FileSettings::default()), sms_url).await
+    }
+
+    pub(crate) async fn with_files(
+        folder: tempfile::TempDir,
+        gate: Gate,
+        (limits, files): (Limits, FileSettings),
+        sms_url: &str,
+    ) -> Self {
         let config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             public_url: "http://edge.test".into(),
@@ -160,6 +169,7 @@ impl World {
             .into(),
             inside: None,
             limits,
+            files,
         };
         let shutdown = Shutdown::new();
         let edge = Edge::start(config, shutdown.clone()).await.unwrap();

@@ -12,14 +12,26 @@ pub(super) struct Place<'a> {
 }
 
 /// Operations that are asked without a session; all others need one.
-const OPEN: [&str; 6] =
-    ["form_list", "login_start", "login_finish", "session_refresh", "payment_callback", "gate_probe"];
+const OPEN: [&str; 7] = [
+    "form_list",
+    "login_start",
+    "login_finish",
+    "session_refresh",
+    "staff_login",
+    "payment_callback",
+    "gate_probe",
+];
 
 /// Problems that only these operations have.
 const OWN_PROBLEMS: &[(&str, &[Code])] = &[
     ("login_start", &[Code::TooManyAttempts]),
     ("login_finish", &[Code::CodeWrong, Code::CodeExpired, Code::TooManyAttempts]),
     ("session_refresh", &[Code::Unauthenticated]),
+    (
+        "staff_login",
+        &[Code::Unauthenticated, Code::TooManyAttempts, Code::TooLarge, Code::UnsupportedMediaType],
+    ),
+    ("file_create", &[Code::QuotaExceeded, Code::StorageFull]),
     ("account_bind_start", &[Code::TooManyAttempts]),
     ("account_unbind_start", &[Code::TooManyAttempts]),
     ("account_bind", &[Code::CodeWrong, Code::CodeExpired, Code::ProofWrong, Code::TooManyAttempts]),

@@ -15,6 +15,7 @@ web::words! {
         ended_there: "It was ended at the payment provider on {0}. Nothing is debited any more.", "已于 {0} 在支付平台解约，不再自动扣款。";
         ended_unbound: "It ended on {0}, when the account went off your list.", "户号解绑后，自动缴费已于 {0} 终止。";
         by_another: "Another person who has this account on their list pays it by automatic debit.", "该户号已由其他绑定用户开通自动缴费。";
+        another_begins: "Another person who has this account on their list is just setting it up. If they do not finish, you can set it up in half an hour.", "另一位绑定该户号的用户正在开通自动缴费。若其未完成，您可在半小时后开通。";
         limit: "At most at once", "单笔限额";
         limit_hint: "If more than this is due at once, nothing is debited; you are told and pay it yourself.", "到期应缴总额超过限额时不会自动扣款，将通知您自行缴费。";
         via: "Pay with", "支付方式";

@@ -1,0 +1,411 @@
+//! Uploads by tus 1.0 (<https://tus.io/protocols/resumable-upload>): creation, creation-with-upload, termination, checksum,
+//! expiration, concatenation.
+//!
+//! An upload's address is its file's id. The customer's access token comes with each request; what is not theirs is not
+//! found.
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::{FromRequestParts, Path, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use data_encoding::BASE64;
+use protocol::{Code, FileId, Problem, ServiceRequestId, bounds::FileSize, bounds::Text, catalogue::replies};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    ApiProblem,
+    body::{Body as Json, Named},
+    caller::{Caller, text},
+};
+use crate::{
+    files::{Checksum, Files, NewFile, Record, Stage},
+    inward::Inward,
+};
+
+/// The one version of tus spoken here.
+const VERSION: &str = "1.0.0";
+const EXTENSIONS: &str = "creation,creation-with-upload,termination,checksum,expiration,concatenation";
+const CHECKSUMS: &str = "sha1,sha256";
+/// At most so many parts become one file.
+const PARTS_MAX: usize = 64;
+
+/// The addresses whose bodies are files: they are not read whole before they are anybody's.
+pub(crate) const ADDRESSES: [&str; 2] = ["/v1/files", "/v1/files/{file}"];
+
+/// `/files` and what is under it.
+pub(crate) fn router() -> Router<Inward> {
+    Router::new()
+        .route("/files", post(create).options(abilities))
+        .route(
+            "/files/{file}",
+            axum::routing::patch(write).head(progress).delete(terminate).options(abilities),
+        )
+        .layer(from_fn(speak))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = requests::FileCreate)]
+#[serde(deny_unknown_fields)]
+pub(super) struct New {
+    /// The file's name, as the customer has it.
+    name: Text<255>,
+    /// Its length in bytes.
+    size: FileSize,
+}
+
+/// Says that a file is to come with a request that is not closed.
+///
+/// Its bytes are then sent by tus 1.0 to `/v1/files/{file}`, which the `Location` header names. A program that speaks tus can do
+/// without this: it creates the upload by `POST /v1/files` with `Upload-Length` and, in `Upload-Metadata`, `request` and
+/// `filename`.
+#[utoipa::path(post, path = "/requests/{request}/files", operation_id = "file_create", tag = "requests",
+    request_body = New,
+    responses((status = CREATED, body = replies::FileCreate)))]
+pub(super) async fn name(
+    caller: Caller,
+    Extension(files): Extension<Files>,
+    Named(request): Named<ServiceRequestId>,
+    Json(New { name, size }): Json<New>,
+) -> Result<Response, ApiProblem> {
+    if caller.call.idempotency_key.is_none() {
+        let why = "Send an Idempotency-Key, and the same one when you try again.";
+        return Err(Problem::new(Code::IdempotencyKeyRequired, why).into());
+    }
+    let new = NewFile { request: Some(request), name, size: size.get() };
+    let begun = files.begin(&caller.call, new).await?;
+    let record = begun.record;
+    let reply = replies::FileCreate { file: record.id, expires_ms: record.expires_ms };
+    let headers = with([
+        ("location", format!("/v1/files/{}", record.id)),
+        ("consistency-token", begun.token.to_string()),
+    ]);
+    Ok(caller.prefer((StatusCode::CREATED, headers, axum::Json(reply)).into_response()))
+}
+
+/// Every answer says which tus is spoken, and every request but `OPTIONS` must.
+async fn speak(request: Request, next: Next) -> Response {
+    let spoken = request.headers().get("tus-resumable").and_then(|value| value.to_str().ok());
+    let mut response = if request.method() == Method::OPTIONS || spoken == Some(VERSION) {
+        next.run(request).await
+    } else {
+        let why = format!("Send `Tus-Resumable: {VERSION}`.");
+        let mut refused = ApiProblem(Problem::new(Code::TusVersion, why)).into_response();
+        refused.headers_mut().insert("tus-version", HeaderValue::from_static(VERSION));
+        refused
+    };
+    let headers = response.headers_mut();
+    headers.insert("tus-resumable", HeaderValue::from_static(VERSION));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// `OPTIONS`: what is spoken here.
+async fn abilities(Extension(files): Extension<Files>) -> Response {
+    let headers = [
+        ("tus-version", VERSION.to_owned()),
+        ("tus-extension", EXTENSIONS.to_owned()),
+        ("tus-max-size", files.settings().rules.size_bytes_max.to_string()),
+        ("tus-checksum-algorithm", CHECKSUMS.to_owned()),
+    ];
+    (StatusCode::NO_CONTENT, with(headers)).into_response()
+}
+
+fn with<const N: usize>(pairs: [(&'static str, String); N]) -> HeaderMap {
+    let pairs = pairs.into_iter().filter_map(|(name, value)| {
+        Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))
+    });
+    pairs.collect()
+}
+
+/// How an upload comes to be.
+enum Concat {
+    /// By itself.
+    No,
+    /// As a part of another.
+    Part,
+    /// Of these parts.
+    Final(Vec<FileId>),
+}
+
+/// `POST /v1/files`
+async fn create(
+    inward: axum::extract::State<Inward>,
+    Extension(files): Extension<Files>,
+    request: Request,
+) -> Result<Response, ApiProblem> {
+    let (mut parts, body) = request.into_parts();
+    let mut caller = Caller::from_request_parts(&mut parts, &inward.0).await?;
+    let metadata = Metadata::from_headers(&parts.headers)?;
+    let concat = concat(&parts.headers)?;
+    if caller.call.idempotency_key.is_none() {
+        // A tus client knows no such key: asked for twice it is two uploads, of which one never comes.
+        caller.call.idempotency_key = Some(fresh_key()?);
+    }
+    let name = match metadata.name {
+        Some(name) => name,
+        None => Text::new("file").map_err(|error| ApiProblem::invalid(error.to_string()))?,
+    };
+    let new = |request, size| NewFile { request, name: name.clone(), size };
+    let begun = match concat {
+        Concat::Final(parts_named) => {
+            if text(&parts.headers, "upload-length")?.is_some() {
+                return Err(ApiProblem::invalid("A final upload has no Upload-Length: its parts have."));
+            }
+            let request = metadata.request.ok_or_else(no_request)?;
+            files.join(&caller.call, new(Some(request), 0), &parts_named).await?
+        }
+        Concat::Part => files.begin(&caller.call, new(None, length(&parts.headers)?)).await?,
+        Concat::No => {
+            let request = metadata.request.ok_or_else(no_request)?;
+            files.begin(&caller.call, new(Some(request), length(&parts.headers)?)).await?
+        }
+    };
+    let record = begun.record;
+    // Creation-with-upload: what comes along is the first portion. One that was begun before under the same key goes on from
+    // where it is.
+    let is_new = record.received == 0 && record.stage == Stage::Receiving;
+    let offset = if is_portion(&parts.headers)? && is_new {
+        portion(&files, &record, &parts, 0, body).await?
+    } else {
+        record.received
+    };
+    let headers = with([
+        ("location", format!("/v1/files/{}", record.id)),
+        ("upload-offset", offset.to_string()),
+        ("upload-expires", http_date(record.expires_ms)),
+    ]);
+    Ok((StatusCode::CREATED, headers).into_response())
+}
+
+/// `PATCH /v1/files/{file}`
+async fn write(
+    inward: axum::extract::State<Inward>,
+    Extension(files): Extension<Files>,
+    Path(file): Path<String>,
+    request: Request,
+) -> Result<Response, ApiProblem> {
+    let (mut parts, body) = request.into_parts();
+    let record = own(&files, &inward.0, &mut parts, &file).await?;
+    if !is_portion(&parts.headers)? {
+        let why = "Send a portion as application/offset+octet-stream.";
+        return Err(Problem::new(Code::UnsupportedMediaType, why).into());
+    }
+    let offset = number(&parts.headers, "upload-offset")?
+        .ok_or_else(|| ApiProblem::invalid("Upload-Offset says where the portion begins."))?;
+    let offset = portion(&files, &record, &parts, offset, body).await?;
+    let headers =
+        with([("upload-offset", offset.to_string()), ("upload-expires", http_date(record.expires_ms))]);
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
+}
+
+async fn portion(
+    files: &Files,
+    record: &Record,
+    parts: &Parts,
+    offset: u64,
+    body: Body,
+) -> Result<u64, ApiProblem> {
+    let checksum = text(&parts.headers, "upload-checksum")?.map(checksum).transpose()?;
+    Ok(files.write(record, offset, body.into_data_stream(), checksum).await?)
+}
+
+/// `HEAD /v1/files/{file}`
+async fn progress(
+    inward: axum::extract::State<Inward>,
+    Extension(files): Extension<Files>,
+    Path(file): Path<String>,
+    request: Request,
+) -> Result<Response, ApiProblem> {
+    let (mut parts, _) = request.into_parts();
+    let record = own(&files, &inward.0, &mut parts, &file).await?;
+    if record.stage == Stage::Ended {
+        return Err(Problem::new(Code::UploadGone, "This file is not to come any more.").into());
+    }
+    let mut headers = with([
+        ("upload-offset", record.received.to_string()),
+        ("upload-length", record.size.to_string()),
+        ("upload-expires", http_date(record.expires_ms)),
+        ("gridesk-file-state", record.stage.name().to_owned()),
+    ]);
+    if record.request.is_none() {
+        headers.insert("upload-concat", HeaderValue::from_static("partial"));
+    }
+    Ok((StatusCode::OK, headers).into_response())
+}
+
+/// `DELETE /v1/files/{file}`
+async fn terminate(
+    inward: axum::extract::State<Inward>,
+    Extension(files): Extension<Files>,
+    Path(file): Path<String>,
+    request: Request,
+) -> Result<Response, ApiProblem> {
+    let (mut parts, _) = request.into_parts();
+    let record = own(&files, &inward.0, &mut parts, &file).await?;
+    files.withdraw(&record).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn own(files: &Files, inward: &Inward, parts: &mut Parts, file: &str) -> Result<Record, ApiProblem> {
+    let caller = Caller::from_request_parts(parts, inward).await?;
+    let customer = files.customer_of(&caller.call)?;
+    let id: FileId = file.parse().map_err(|_| Problem::not_found("file"))?;
+    Ok(files.own(id, customer).await?)
+}
+
+fn no_request() -> ApiProblem {
+    ApiProblem::invalid(
+        "Upload-Metadata names the request the file comes with: `request` and its id in base64.",
+    )
+}
+
+fn fresh_key() -> Result<protocol::bounds::IdempotencyKey, ApiProblem> {
+    let mut bytes = [0; 16];
+    let made = getrandom::fill(&mut bytes).ok().and_then(|()| BASE64.encode(&bytes).parse().ok());
+    made.ok_or_else(|| Problem::new(Code::Internal, "No random bytes.").into())
+}
+
+fn number(headers: &HeaderMap, name: &'static str) -> Result<Option<u64>, ApiProblem> {
+    let Some(text) = text(headers, name)? else { return Ok(None) };
+    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let number = is_number.then(|| text.parse().ok()).flatten();
+    number.map(Some).ok_or_else(|| ApiProblem::invalid(format!("{name} is no number of bytes.")))
+}
+
+fn length(headers: &HeaderMap) -> Result<u64, ApiProblem> {
+    if headers.contains_key("upload-defer-length") {
+        return Err(ApiProblem::invalid("Upload-Defer-Length is not spoken here: say Upload-Length."));
+    }
+    number(headers, "upload-length")?
+        .ok_or_else(|| ApiProblem::invalid("Upload-Length says how many bytes the file has."))
+}
+
+fn is_portion(headers: &HeaderMap) -> Result<bool, ApiProblem> {
+    Ok(text(headers, "content-type")? == Some("application/offset+octet-stream"))
+}
+
+/// `Upload-Checksum: sha1 <base64>`
+fn checksum(text: &str) -> Result<Checksum, ApiProblem> {
+    let wrong =
+        || ApiProblem::invalid(format!("Upload-Checksum is one of {CHECKSUMS} and the sum in base64."));
+    let (algorithm, sum) = text.split_once(' ').ok_or_else(wrong)?;
+    let sum = BASE64.decode(sum.as_bytes()).map_err(|_| wrong())?;
+    match algorithm {
+        "sha1" => Ok(Checksum::Sha1(sum.try_into().map_err(|_| wrong())?)),
+        "sha256" => Ok(Checksum::Sha256(sum.try_into().map_err(|_| wrong())?)),
+        _ => Err(wrong()),
+    }
+}
+
+/// `Upload-Concat: partial`, or `final;` and the addresses of the parts.
+fn concat(headers: &HeaderMap) -> Result<Concat, ApiProblem> {
+    let Some(text) = text(headers, "upload-concat")? else { return Ok(Concat::No) };
+    if text == "partial" {
+        return Ok(Concat::Part);
+    }
+    let wrong =
+        || ApiProblem::invalid("Upload-Concat is `partial`, or `final;` and the addresses of its parts.");
+    let named = text.strip_prefix("final;").ok_or_else(wrong)?;
+    let parts: Option<Vec<FileId>> = named
+        .split_ascii_whitespace()
+        .take(PARTS_MAX + 1)
+        .map(|url| url.rsplit('/').next()?.parse().ok())
+        .collect();
+    match parts {
+        Some(parts) if (1..=PARTS_MAX).contains(&parts.len()) => Ok(Concat::Final(parts)),
+        _ => Err(wrong()),
+    }
+}
+
+/// What is read of `Upload-Metadata`; other keys are left alone.
+#[derive(Default)]
+struct Metadata {
+    request: Option<ServiceRequestId>,
+    name: Option<Text<255>>,
+}
+
+impl Metadata {
+    fn from_headers(headers: &HeaderMap) -> Result<Self, ApiProblem> {
+        let mut found = Metadata::default();
+        let Some(text) = text(headers, "upload-metadata")? else { return Ok(found) };
+        for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
+            if !matches!(key, "request" | "filename" | "name") {
+                continue;
+            }
+            let wrong =
+                || ApiProblem::invalid(format!("Upload-Metadata: {key} is not base64 of what it may be."));
+            let bytes = BASE64.decode(value.as_bytes()).map_err(|_| wrong())?;
+            let value = String::from_utf8(bytes).map_err(|_| wrong())?;
+            match key {
+                "request" => found.request = Some(value.parse().map_err(|_| wrong())?),
+                _ => found.name = Some(Text::new(value).map_err(|_| wrong())?),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A time as HTTP writes it (RFC 9110, section 5.6.7).
+fn http_date(unix_ms: u64) -> String {
+    let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
+    let at = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn metadata_is_read_and_what_it_may_not_be_is_refused() {
+        let id = ServiceRequestId::mint(protocol::Bucket::FIRST, 1 << 12);
+        let of = |request: &str, name: &[u8]| {
+            let text =
+                format!("filename {}, request {},x", BASE64.encode(name), BASE64.encode(request.as_bytes()));
+            Metadata::from_headers(&headers(&[("upload-metadata", &text)]))
+        };
+        let found = of(&id.to_string(), "证明 ../..\\x.pdf".as_bytes()).ok().unwrap();
+        assert_eq!((found.request, found.name.as_deref()), (Some(id), Some("证明 ../..\\x.pdf")));
+        assert!(of("rq_nonsense", b"x").is_err());
+        for hostile in [&b"a\nb"[..], b"\x1b[2J", &[0xff, 0xfe], b"\xe2\x80\xaegnp.exe", &[b'x'; 256]] {
+            assert!(of(&id.to_string(), hostile).is_err(), "{hostile:?}");
+        }
+        assert!(Metadata::from_headers(&headers(&[("upload-metadata", "filename ???")])).is_err());
+    }
+
+    #[test]
+    fn lengths_parts_and_sums_are_checked() {
+        let len = |text| length(&headers(&[("upload-length", text)])).ok();
+        assert_eq!(
+            (len("12"), len("-1"), len("1e3"), len(""), len("99999999999999999999")),
+            (Some(12), None, None, None, None)
+        );
+        assert!(length(&headers(&[("upload-defer-length", "1")])).is_err());
+        let id = FileId::mint(protocol::Bucket::FIRST, 1 << 12);
+        let of = |text: &str| concat(&headers(&[("upload-concat", text)]));
+        assert!(matches!(of("partial"), Ok(Concat::Part)));
+        assert!(
+            matches!(of(&format!("final;/v1/files/{id} http://x/v1/files/{id}")), Ok(Concat::Final(parts)) if parts == [id, id])
+        );
+        for wrong in
+            ["", "final", "final;", "final;/v1/files/x", &format!("final;{}", format!("{id} ").repeat(65))]
+        {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+        assert!(checksum("sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=").is_ok());
+        for wrong in ["sha1", "md5 Kq5s", "sha1 Kq5s", "sha256 Kq5sNclPz7QV2+lfQIuc6R7oRu0="] {
+            assert!(checksum(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(http_date(784_111_777_000), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+}

@@ -1,0 +1,394 @@
+//! One queue per gate: each file goes to the gate that has the fewest bytes to send, and to another when that gate is away.
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use protocol::{
+    FileId,
+    file::{Ended, Offer, Receipt},
+};
+use runtime::shutdown::Shutdown;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Files, Stage, blocking,
+    queue::{FairQueue, Waiting},
+    send::{Connection, SendError},
+};
+
+/// A gate that is away is tried again after this long.
+const AGAIN: Duration = Duration::from_millis(500);
+/// After this long its files go to another.
+const TAKEOVER: Duration = Duration::from_secs(3);
+/// How often postponed files and gates that are away are looked at.
+const ROUND: Duration = Duration::from_millis(500);
+/// The longest pause between two tries of a file, in ms.
+const PAUSE_MAX_MS: u64 = 60_000;
+/// What has more bytes is large: at most half of a gate's connections carry such.
+const LARGE: u64 = 4 << 20;
+
+/// How a gate stands.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct GateStatus {
+    /// Its socket.
+    pub(crate) socket: String,
+    /// Whether it is there.
+    pub(crate) connected: bool,
+    /// Files that wait for it.
+    pub(crate) waiting: usize,
+    /// Files it is being sent just now.
+    pub(crate) crossing: usize,
+    /// The bytes of both.
+    pub(crate) bytes: u64,
+    /// Files it has taken since this edge started.
+    pub(crate) stored: u64,
+    /// Bytes of these.
+    pub(crate) stored_bytes: u64,
+    /// Files it refused.
+    pub(crate) refused: u64,
+    /// Files it asked to try again later, or that broke off.
+    pub(crate) postponed: u64,
+}
+
+struct Gate {
+    path: PathBuf,
+    queue: FairQueue,
+    connected: bool,
+    /// When it was found to be away.
+    away_since: Option<tokio::time::Instant>,
+    crossing: usize,
+    large: usize,
+    stored: u64,
+    stored_bytes: u64,
+    refused: u64,
+    postponed: u64,
+}
+
+/// All gates. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Gates {
+    gates: Arc<Mutex<Vec<Gate>>>,
+    /// What is to be tried again, and when, Unix ms.
+    later: Arc<Mutex<Vec<(u64, Waiting)>>>,
+    /// Something waits that did not before.
+    more: Arc<Notify>,
+}
+
+impl Gates {
+    pub(super) fn new(paths: &[PathBuf]) -> Self {
+        let gate = |path: &PathBuf| Gate {
+            path: path.clone(),
+            queue: FairQueue::default(),
+            connected: false,
+            away_since: None,
+            crossing: 0,
+            large: 0,
+            stored: 0,
+            stored_bytes: 0,
+            refused: 0,
+            postponed: 0,
+        };
+        Gates {
+            gates: Arc::new(Mutex::new(paths.iter().map(gate).collect())),
+            later: Arc::default(),
+            more: Arc::default(),
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Gate>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn status(&self) -> Vec<GateStatus> {
+        let of = |gate: &Gate| GateStatus {
+            socket: gate.path.display().to_string(),
+            connected: gate.connected,
+            waiting: gate.queue.len(),
+            crossing: gate.crossing,
+            bytes: gate.queue.bytes(),
+            stored: gate.stored,
+            stored_bytes: gate.stored_bytes,
+            refused: gate.refused,
+            postponed: gate.postponed,
+        };
+        self.all().iter().map(of).collect()
+    }
+
+    /// Gives a file to the gate with the fewest bytes to send, of those that are there if any is.
+    fn put(&self, file: Waiting) {
+        let mut gates = self.all();
+        let is_any_there = gates.iter().any(|gate| gate.connected);
+        let best = gates
+            .iter_mut()
+            .filter(|gate| gate.connected || !is_any_there)
+            .min_by_key(|gate| gate.queue.bytes());
+        if let Some(gate) = best {
+            gate.queue.push(file);
+        }
+        drop(gates);
+        self.more.notify_waiters();
+    }
+
+    fn take(&self, at: usize, connections: usize) -> Option<Waiting> {
+        let mut gates = self.all();
+        let gate = &mut gates[at];
+        let most = if gate.large < connections.div_ceil(2) { u64::MAX } else { LARGE };
+        let file = gate.queue.pop(most, connections.div_ceil(2).max(1))?;
+        gate.crossing += 1;
+        gate.large += usize::from(file.size > LARGE);
+        Some(file)
+    }
+
+    fn done(&self, at: usize, file: &Waiting, count: impl FnOnce(&mut Gate)) {
+        let mut gates = self.all();
+        let gate = &mut gates[at];
+        gate.queue.done(file);
+        gate.crossing -= 1;
+        gate.large -= usize::from(file.size > LARGE);
+        count(gate);
+    }
+
+    fn is_there(&self, at: usize, is_there: bool) {
+        let mut gates = self.all();
+        let gate = &mut gates[at];
+        if gate.connected != is_there {
+            tracing::info!(gate = %gate.path.display(), there = is_there, "gate for files");
+        }
+        gate.connected = is_there;
+        match (is_there, gate.away_since) {
+            (true, _) => gate.away_since = None,
+            (false, None) => gate.away_since = Some(tokio::time::Instant::now()),
+            (false, Some(_)) => {}
+        }
+    }
+
+    /// It is to be put again at `due_ms`.
+    fn again(&self, due_ms: u64, file: Waiting) {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner).push((due_ms, file));
+    }
+
+    /// What is to be put again by now.
+    fn due(&self, now_ms: u64) -> Vec<Waiting> {
+        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = later.extract_if(.., |(due_ms, _)| *due_ms <= now_ms);
+        due.map(|(_, file)| file).collect()
+    }
+
+    /// What waits for gates that have been away for long, while another is there.
+    fn left_behind(&self) -> Vec<Waiting> {
+        let mut gates = self.all();
+        if !gates.iter().any(|gate| gate.connected) {
+            return Vec::new();
+        }
+        let long = |gate: &&mut Gate| gate.away_since.is_some_and(|since| since.elapsed() >= TAKEOVER);
+        gates.iter_mut().filter(long).flat_map(|gate| gate.queue.drain()).collect()
+    }
+}
+
+impl Files {
+    /// Starts the connections to all gates and what fills their queues.
+    pub(super) fn cross_all(self, uids: &[u32], shutdown: &Shutdown) {
+        let connections = self.0.settings.connections.max(1) as usize;
+        for at in 0..self.0.settings.gates.len() {
+            for _ in 0..connections {
+                let (files, uids, stop) = (self.clone(), uids.to_vec(), shutdown.token());
+                shutdown.spawn(async move { files.carry(at, connections, &uids, stop).await });
+            }
+        }
+        shutdown.spawn(self.fill(shutdown.token()));
+    }
+
+    /// Gives the gates what passed before this start, then what is to be tried again, and what was left behind.
+    async fn fill(self, stop: CancellationToken) {
+        let before = loop {
+            match self.0.records.to_cross().await {
+                Ok(rows) => break rows,
+                Err(error) => tracing::error!(%error, "the queue of files cannot be read; again in a moment"),
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(ROUND)).await.is_none() {
+                return;
+            }
+        };
+        before.into_iter().for_each(|file| self.0.gates.put(file));
+        while stop.run_until_cancelled(tokio::time::sleep(ROUND)).await.is_some() {
+            let due = self.0.gates.due(self.now_ms());
+            due.into_iter().chain(self.0.gates.left_behind()).for_each(|file| self.0.gates.put(file));
+        }
+    }
+
+    /// A file passed: it waits for a gate from now on.
+    pub(super) async fn enqueue(&self, id: FileId) {
+        match self.0.records.get(id).await {
+            Ok(Some(record)) if record.stage == Stage::Queued => {
+                self.0.gates.put(Waiting { id, customer: record.customer, size: record.size });
+            }
+            Ok(_) => {}
+            // It is found at the next start.
+            Err(error) => tracing::error!(file = %id, %error, "a file that passed was not queued"),
+        }
+    }
+
+    /// Sends files to one gate over one connection after the other, until `stop`.
+    async fn carry(&self, at: usize, connections: usize, uids: &[u32], stop: CancellationToken) {
+        let path = self.0.settings.gates[at].clone();
+        while !stop.is_cancelled() {
+            let opened = stop.run_until_cancelled(Connection::open(&path, uids)).await;
+            let Some(opened) = opened else { return };
+            match opened {
+                Ok(mut connection) => {
+                    self.0.gates.is_there(at, true);
+                    self.carry_over(at, connections, &mut connection, &stop).await;
+                }
+                Err(error) => {
+                    tracing::debug!(gate = %path.display(), %error, "no connection for files");
+                    self.0.gates.is_there(at, false);
+                }
+            }
+            stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
+        }
+    }
+
+    /// Sends files over a connection until it is of no more use.
+    async fn carry_over(
+        &self,
+        at: usize,
+        connections: usize,
+        connection: &mut Connection,
+        stop: &CancellationToken,
+    ) {
+        loop {
+            let more = self.0.gates.more.notified();
+            let mut more = std::pin::pin!(more);
+            // Whatever is put after this look wakes it.
+            more.as_mut().enable();
+            let Some(file) = self.0.gates.take(at, connections) else {
+                tokio::select! {
+                    () = more => continue,
+                    () = connection.closed() => return,
+                    () = stop.cancelled() => return,
+                }
+            };
+            // A file that is half sent is broken off: it goes on from there at the next start.
+            let sent = stop.run_until_cancelled(self.send(connection, &file)).await;
+            let is_of_use = match sent {
+                None => return self.0.gates.done(at, &file, |_| {}),
+                Some(sent) => self.conclude(at, &file, sent).await,
+            };
+            // The next file may fit where this one took a place.
+            self.0.gates.more.notify_waiters();
+            if !is_of_use {
+                return;
+            }
+        }
+    }
+
+    /// Sends one file. `None`: it is not to cross any more.
+    async fn send(
+        &self,
+        connection: &mut Connection,
+        file: &Waiting,
+    ) -> Result<Option<(Ended, bool)>, SendError> {
+        let id = file.id;
+        let pieces =
+            self.0.records.pieces(id).await.map_err(|e| SendError::Body(std::io::Error::other(e)))?;
+        let Some((root, cvs)) = pieces else { return Ok(None) };
+        let bodies = self.0.bodies.clone();
+        let body = blocking(move || bodies.read(id)).await.map_err(SendError::Body)?;
+        let offer = Offer { file: id, size: file.size, root };
+        connection.send(&offer, cvs, body).await.map(Some)
+    }
+
+    /// Notes how sending a file ended; says whether the connection is of further use.
+    async fn conclude(
+        &self,
+        at: usize,
+        file: &Waiting,
+        sent: Result<Option<(Ended, bool)>, SendError>,
+    ) -> bool {
+        let (ended, is_of_use) = match sent {
+            Ok(Some(ended)) => ended,
+            Ok(None) => {
+                self.0.gates.done(at, file, |_| {});
+                return true;
+            }
+            Err(SendError::Body(error)) => {
+                tracing::error!(file = %file.id, %error, "a file cannot be sent");
+                self.0.gates.done(at, file, |gate| gate.postponed += 1);
+                if error.kind() == std::io::ErrorKind::NotFound {
+                    let lost = self.decision("rules", "lost", "lost");
+                    self.end(file.id, Stage::Queued, lost).await.ok();
+                } else {
+                    self.postpone(file, "unreadable").await;
+                }
+                return false;
+            }
+            Err(error) => {
+                tracing::warn!(file = %file.id, %error, "a file broke off; it goes on from there");
+                self.0.gates.done(at, file, |gate| gate.postponed += 1);
+                self.postpone(file, "broken-off").await;
+                return false;
+            }
+        };
+        match ended {
+            Ended::Stored(receipt) if self.is_receipt_of(file, &receipt).await => {
+                let stored = self.decision("center", "stored", "");
+                if let Err(error) = self.0.records.stored(file.id, receipt.to_bytes().to_vec(), stored).await
+                {
+                    tracing::error!(file = %file.id, %error, "a receipt was not kept; it is asked for again");
+                    self.0.gates.done(at, file, |gate| gate.postponed += 1);
+                    self.postpone(file, "not-noted").await;
+                    return is_of_use;
+                }
+                metrics::counter!("edge_files_total", "what" => "stored").increment(1);
+                self.0.gates.is_there(at, true);
+                self.0.gates.done(at, file, |gate| {
+                    gate.stored += 1;
+                    gate.stored_bytes += file.size;
+                });
+                self.0.ended.notify_one();
+            }
+            Ended::Stored(_) => {
+                tracing::error!(file = %file.id, "the gate brought a receipt that is not genuine");
+                metrics::counter!("edge_file_receipts_refused_total").increment(1);
+                self.0.gates.done(at, file, |gate| gate.postponed += 1);
+                self.postpone(file, "receipt-wrong").await;
+                return false;
+            }
+            Ended::Refused(why) => {
+                self.0.gates.done(at, file, |gate| gate.refused += 1);
+                let refused = self.decision("gate", "refused", why.as_str());
+                if let Err(problem) = self.end(file.id, Stage::Queued, refused).await {
+                    tracing::error!(file = %file.id, %problem, "a refusal was not noted");
+                }
+            }
+            Ended::NotNow(why) => {
+                self.0.gates.done(at, file, |gate| gate.postponed += 1);
+                self.postpone(file, why.as_str()).await;
+                if why.as_str() == "gate-away" {
+                    // Its outer half alone: it counts as away until a new connection stands.
+                    self.0.gates.is_there(at, false);
+                    return false;
+                }
+            }
+        }
+        is_of_use
+    }
+
+    async fn is_receipt_of(&self, file: &Waiting, receipt: &Receipt) -> bool {
+        let root = self.0.records.pieces(file.id).await.ok().flatten().map(|(root, _)| root);
+        receipt.file == file.id
+            && receipt.size == file.size
+            && Some(receipt.root) == root
+            && receipt.is_genuine(&self.0.inward.session_keys())
+    }
+
+    /// Tries a file again after a pause that grows with each try.
+    async fn postpone(&self, file: &Waiting, why: &str) {
+        let tries = self.0.records.postpone(file.id, why.to_owned()).await.unwrap_or(6);
+        let pause_ms = (250u64 << tries.min(10)).min(PAUSE_MAX_MS);
+        self.0.gates.again(self.now_ms() + pause_ms, *file);
+    }
+}
