@@ -50,11 +50,31 @@ pub enum Command {
         #[command(subcommand)]
         action: OutageAction,
     },
+    /// See what passes the gates
+    Gate {
+        /// What to do.
+        #[command(subcommand)]
+        action: GateAction,
+    },
+    /// Make what the staff log in with
+    Staff {
+        /// What to do.
+        #[command(subcommand)]
+        action: StaffAction,
+    },
     /// Check settings files
     Config {
         /// What to do with them.
         #[command(subcommand)]
         action: ConfigAction,
+    },
+    /// Print, check and apply a host's firewall (nftables), made from a topology of zones, hosts and flows
+    ///
+    /// The same commands as the program `gridesk-firewall`, for hosts that carry nothing else. See docs/firewall.md.
+    Firewall {
+        /// What to do.
+        #[command(subcommand)]
+        action: firewall::cli::Action,
     },
     /// Run only the simulated outside world (样例): a message inbox and a payment provider
     Sim(SimArgs),
@@ -185,6 +205,27 @@ pub enum RequestAction {
         #[arg(long, value_name = "DIR", default_value = "./data")]
         data: PathBuf,
     },
+}
+
+/// `gridesk gate …`
+#[derive(Debug, Subcommand)]
+pub enum GateAction {
+    /// Messages and bytes a second, what waits, refusals by reason, files by state
+    Status {
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+        /// One JSON object for each half, queue and state
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `gridesk staff …`
+#[derive(Debug, Subcommand)]
+pub enum StaffAction {
+    /// Read a password from standard input and print its hash, for `password_hash` in the center's `[[staff]]`
+    Hash,
 }
 
 /// `gridesk outage …`
@@ -330,6 +371,11 @@ mod tests {
             "gridesk outage restore ou_00000000000000000000000000 --division 330106",
             "gridesk outage list 330106",
             "gridesk config check a.toml b.toml",
+            "gridesk firewall print --topology t.toml --host edge-1",
+            "gridesk firewall check --topology t.toml --host edge-1 --json",
+            "gridesk firewall apply --topology t.toml --host edge-1 --confirm-within 90 --state d",
+            "gridesk firewall confirm",
+            "gridesk firewall rollback --state d",
             "gridesk bench read --json --runs 3 --seconds 2",
             "gridesk bench scale --profile cluster --json",
         ] {

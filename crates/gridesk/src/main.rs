@@ -5,10 +5,13 @@ use anyhow::Context;
 use clap::Parser;
 use gridesk::{
     bench, check,
-    cli::{BenchArgs, Cli, Command, ConfigAction, ImportFormat, SimArgs, TourArgs, UpArgs},
-    describe, import, operate,
+    cli::{
+        BenchArgs, Cli, Command, ConfigAction, GateAction, ImportFormat, SimArgs, StaffAction, TourArgs,
+        UpArgs,
+    },
+    describe, gate_status, import, operate,
     role::{self, RoleError},
-    sim, tour,
+    sim, staff, tour,
     up::{self, UpError, logs::Echo},
 };
 use runtime::{
@@ -43,6 +46,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Tour(args) => run_tour(args).await,
         Command::Import { format } => run_import(format).await,
         Command::Request { action } => print_all(operate::request(&action).await?),
+        Command::Gate { action: GateAction::Status { data, json } } => {
+            print_all(gate_status::status(&data, json).await?)
+        }
+        Command::Staff { action: StaffAction::Hash } => print_all(vec![staff::hash_typed()?]),
         Command::Outage { action } => print_all(operate::outage(&action).await?),
         Command::Config { action: ConfigAction::Check { files, role, json } } => {
             let checked: Vec<_> = files.iter().map(|file| check::check(file, role)).collect();
@@ -54,6 +61,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 }
             }
             Ok(if checked.iter().all(|one| one.ok) { ExitCode::SUCCESS } else { bad_config() })
+        }
+        Command::Firewall { action } => {
+            let as_it_should = firewall::cli::run(&action, &["firewall"], &mut std::io::stdout().lock())?;
+            Ok(if as_it_should { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Sim(args) => run_sim(args).await,
         Command::Bench(args) => run_bench(args).await,
@@ -186,6 +197,7 @@ fn in_full(error: &anyhow::Error) -> String {
 fn is_bad_config(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(RoleError::Config(_)))
         || matches!(error.downcast_ref(), Some(UpError::BadConfig { .. }))
+        || error.downcast_ref().is_some_and(firewall::cli::CliError::is_bad_config)
 }
 
 fn bad_config() -> ExitCode {

@@ -64,6 +64,10 @@ pub struct Addresses {
     pub inbox: String,
     /// The API's root.
     pub api: String,
+    /// The auditor's pages.
+    pub audit: String,
+    /// The file with the password of the auditor there.
+    pub audit_password: String,
     /// Phones of demonstration customers to log in with; none without demonstration data.
     pub phones: Vec<Phone>,
 }
@@ -77,6 +81,9 @@ pub enum UpError {
     /// A port cannot be used.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// The auditor's password cannot be made.
+    #[error(transparent)]
+    Staff(#[from] crate::staff::StaffError),
     /// A secret cannot be read or made.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -141,6 +148,7 @@ impl System {
             folder.check_free(role)?;
         }
         plan::make_secrets(&folder)?;
+        crate::staff::make_auditor(folder.root())?;
         let places = Places::of(folder.root());
         let io = |what| move |source| UpError::Io { what, source };
         let kept = folder.demo_customers(options.demo_customers);
@@ -242,6 +250,8 @@ impl System {
         let portal = self.ports.portal_url();
         Ok(Addresses {
             api: format!("{portal}/v1"),
+            audit: format!("{portal}/audit"),
+            audit_password: crate::staff::auditor_files(self.folder.root()).0.display().to_string(),
             portal: format!("{portal}/"),
             inbox: format!("{}/inbox", self.ports.sim_url()),
             phones: demo.phones,

@@ -11,7 +11,7 @@ use std::{
 
 use center::{
     config::ProviderConfig,
-    keys::CodeKey,
+    keys::{CodeKey, ReceiptKey},
     operation::{Own, Settle},
     rules::{DebitTerms, Rules, SupplyTerms},
 };
@@ -79,6 +79,8 @@ fn rules(site: &Site) -> Result<Arc<dyn Decide>> {
     let provider = ProviderConfig { name, pay_url, mandate_url: None, secret_file };
     Ok(Arc::new(Rules {
         codes: CodeKey::load_or_create(&site.path("center").join("keys")).during("the key of codes")?,
+        receipts: ReceiptKey::load_or_create(&site.path("center").join("keys"))
+            .during("the key of receipts")?,
         tariffs: Arc::new(TariffBook::published().clone()),
         forms: Arc::new(FormBook::built_in()),
         providers: vec![provider.load().during("the provider's key")?],

@@ -74,7 +74,7 @@ impl DataFolder {
         }
         fs::write(root.join(MARKER), "This folder belongs to gridesk; `gridesk up --fresh` empties it.\n")
             .map_err(io)?;
-        for name in ["edge", "center", "sim", "run", "secrets", "logs"] {
+        for name in ["edge", "inner", "center", "sim", "run", "secrets", "logs"] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(name)).map_err(io)?;
         }
         Ok(DataFolder { root, _lock: lock })

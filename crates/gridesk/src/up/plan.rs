@@ -9,10 +9,13 @@ use runtime::secret::{SecretError, load_or_create_key};
 use toml::{Table, Value};
 
 use super::folder::{DataFolder, admin_socket};
-use crate::{role::Role, sim::PROVIDER};
+use crate::{role::Role, sim::PROVIDER, staff::auditor_files};
 
 /// How far the simulated outside world's port lies above the portal's.
 pub const SIM_PORT_OFFSET: u16 = 5;
+
+/// The name of the auditor of a system on one machine.
+pub const AUDITOR: &str = "auditor";
 
 /// The ports of a system on one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +148,14 @@ impl Places {
                     ("reconnect_after_s", 20.into()),
                     ("providers", vec![Value::Table(provider)].into()),
                 ]);
+                if let Ok(hash) = std::fs::read_to_string(auditor_files(&self.root).1) {
+                    let auditor = table([
+                        ("name", AUDITOR.into()),
+                        ("password_hash", hash.trim().into()),
+                        ("roles", vec![Value::from("auditor")].into()),
+                    ]);
+                    settings.insert("staff".to_owned(), vec![Value::Table(auditor)].into());
+                }
                 if demo_customers > 0 {
                     let demo = table([("customers", i64::from(demo_customers).into())]);
                     settings.insert("demo".to_owned(), demo.into());
@@ -156,12 +167,27 @@ impl Places {
                 ("link", self.run("gate-link.sock")),
                 ("secret_file", self.in_root("secrets/link.key")),
                 ("inside", inside()),
+                (
+                    "files",
+                    Value::Table(table([
+                        ("edge_socket", self.run("gate-files.sock")),
+                        ("link", self.run("files-link.sock")),
+                    ])),
+                ),
             ]),
             Role::Inner => table([
                 ("link", self.run("gate-link.sock")),
                 ("secret_file", self.in_root("secrets/link.key")),
                 ("centers", vec![self.run("center.sock")].into()),
                 ("inside", inside()),
+                (
+                    "files",
+                    Value::Table(table([
+                        ("link", self.run("files-link.sock")),
+                        ("quarantine", self.in_root("inner/quarantine")),
+                        ("store", self.in_root("inner/store")),
+                    ])),
+                ),
             ]),
             Role::Edge => {
                 let provider = table([("instructions_url", format!("{sim_url}/instructions").into())]);
@@ -170,6 +196,7 @@ impl Places {
                     ("public_url", ports.portal_url().into()),
                     ("data", self.in_root("edge")),
                     ("gates", vec![self.run("gate-edge.sock")].into()),
+                    ("files", Value::Table(table([("gates", vec![self.run("gate-files.sock")].into())]))),
                     ("inside", inside()),
                     ("providers", Value::Table(table([(PROVIDER, Value::Table(provider))]))),
                     ("sms", Value::Table(table([("kind", "sim".into()), ("url", sim_url.into())]))),

@@ -66,7 +66,7 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
 }
 
 fn summary(addresses: &Addresses, data: &Path) -> String {
-    let Addresses { portal, inbox, api, phones } = addresses;
+    let Addresses { portal, inbox, api, phones, audit, audit_password } = addresses;
     let log_in = if phones.is_empty() {
         "  No demonstration customers here. Log in with any phone; the code appears in the inbox.\n"
             .to_owned()
@@ -83,6 +83,7 @@ fn summary(addresses: &Addresses, data: &Path) -> String {
            API      {api}\n  \
            Inbox    {inbox}   (样例: a simulated phone network and payment provider)\n\n\
          {log_in}\n  \
+           Audit    {audit}   (name: auditor, password in {audit_password})\n  \
            Data     {}\n  \
            Logs     {}\n\n\
          Ctrl-C stops.\n",

@@ -6,6 +6,7 @@ mod checker;
 mod cli;
 mod client;
 mod debit;
+mod files;
 mod flush;
 mod import;
 mod kills;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     browser::log_in,
     client::root,
+    files::{log_in_auditor, question, upload},
     webdriver::{Browser, DESKTOP},
     world::{Client, World, key},
 };
@@ -21,6 +22,7 @@ const RULES: [&str; 6] = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"
 
 /// Routes that are no pages.
 const NO_PAGES: &[(&str, &str)] = &[
+    ("/audit/{file}/look", "a file"),
     ("/assets/{name}", "style sheet, script and icon: they come with the pages"),
     ("/me/data/download", "a file"),
     ("/payments/{id}/live", "a stream of events"),
@@ -310,6 +312,8 @@ async fn others(world: &World, axe: &str) -> Found {
     places.push(place("/bills/{id}", format!("/bills/{overdue}")));
     found.look_at(&browser, axe, "cut off", &places).await;
 
+    auditor(world, &browser, axe, &mut found).await;
+
     // Somebody who has nothing yet.
     browser.devtools("Network.clearBrowserCookies", json!({})).await;
     browser.open("/login?lang=en").await;
@@ -317,6 +321,25 @@ async fn others(world: &World, axe: &str) -> Found {
     let places = ["/", "/bills", "/requests", "/outages", "/messages", "/me/data"].map(fixed);
     found.look_at(&browser, axe, "new", &places).await;
     found
+}
+
+/// An auditor with a file to look at, which its customer sees too.
+async fn auditor(world: &World, browser: &Browser, axe: &str, found: &mut Found) {
+    let mut customer = world.customer(&world.phones[3]).await;
+    let request = question(&mut customer).await;
+    let address = upload(&customer, &request, "读数 readings.csv", b"meter,sum\n1,=SUM(A1:A9)\n").await;
+    upload(&customer, &request, "invoice.pdf", b"MZ\x90\x00 no invoice at all").await;
+    browser.devtools("Network.clearBrowserCookies", json!({})).await;
+    let places = [fixed("/audit/login"), wrong("/audit/login", "/audit/login", "#name", "nobody")];
+    found.look_at(browser, axe, "nobody", &places).await;
+    log_in_auditor(browser, world).await;
+    let file = address.rsplit('/').next().unwrap();
+    let places = [fixed("/audit"), place("/audit/{file}", format!("/audit/{file}"))];
+    found.look_at(browser, axe, "an auditor", &places).await;
+    log_in(browser, world, &world.phones[3]).await;
+    found
+        .look_at(browser, axe, "with files", &[place("/requests/{id}", format!("/requests/{request}"))])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

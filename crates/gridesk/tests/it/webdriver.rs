@@ -215,6 +215,12 @@ impl Browser {
         self.post(&format!("/element/{element}/value"), json!({ "text": text })).await;
     }
 
+    /// Chooses a file of this machine in a field for files.
+    pub(crate) async fn choose_file(&self, css: &str, file: &std::path::Path) {
+        let element = self.element(css).await;
+        self.post(&format!("/element/{element}/value"), json!({ "text": file.to_str().unwrap() })).await;
+    }
+
     /// Presses and releases a key, wherever the focus is.
     pub(crate) async fn press(&self, key: &str) {
         let keys = json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);

@@ -6,11 +6,12 @@ use crate::Finding;
 const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("gridesk-domain", &[]),
     ("gridesk-runtime", &[]),
+    ("gridesk-inspect", &[]),
     ("gridesk-protocol", &["gridesk-domain"]),
     ("gridesk-web", &["gridesk-domain", "gridesk-protocol"]),
     ("gridesk-storage", &["gridesk-domain", "gridesk-protocol", "gridesk-runtime"]),
-    ("gridesk-edge", &["gridesk-protocol", "gridesk-runtime", "gridesk-web"]),
-    ("gridesk-gate", &["gridesk-protocol", "gridesk-runtime", "gridesk-web"]),
+    ("gridesk-edge", &["gridesk-inspect", "gridesk-protocol", "gridesk-runtime", "gridesk-web"]),
+    ("gridesk-gate", &["gridesk-inspect", "gridesk-protocol", "gridesk-runtime", "gridesk-web"]),
     ("gridesk-control", &["gridesk-protocol", "gridesk-runtime", "gridesk-web"]),
     (
         "gridesk-center",
@@ -21,6 +22,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
         "gridesk",
         &[
             "gridesk-domain",
+            "gridesk-inspect",
             "gridesk-protocol",
             "gridesk-runtime",
             "gridesk-web",
@@ -36,6 +38,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
         "gridesk-lab",
         &[
             "gridesk-domain",
+            "gridesk-inspect",
             "gridesk-protocol",
             "gridesk-runtime",
             "gridesk-storage",
@@ -104,6 +107,11 @@ const NEVER_LINKS: &[Never] = &[
         because: "domain is pure and does no I/O",
     },
     Never { package: "gridesk-protocol", lists: &[IO], because: "protocol is pure and does no I/O" },
+    Never {
+        package: "gridesk-inspect",
+        lists: &[IO],
+        because: "inspect judges bytes it is handed and waits for nobody but clamd, by std alone",
+    },
     Never {
         package: "gridesk-edge",
         lists: &[STORE_DRIVERS, &["gridesk-gate", "gridesk-center", "gridesk-control", "gridesk"]],

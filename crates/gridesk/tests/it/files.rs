@@ -1,0 +1,236 @@
+//! Files through every zone of a whole system: sent in, audited, decided by a person, in the store, attached, receipted.
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use data_encoding::BASE64;
+use reqwest::{Method, header};
+use serde_json::{Value, json};
+
+use crate::{
+    browser::log_in,
+    webdriver::{Browser, Kind},
+    world::{Client, World, key},
+};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Makes a request, to which files can be sent.
+pub(crate) async fn question(client: &mut Client) -> String {
+    let answers = json!([{ "field": "topic", "value": "tier" }, { "field": "question", "value": "?" }]);
+    let body = json!({ "form": "billing-question", "account": null, "answers": answers });
+    let key = key("q");
+    loop {
+        let made = client.post("/v1/requests", &key, 10, &body).await;
+        if made.status == 201 {
+            return made.json["request"].as_str().unwrap().to_owned();
+        }
+        assert!(made.is_not_now(), "{made:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Sends a file by tus in one go; gives its address.
+pub(crate) async fn upload(client: &Client, request: &str, name: &str, bytes: &[u8]) -> String {
+    let metadata =
+        format!("request {},filename {}", BASE64.encode(request.as_bytes()), BASE64.encode(name.as_bytes()));
+    let key = key("upload");
+    loop {
+        let sent = client
+            .own(Method::POST, "/v1/files")
+            .header("tus-resumable", "1.0.0")
+            .header("idempotency-key", &key)
+            .header("upload-length", bytes.len())
+            .header("upload-metadata", &metadata)
+            .header(header::CONTENT_TYPE, "application/offset+octet-stream")
+            .body(bytes.to_vec())
+            .send()
+            .await;
+        match sent {
+            Ok(sent) if sent.status() == 201 => {
+                assert_eq!(sent.headers()["upload-offset"], bytes.len().to_string().as_str());
+                return sent.headers()["location"].to_str().unwrap().to_owned();
+            }
+            // Something was killed just now: under the same key it is the same file.
+            Ok(sent) if sent.status().is_server_error() => {}
+            Ok(sent) => panic!("{}", sent.text().await.unwrap()),
+            Err(error) => assert!(!error.is_builder(), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn files(client: &mut Client, request: &str) -> Vec<Value> {
+    let said = client.get(&format!("/v1/requests/{request}")).await;
+    said.json["files"].as_array().unwrap_or_else(|| panic!("{said:?}")).clone()
+}
+
+/// Waits until the request's only file is in that state.
+async fn comes_to(client: &mut Client, request: &str, state: &str) -> Value {
+    let waiting = async {
+        loop {
+            let found = files(client, request).await;
+            if found.len() == 1 && found[0]["state"] == state {
+                return found[0].clone();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting).await.unwrap_or_else(|_| panic!("{request} never came to {state}"))
+}
+
+/// Where the intranet's store keeps what has this content.
+fn stored(world: &World, bytes: &[u8]) -> PathBuf {
+    let hash = blake3::hash(bytes).to_hex().to_string();
+    world.data().join("inner/store").join(&hash[..2]).join(&hash[2..])
+}
+
+fn on_edge(world: &World, address: &str) -> PathBuf {
+    world.data().join("edge/files").join(address.rsplit('/').next().unwrap())
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Readings as a table: what customers send, and what the rules let pass.
+fn table(lines: usize) -> Vec<u8> {
+    let line = |n: usize| format!("2026-11-{:02},{}\n", n % 28 + 1, n.wrapping_mul(2_654_435_761) % 100_000);
+    (0..lines).map(line).collect::<String>().into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn system_a_file_crosses_and_the_edge_forgets_it() {
+    let world = World::start_with(&[("GRIDESK_EDGE__FILES__KEEP_AFTER_RECEIPT", "1s")]);
+    let mut client = world.customer(&world.phones[0]).await;
+    let request = question(&mut client).await;
+    let bytes = table(60_000);
+    let address = upload(&client, &request, "读数 ../../x.csv", &bytes).await;
+    let file = comes_to(&mut client, &request, "stored").await;
+    assert_eq!((&file["name"], &file["size"]), (&json!("读数 ../../x.csv"), &json!(bytes.len())));
+    assert_eq!(std::fs::read(stored(&world, &bytes)).unwrap(), bytes);
+    let steps = client.get(&format!("/v1/requests/{request}")).await.json["steps"].clone();
+    assert!(steps.as_array().unwrap().iter().any(|step| step["kind"] == "file"), "{steps}");
+    let left = on_edge(&world, &address);
+    until("the edge's copy is gone", || !left.exists()).await;
+
+    let refused = question(&mut client).await;
+    let address = upload(&client, &refused, "invoice.pdf", b"MZ\x90\x00 no invoice at all").await;
+    let file = comes_to(&mut client, &refused, "ended").await;
+    assert!(file["why"].as_str().unwrap().starts_with("kind"), "{file}");
+    until("a refused file is gone", || !on_edge(&world, &address).exists()).await;
+    let status = gridesk::gate_status::status(&world.data(), true).await.unwrap();
+    let all = status.join("\n");
+    assert!(all.contains("\"stored\":1") && all.contains("\"half\":\"inner\""), "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn system_killed_halves_cost_no_file() {
+    let world = World::start();
+    let mut client = world.customer(&world.phones[0]).await;
+    let mut sent = Vec::new();
+    for n in 0..12 {
+        let request = question(&mut client).await;
+        let bytes = table(2_000 + n * 40_000);
+        upload(&client, &request, "readings.csv", &bytes).await;
+        sent.push((request, bytes));
+        if n % 3 == 1 {
+            world.kill(["outer", "inner", "edge", "center"][n / 3]);
+            world.settled(LONG).await;
+            answers(&mut client).await;
+        }
+    }
+    for (request, bytes) in &sent {
+        comes_to(&mut client, request, "stored").await;
+        assert_eq!(std::fs::read(stored(&world, bytes)).unwrap(), *bytes);
+    }
+    assert_eq!(walk(&world.data().join("inner/store")).len(), sent.len(), "nothing else is visible");
+}
+
+/// Waits until the edge serves again.
+async fn answers(client: &mut Client) {
+    let waiting = async {
+        while client.get("/readyz").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting).await.unwrap_or_else(|_| panic!("the edge never came back"));
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(walk(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn browser_a_document_is_sent_approved_and_stored() {
+    let world = World::start();
+    let phone = &world.phones[0];
+    let mut client = world.customer(phone).await;
+    let request = question(&mut client).await;
+    let folder = tempfile::tempdir().unwrap();
+    // A table that computes when it is opened: for a person to look at.
+    let document = folder.path().join("申请书.csv");
+    let bytes = b"meter,sum\n1,=SUM(A1:A9)\n".to_vec();
+    std::fs::write(&document, &bytes).unwrap();
+    let browser = Browser::start(&world.portal, Kind { is_phone: true, has_script: true }).await;
+    log_in(&browser, &world, phone).await;
+    browser.open(&format!("/requests/{request}")).await;
+    browser.choose_file("#file", &document).await;
+    // The bar at the foot of a phone's screen lies over the button until one scrolls.
+    browser.run("document.querySelector('#files form.line-top').requestSubmit()").await;
+    browser.until_at(|url| url.contains(&request)).await;
+    until_text(&browser, "#files .rows", "A person looks at it").await;
+    assert_eq!(browser.excess_px().await, 0);
+
+    browser.open("/audit").await;
+    browser.fill("#name", "auditor").await;
+    browser.fill("#password", "wrong password").await;
+    browser.click("main form .btn").await;
+    assert!(browser.text("#wrong").await.contains("wrong"));
+    log_in_auditor(&browser, &world).await;
+    browser.click("section .rows a").await;
+    assert!(browser.text("h1").await.contains("申请书.csv"));
+    browser.click("button[value=approve]").await;
+    browser.until_at(|url| url == "/audit").await;
+
+    comes_to(&mut client, &request, "stored").await;
+    assert_eq!(std::fs::read(stored(&world, &bytes)).unwrap(), bytes);
+    browser.open(&format!("/requests/{request}")).await;
+    until_text(&browser, "#files .rows", "Received").await;
+    // The browser notes the page that said that the password was wrong.
+    let mut errors = browser.console_errors().await;
+    errors.retain(|error| !error.contains("422"));
+    assert_eq!(errors, Vec::<String>::new());
+}
+
+/// Logs the auditor in that `up` made.
+pub(crate) async fn log_in_auditor(browser: &Browser, world: &World) {
+    let password = std::fs::read_to_string(world.data().join("secrets/auditor.password")).unwrap();
+    browser.open("/audit/login").await;
+    browser.fill("#name", "auditor").await;
+    browser.fill("#password", password.trim()).await;
+    browser.click("main form .btn").await;
+    browser.until_at(|url| url == "/audit").await;
+}
+
+async fn until_text(browser: &Browser, css: &str, text: &str) {
+    let waiting = async {
+        // In one go: the page makes itself anew while one looks.
+        let shown = format!("return document.querySelector({css:?})?.innerText ?? ''");
+        while !browser.run(&shown).await.as_str().is_some_and(|shown| shown.contains(text)) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting).await.unwrap_or_else(|_| panic!("{css} never said {text}"));
+}
