@@ -6,7 +6,7 @@
 use axum::{
     Extension, Router,
     body::Body,
-    extract::{FromRequestParts, Path, Request},
+    extract::{FromRequestParts, Request},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
@@ -72,10 +72,6 @@ pub(super) async fn name(
     Named(request): Named<ServiceRequestId>,
     Json(New { name, size }): Json<New>,
 ) -> Result<Response, ApiProblem> {
-    if caller.call.idempotency_key.is_none() {
-        let why = "Send an Idempotency-Key, and the same one when you try again.";
-        return Err(Problem::new(Code::IdempotencyKeyRequired, why).into());
-    }
     let new = NewFile { request: Some(request), name, size: size.get() };
     let begun = files.begin(&caller.call, new).await?;
     let record = begun.record;
@@ -170,7 +166,7 @@ async fn create(
     // where it is.
     let is_new = record.received == 0 && record.stage == Stage::Receiving;
     let offset = if is_portion(&parts.headers)? && is_new {
-        portion(&files, &record, &parts, 0, body).await?
+        portion(&files, &record, &parts.headers, 0, body).await?
     } else {
         record.received
     };
@@ -184,20 +180,18 @@ async fn create(
 
 /// `PATCH /v1/files/{file}`
 async fn write(
-    inward: axum::extract::State<Inward>,
     Extension(files): Extension<Files>,
-    Path(file): Path<String>,
-    request: Request,
+    Own(record): Own,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, ApiProblem> {
-    let (mut parts, body) = request.into_parts();
-    let record = own(&files, &inward.0, &mut parts, &file).await?;
-    if !is_portion(&parts.headers)? {
+    if !is_portion(&headers)? {
         let why = "Send a portion as application/offset+octet-stream.";
         return Err(Problem::new(Code::UnsupportedMediaType, why).into());
     }
-    let offset = number(&parts.headers, "upload-offset")?
+    let offset = number(&headers, "upload-offset")?
         .ok_or_else(|| ApiProblem::invalid("Upload-Offset says where the portion begins."))?;
-    let offset = portion(&files, &record, &parts, offset, body).await?;
+    let offset = portion(&files, &record, &headers, offset, body).await?;
     let headers =
         with([("upload-offset", offset.to_string()), ("upload-expires", http_date(record.expires_ms))]);
     Ok((StatusCode::NO_CONTENT, headers).into_response())
@@ -206,23 +200,16 @@ async fn write(
 async fn portion(
     files: &Files,
     record: &Record,
-    parts: &Parts,
+    headers: &HeaderMap,
     offset: u64,
     body: Body,
 ) -> Result<u64, ApiProblem> {
-    let checksum = text(&parts.headers, "upload-checksum")?.map(checksum).transpose()?;
+    let checksum = text(headers, "upload-checksum")?.map(checksum).transpose()?;
     Ok(files.write(record, offset, body.into_data_stream(), checksum).await?)
 }
 
 /// `HEAD /v1/files/{file}`
-async fn progress(
-    inward: axum::extract::State<Inward>,
-    Extension(files): Extension<Files>,
-    Path(file): Path<String>,
-    request: Request,
-) -> Result<Response, ApiProblem> {
-    let (mut parts, _) = request.into_parts();
-    let record = own(&files, &inward.0, &mut parts, &file).await?;
+async fn progress(Own(record): Own) -> Result<Response, ApiProblem> {
     if record.stage == Stage::Ended {
         return Err(Problem::new(Code::UploadGone, "This file is not to come any more.").into());
     }
@@ -239,23 +226,25 @@ async fn progress(
 }
 
 /// `DELETE /v1/files/{file}`
-async fn terminate(
-    inward: axum::extract::State<Inward>,
-    Extension(files): Extension<Files>,
-    Path(file): Path<String>,
-    request: Request,
-) -> Result<Response, ApiProblem> {
-    let (mut parts, _) = request.into_parts();
-    let record = own(&files, &inward.0, &mut parts, &file).await?;
+async fn terminate(Extension(files): Extension<Files>, Own(record): Own) -> Result<Response, ApiProblem> {
     files.withdraw(&record).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn own(files: &Files, inward: &Inward, parts: &mut Parts, file: &str) -> Result<Record, ApiProblem> {
-    let caller = Caller::from_request_parts(parts, inward).await?;
-    let customer = files.customer_of(&caller.call)?;
-    let id: FileId = file.parse().map_err(|_| Problem::not_found("file"))?;
-    Ok(files.own(id, customer).await?)
+/// The file that an address names, if it is the caller's own.
+struct Own(Record);
+
+impl FromRequestParts<Inward> for Own {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, inward: &Inward) -> Result<Self, ApiProblem> {
+        let not_found = || Problem::not_found("file");
+        let files = parts.extensions.get::<Files>().cloned().ok_or_else(not_found)?;
+        let caller = Caller::from_request_parts(parts, inward).await?;
+        let customer = files.customer_of(&caller.call)?;
+        let Named(id) = Named::<FileId>::from_request_parts(parts, inward).await?;
+        Ok(Own(files.own(id, customer).await?))
+    }
 }
 
 fn no_request() -> ApiProblem {

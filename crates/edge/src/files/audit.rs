@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use inspect::{Verdict, clamd};
+use inspect::{Reason, Verdict, clamd};
 use protocol::{
     Code, FileId, Problem,
     file::{CHUNK_LEN, Hash, chunk_cv, root_of},
@@ -94,11 +94,11 @@ impl Files {
         let (to, kind, who, what, why) = match (&read.verdict, &read.scanned) {
             (Verdict::Refuse { kind, why }, _) => {
                 let kind = kind.map(|kind| kind.to_string()).unwrap_or_default();
-                (Stage::Ended, kind, "rules", "refused", why.name().to_owned())
+                (Stage::Ended, kind, "rules", "refused", code(*why))
             }
             (_, Some(Ok(clamd::Scan::Found(name)))) => {
                 tracing::warn!(file = %id, name, "the scanner found something");
-                (Stage::Ended, String::new(), "clamd", "refused", "malware".to_owned())
+                (Stage::Ended, String::new(), "clamd", "refused", code(Reason::Malware))
             }
             // Unseen by the scanner it does not pass.
             (_, Some(Err(error))) => {
@@ -106,7 +106,7 @@ impl Files {
                 return Err(Problem::new(Code::Unavailable, why));
             }
             (Verdict::NeedsPerson { kind, why }, _) => {
-                (Stage::ForAPerson, kind.to_string(), "rules", "to-a-person", why.name().to_owned())
+                (Stage::ForAPerson, kind.to_string(), "rules", "to-a-person", code(*why))
             }
             (Verdict::Pass { kind }, _) => {
                 (Stage::Queued, kind.to_string(), "rules", "passed", String::new())
@@ -146,6 +146,11 @@ impl Files {
         }
         Ok(moved)
     }
+}
+
+/// A reason as it is said everywhere: as the codes of the gate are.
+fn code(reason: Reason) -> String {
+    reason.name().replace('_', "-")
 }
 
 /// The hash of a file of `size` bytes, and its pieces' chaining values.

@@ -7,7 +7,7 @@ use std::{
 
 use protocol::{
     FileId,
-    file::{Ended, Offer, Receipt},
+    file::{Ended, Hash, Offer, Receipt},
 };
 use runtime::shutdown::Shutdown;
 use tokio::sync::Notify;
@@ -188,6 +188,14 @@ impl Gates {
     }
 }
 
+/// A file that was sent, or offered.
+struct Sent {
+    ended: Ended,
+    /// Whether its connection can carry another.
+    is_of_use: bool,
+    root: Hash,
+}
+
 impl Files {
     /// Starts the connections to all gates and what fills their queues.
     pub(super) fn cross_all(self, uids: &[u32], shutdown: &Shutdown) {
@@ -286,11 +294,7 @@ impl Files {
     }
 
     /// Sends one file. `None`: it is not to cross any more.
-    async fn send(
-        &self,
-        connection: &mut Connection,
-        file: &Waiting,
-    ) -> Result<Option<(Ended, bool)>, SendError> {
+    async fn send(&self, connection: &mut Connection, file: &Waiting) -> Result<Option<Sent>, SendError> {
         let id = file.id;
         let pieces =
             self.0.records.pieces(id).await.map_err(|e| SendError::Body(std::io::Error::other(e)))?;
@@ -298,18 +302,14 @@ impl Files {
         let bodies = self.0.bodies.clone();
         let body = blocking(move || bodies.read(id)).await.map_err(SendError::Body)?;
         let offer = Offer { file: id, size: file.size, root };
-        connection.send(&offer, cvs, body).await.map(Some)
+        let (ended, is_of_use) = connection.send(&offer, cvs, body).await?;
+        Ok(Some(Sent { ended, is_of_use, root }))
     }
 
     /// Notes how sending a file ended; says whether the connection is of further use.
-    async fn conclude(
-        &self,
-        at: usize,
-        file: &Waiting,
-        sent: Result<Option<(Ended, bool)>, SendError>,
-    ) -> bool {
-        let (ended, is_of_use) = match sent {
-            Ok(Some(ended)) => ended,
+    async fn conclude(&self, at: usize, file: &Waiting, sent: Result<Option<Sent>, SendError>) -> bool {
+        let Sent { ended, is_of_use, root } = match sent {
+            Ok(Some(sent)) => sent,
             Ok(None) => {
                 self.0.gates.done(at, file, |_| {});
                 return true;
@@ -333,7 +333,7 @@ impl Files {
             }
         };
         match ended {
-            Ended::Stored(receipt) if self.is_receipt_of(file, &receipt).await => {
+            Ended::Stored(receipt) if self.is_receipt_of(file, &root, &receipt) => {
                 let stored = self.decision("center", "stored", "");
                 if let Err(error) = self.0.records.stored(file.id, receipt.to_bytes().to_vec(), stored).await
                 {
@@ -377,11 +377,8 @@ impl Files {
         is_of_use
     }
 
-    async fn is_receipt_of(&self, file: &Waiting, receipt: &Receipt) -> bool {
-        let root = self.0.records.pieces(file.id).await.ok().flatten().map(|(root, _)| root);
-        receipt.file == file.id
-            && receipt.size == file.size
-            && Some(receipt.root) == root
+    fn is_receipt_of(&self, file: &Waiting, root: &Hash, receipt: &Receipt) -> bool {
+        (receipt.file, receipt.size, &receipt.root) == (file.id, file.size, root)
             && receipt.is_genuine(&self.0.inward.session_keys())
     }
 

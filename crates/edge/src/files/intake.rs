@@ -5,7 +5,7 @@ use axum::body::Bytes;
 use futures_util::{Stream, StreamExt};
 use protocol::{
     Channel, Code, CustomerId, FileId, Problem, ServiceRequestId, Token,
-    bounds::{FileSize, Text},
+    bounds::{BoundsError, FileSize, Text},
     catalogue::requests,
 };
 use sha1::{Digest, Sha1};
@@ -135,7 +135,6 @@ impl Files {
             kind: String::new(),
             why: String::new(),
             root: None,
-            attempts: 0,
             created_ms: now_ms,
             changed_ms: now_ms,
             expires_ms,
@@ -318,18 +317,14 @@ impl Files {
         Decision { at_ms: self.now_ms(), who: who.into(), what: what.into(), why: why.into() }
     }
 
-    /// Tells the center that a file will not come.
+    /// Tells the center that a file will not come, and why: a code, or an auditor's words, which stay here.
     pub(super) async fn tell_end(&self, file: FileId, why: &str) -> Result<(), Problem> {
-        let why = why.replace('_', "-").parse().unwrap_or_else(|_| unreachable_reason());
+        let why = why.parse().or_else(|_| "refused".parse());
+        let why = why.map_err(|error: BoundsError| Problem::new(Code::Internal, error.to_string()))?;
         let mut call = Call::new(Channel::System);
         call.idempotency_key = format!("{file}-end").parse().ok();
         self.0.inward.ask(&call, requests::FileEnd { file, why }).await.map(drop)
     }
-}
-
-/// What is said for a reason that is no short name: there is none such.
-fn unreachable_reason() -> protocol::bounds::ShortName {
-    "refused".parse().unwrap_or_else(|_| unreachable!("a short name"))
 }
 
 /// Gathers what comes in small pieces, and writes it where writing may block.

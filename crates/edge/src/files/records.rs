@@ -67,7 +67,6 @@ pub(crate) struct Record {
     pub(crate) kind: String,
     pub(crate) why: String,
     pub(crate) root: Option<Hash>,
-    pub(crate) attempts: u32,
     pub(crate) created_ms: u64,
     pub(crate) changed_ms: u64,
     pub(crate) expires_ms: u64,
@@ -99,7 +98,7 @@ pub(crate) struct Decision {
     pub(crate) why: String,
 }
 
-const COLUMNS: &str = "id, customer, request, channel, name, size, received, state, kind, why, root, attempts, \
+const COLUMNS: &str = "id, customer, request, channel, name, size, received, state, kind, why, root, \
                        created_ms, changed_ms, expires_ms";
 
 /// All of them. Cheap to clone.
@@ -360,12 +359,13 @@ impl Records {
             .await
     }
 
-    /// How many files and bytes are in each stage.
+    /// How many files and bytes of each stage are on the disk.
     pub(crate) async fn counts(&self) -> Result<Vec<(Stage, u64, u64)>> {
         self.0
             .work(|db| {
-                let mut query =
-                    db.prepare_cached("SELECT state, count(*), sum(size) FROM file GROUP BY state")?;
+                let mut query = db.prepare_cached(
+                    "SELECT state, count(*), sum(size) FROM file WHERE on_disk = 1 GROUP BY state",
+                )?;
                 let rows = query.query_map([], |row| {
                     let stage = Stage::from_name(&row.get::<_, String>(0)?).unwrap_or(Stage::Ended);
                     let (files, bytes): (i64, i64) = (row.get(1)?, row.get(2)?);
@@ -393,14 +393,15 @@ impl Records {
             .await
     }
 
-    /// The first decision whose hash does not cover what stands before it, if any: somebody changed the trail.
-    pub(crate) async fn broken_trail(&self) -> Result<Option<i64>> {
+    /// Looks at the next part of the trail of decisions, from after the one given with its hash.
+    pub(crate) async fn check_trail(&self, after: i64, before: [u8; 32]) -> Result<Trail> {
         self.0
-            .work(|db| {
-                let mut query =
-                    db.prepare("SELECT n, at_ms, file, who, what, why, hash FROM decision ORDER BY n")?;
-                let mut rows = query.query([])?;
-                let mut before = [0; 32];
+            .work(move |db| {
+                let mut query = db.prepare_cached(
+                    "SELECT n, at_ms, file, who, what, why, hash FROM decision WHERE n > ?1 ORDER BY n LIMIT 2000",
+                )?;
+                let mut rows = query.query([after])?;
+                let (mut last, mut before) = (after, before);
                 while let Some(row) = rows.next()? {
                     let (n, at): (i64, i64) = (row.get(0)?, row.get(1)?);
                     let file = FileId::from_bits(u128::from_be_bytes(row.get(2)?));
@@ -408,14 +409,24 @@ impl Records {
                     let decision = Decision { at_ms: at.unsigned_abs(), who, what, why };
                     let hash: [u8; 32] = row.get(6)?;
                     if hash != chained(&before, n, file, &decision) {
-                        return Ok(Some(n));
+                        return Ok(Trail::Broken(n));
                     }
-                    before = hash;
+                    (last, before) = (n, hash);
                 }
-                Ok(None)
+                Ok(if last == after { Trail::Ended } else { Trail::GoesOn(last, before) })
             })
             .await
     }
+}
+
+/// What a look at a part of the trail of decisions found.
+pub(crate) enum Trail {
+    /// It holds up to here; there may be more.
+    GoesOn(i64, [u8; 32]),
+    /// There is no more.
+    Ended,
+    /// This one does not cover what stands before it: somebody changed the trail.
+    Broken(i64),
 }
 
 /// What was found of a file, with the decision.
@@ -437,19 +448,26 @@ fn fits(db: &Connection, record: &Record, quotas: Quotas) -> rusqlite::Result<st
     if get(db, record.id)?.is_some() {
         return Ok(Ok(()));
     }
-    let sum = |filter: &str, value: &dyn rusqlite::ToSql| -> rusqlite::Result<(u32, u64)> {
-        let sql = format!("SELECT count(*), coalesce(sum(size), 0) FROM file WHERE on_disk = 1 AND {filter}");
-        db.prepare_cached(&sql)?
-            .query_row([value], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))
-    };
-    let (files, bytes) = sum("customer = ?1", &record.customer.bits().to_be_bytes())?;
+    let number = |row: &Row<'_>, at| row.get::<_, i64>(at).map(i64::unsigned_abs);
+    let (files, bytes) = db
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(size), 0) FROM file WHERE customer = ?1 AND on_disk = 1",
+        )?
+        .query_row([record.customer.bits().to_be_bytes()], |row| {
+            Ok((row.get::<_, u32>(0)?, number(row, 1)?))
+        })?;
     if files >= quotas.customer_files || bytes.saturating_add(record.size) > quotas.customer_bytes {
         return Ok(Err(Full::Customer));
     }
-    if sum("channel = ?1", &record.channel)?.1.saturating_add(record.size) > quotas.channel_bytes {
+    let (channel, all) = db
+        .prepare_cached(
+            "SELECT coalesce(sum(bytes) FILTER (WHERE channel = ?1), 0), coalesce(sum(bytes), 0) FROM held",
+        )?
+        .query_row([&record.channel], |row| Ok((number(row, 0)?, number(row, 1)?)))?;
+    if channel.saturating_add(record.size) > quotas.channel_bytes {
         return Ok(Err(Full::Channel));
     }
-    if sum("?1", &1)?.1.saturating_add(record.size) > quotas.bytes {
+    if all.saturating_add(record.size) > quotas.bytes {
         return Ok(Err(Full::Disk));
     }
     Ok(Ok(()))
@@ -499,10 +517,9 @@ fn record_of(row: &Row<'_>) -> rusqlite::Result<Record> {
         kind: row.get(8)?,
         why: row.get(9)?,
         root: row.get(10)?,
-        attempts: row.get(11)?,
-        created_ms: number(12)?,
-        changed_ms: number(13)?,
-        expires_ms: number(14)?,
+        created_ms: number(11)?,
+        changed_ms: number(12)?,
+        expires_ms: number(13)?,
     })
 }
 

@@ -21,8 +21,23 @@ CREATE TABLE IF NOT EXISTS file (
     receipt    BLOB
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS file_state ON file (state, changed_ms);
-CREATE INDEX IF NOT EXISTS file_customer ON file (customer) WHERE on_disk = 1;
+CREATE INDEX IF NOT EXISTS file_here ON file (state, changed_ms, size) WHERE on_disk = 1;
+CREATE INDEX IF NOT EXISTS file_customer ON file (customer, size) WHERE on_disk = 1;
+CREATE INDEX IF NOT EXISTS file_untold ON file (changed_ms) WHERE state = 'ended' AND told = 0 AND request IS NOT NULL;
 CREATE INDEX IF NOT EXISTS file_request ON file (request, created_ms) WHERE request IS NOT NULL;
+
+-- How much of the disk is taken by what came over each channel: kept in step with the rows above by the database itself, so
+-- that it need not be added up for each new file.
+CREATE TABLE IF NOT EXISTS held (
+    channel TEXT    PRIMARY KEY,
+    bytes   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS file_comes AFTER INSERT ON file WHEN new.on_disk = 1 BEGIN
+    INSERT INTO held VALUES (new.channel, new.size) ON CONFLICT (channel) DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER IF NOT EXISTS file_changes AFTER UPDATE OF size, on_disk ON file BEGIN
+    UPDATE held SET bytes = bytes + new.size * new.on_disk - old.size * old.on_disk WHERE channel = new.channel;
+END;
 
 -- What was decided about each, by whom. Nothing is changed here or taken away: each row's hash covers the row before.
 CREATE TABLE IF NOT EXISTS decision (

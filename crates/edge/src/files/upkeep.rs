@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 use protocol::Problem;
 use tokio_util::sync::CancellationToken;
 
-use super::{Files, FilesError, Stage, blocking, broken};
+use super::{Files, FilesError, Stage, blocking, broken, records::Trail};
 
 const ROUND: Duration = Duration::from_secs(20);
 /// Rows of files that are over are kept this long, in ms: for who asks what became of theirs.
@@ -16,14 +16,18 @@ impl Files {
         if let Err(error) = self.reconcile().await {
             tracing::error!(%error, "the folder of files was not looked through");
         }
+        if let Err(error) = self.check_trail().await {
+            tracing::error!(%error, "the audit trail was not looked through");
+        }
+        let mut round = tokio::time::interval(ROUND);
         while !stop.is_cancelled() {
-            if let Err(problem) = self.upkeep_round().await {
+            let done = tokio::select! {
+                () = self.0.ended.notified() => self.see_off().await,
+                _ = round.tick() => self.upkeep_round().await,
+                () = stop.cancelled() => return,
+            };
+            if let Err(problem) = done {
                 tracing::warn!(%problem, "upkeep of files goes on in a moment");
-            }
-            tokio::select! {
-                () = self.0.ended.notified() => {}
-                () = tokio::time::sleep(ROUND) => {}
-                () = stop.cancelled() => {}
             }
         }
     }
@@ -53,47 +57,32 @@ impl Files {
             tracing::error!(file = %id, "the bytes of a file are lost");
             self.end(id, stage, self.decision("rules", "lost", "lost")).await.ok();
         }
-        if let Some(n) = self.0.records.broken_trail().await? {
-            tracing::error!(n, "the audit trail does not hold: row {n} is not what was written");
-            metrics::gauge!("edge_audit_trail_broken").set(1.0);
-        }
         Ok(())
     }
 
+    /// Looks whether the trail of decisions is what was written, part by part, so that nobody waits for all of it.
+    async fn check_trail(&self) -> Result<(), FilesError> {
+        let (mut last, mut before) = (0, [0; 32]);
+        loop {
+            match self.0.records.check_trail(last, before).await? {
+                Trail::GoesOn(n, hash) => (last, before) = (n, hash),
+                Trail::Ended => return Ok(()),
+                Trail::Broken(n) => {
+                    tracing::error!(n, "the audit trail does not hold: this row is not what was written");
+                    metrics::gauge!("edge_audit_trail_broken").set(1.0);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// What time alone brings about.
     async fn upkeep_round(&self) -> Result<(), Problem> {
-        let now_ms = self.now_ms();
-        let records = &self.0.records;
+        let (records, now_ms) = (&self.0.records, self.now_ms());
         for record in records.overdue(now_ms).await.map_err(|error| broken(&error))? {
             self.end(record.id, Stage::Receiving, self.decision("rules", "expired", "expired")).await?;
         }
-        for record in records.untold().await.map_err(|error| broken(&error))? {
-            let code = if record.why.parse::<protocol::bounds::ShortName>().is_ok() || is_code(&record.why) {
-                record.why.as_str()
-            } else {
-                "refused"
-            };
-            match self.tell_end(record.id, code).await {
-                Ok(()) => records.told(record.id).await,
-                // Such an answer will be the same every time.
-                Err(problem)
-                    if (400..500).contains(&problem.code.status()) && problem.code.status() != 429 =>
-                {
-                    tracing::warn!(file = %record.id, %problem, "the center does not want to know");
-                    records.told(record.id).await
-                }
-                // Away: all of them are told in the next round.
-                Err(_) => break,
-            }
-            .map_err(|error| broken(&error))?;
-        }
-        let kept_ms = u64::try_from(self.0.settings.keep_after_receipt.0.as_millis()).unwrap_or(u64::MAX);
-        for id in records.to_remove(now_ms.saturating_sub(kept_ms)).await.map_err(|error| broken(&error))? {
-            // Nobody writes to it any more; bytes gone and the row not yet saying so are gone again.
-            let Some(_held) = self.hold(id).await else { continue };
-            let bodies = self.0.bodies.clone();
-            blocking(move || bodies.remove(id)).await.map_err(|error| broken(&error))?;
-            records.removed(id).await.map_err(|error| broken(&error))?;
-        }
+        self.see_off().await?;
         records.forget(now_ms.saturating_sub(KNOWN_MS)).await.map_err(|error| broken(&error))?;
         for (stage, files, bytes) in records.counts().await.map_err(|error| broken(&error))? {
             metrics::gauge!("edge_files", "stage" => stage.name()).set(files as f64);
@@ -101,9 +90,33 @@ impl Files {
         }
         Ok(())
     }
-}
 
-/// Whether it is a code of the audit, and not an auditor's words.
-fn is_code(why: &str) -> bool {
-    !why.is_empty() && why.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    /// Tells the center what will not come, and removes the bytes of what is over.
+    async fn see_off(&self) -> Result<(), Problem> {
+        let records = &self.0.records;
+        for record in records.untold().await.map_err(|error| broken(&error))? {
+            match self.tell_end(record.id, &record.why).await {
+                Ok(()) => {}
+                // Such an answer will be the same every time.
+                Err(problem)
+                    if (400..500).contains(&problem.code.status()) && problem.code.status() != 429 =>
+                {
+                    tracing::warn!(file = %record.id, %problem, "the center does not want to know");
+                }
+                // Away: all of them are told in the next round.
+                Err(_) => break,
+            }
+            records.told(record.id).await.map_err(|error| broken(&error))?;
+        }
+        let kept_ms = u64::try_from(self.0.settings.keep_after_receipt.0.as_millis()).unwrap_or(u64::MAX);
+        let before_ms = self.now_ms().saturating_sub(kept_ms);
+        for id in records.to_remove(before_ms).await.map_err(|error| broken(&error))? {
+            // Nobody writes to it any more; bytes gone and the row not yet saying so are gone again.
+            let Some(_held) = self.hold(id).await else { continue };
+            let bodies = self.0.bodies.clone();
+            blocking(move || bodies.remove(id)).await.map_err(|error| broken(&error))?;
+            records.removed(id).await.map_err(|error| broken(&error))?;
+        }
+        Ok(())
+    }
 }

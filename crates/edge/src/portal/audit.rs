@@ -201,7 +201,7 @@ async fn show_list(visit: &mut Visit) -> Made {
         kind: record.kind.clone(),
         size: size_text(record.size),
         when: visit.f.instant(record.changed_ms),
-        why: record.why.clone(),
+        why: FileWords::of(visit.language).why(&record.why),
     };
     let counts = files.counts().await?;
     let gate = |gate: GateStatus| GateRow {
@@ -244,7 +244,7 @@ async fn show(visit: &mut Visit, file: &str, wrong: Option<&'static str>) -> Mad
     let look = look(visit, &record).await?;
     let step = |decision: crate::files::Decision| {
         let why = if decision.why.is_empty() { String::new() } else { format!(" · {}", decision.why) };
-        (visit.f.instant(decision.at_ms), decision.who, format!("{}{why}", decision.what))
+        (visit.f.instant(decision.at_ms), decision.who, format!("{}{why}", a.decision(&decision.what)))
     };
     let page = FilePage {
         shell: Shell::bare(visit, a.title),

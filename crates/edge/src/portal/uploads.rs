@@ -69,12 +69,14 @@ impl FilesCard {
                     .is_some_and(|record| !matches!(record.stage, Stage::ForAPerson | Stage::Receiving))
         });
         let rules = &files.settings().rules;
-        let hint = fill(d.hint, &[&size_text(rules.size_bytes_max)]);
+        let extensions: Vec<&str> = rules.allowed.iter().map(|kind| kind.extension()).collect();
+        let kinds = extensions.join(", ").to_uppercase();
+        let hint = fill(d.hint, &[&kinds, &size_text(rules.size_bytes_max)]);
         Ok(FilesCard {
             d,
             rows,
             hint: (!request.request.state.is_closed()).then_some(hint),
-            accept: ".pdf,.jpg,.jpeg,.png,.webp,.docx,.xlsx,.ofd,.csv,.txt".to_owned(),
+            accept: extensions.iter().map(|extension| format!(".{extension}")).collect::<Vec<_>>().join(","),
             wrong,
             moves,
         })

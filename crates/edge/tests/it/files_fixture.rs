@@ -18,6 +18,8 @@ use protocol::{
 use runtime::{heads::Heads, shutdown::Shutdown};
 use tokio::{io::AsyncWriteExt, net::UnixStream};
 
+use crate::world::accept;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 const KEY_ID: u8 = 1;
 
@@ -84,16 +86,11 @@ impl FileGate {
             says: Arc::new(Mutex::new(Says::Stored)),
             stop: Shutdown::new(),
         };
-        let listener = runtime::unix::bind(path).unwrap();
         let accepting = gate.clone();
-        tokio::spawn(gate.stop.token().run_until_cancelled_owned(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let gate = accepting.clone();
-                let stop = gate.stop.token();
-                tokio::spawn(stop.run_until_cancelled_owned(async move { gate.serve(stream).await }));
-            }
-        }));
+        accept(path, &gate.stop, move |stream| {
+            let (gate, stop) = (accepting.clone(), accepting.stop.token());
+            tokio::spawn(stop.run_until_cancelled_owned(async move { gate.serve(stream).await }));
+        });
         gate
     }
 

@@ -24,7 +24,7 @@ use runtime::{
     shutdown::Shutdown,
 };
 use serde_json::Value;
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{net::UnixStream, sync::Semaphore, task::JoinHandle};
 
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 const PLAIN: Plain = Plain { max_payload: MAX_REPLY_LEN };
@@ -41,6 +41,16 @@ pub(crate) struct Gate {
     stop: Shutdown,
 }
 
+/// Takes in what connects to a socket until `stop`.
+pub(crate) fn accept(path: &Path, stop: &Shutdown, mut take: impl FnMut(UnixStream) + Send + 'static) {
+    let listener = runtime::unix::bind(path).unwrap();
+    tokio::spawn(stop.token().run_until_cancelled_owned(async move {
+        loop {
+            take(listener.accept().await.unwrap().0);
+        }
+    }));
+}
+
 impl Gate {
     pub(crate) fn start(path: &Path) -> Self {
         let gate = Gate {
@@ -50,17 +60,13 @@ impl Gate {
             peers: Peers::default(),
             stop: Shutdown::new(),
         };
-        let listener = runtime::unix::bind(path).unwrap();
         let accepting = gate.clone();
-        tokio::spawn(gate.stop.token().run_until_cancelled_owned(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (reader, writer) = stream.into_split();
-                let (peer, _) =
-                    Peer::start(reader, writer, (PLAIN, PLAIN), Default::default(), accepting.clone());
-                accepting.peers.add(peer);
-            }
-        }));
+        accept(path, &gate.stop, move |stream| {
+            let (reader, writer) = stream.into_split();
+            let (peer, _) =
+                Peer::start(reader, writer, (PLAIN, PLAIN), Default::default(), accepting.clone());
+            accepting.peers.add(peer);
+        });
         gate
     }
 

@@ -45,6 +45,13 @@ web::words! {
         why_wrong: "Write why, in at most 200 bytes.", "请填写原因（不超过 200 字节）。";
         too_late: "It was decided meanwhile.", "该附件已处理。";
         trail: "What was decided", "处理记录";
+        did_pass: "Passed", "通过";
+        did_ask: "Given to a person", "转人工";
+        did_refuse: "Refused", "拒绝";
+        did_withdraw: "Withdrawn", "撤回";
+        did_expire: "Expired", "超时";
+        did_lose: "Lost", "丢失";
+        did_store: "Stored inside", "已入库";
         stage_receiving: "Arriving", "上传中";
         stage_received: "Being checked", "检查中";
         stage_for_a_person: "For a person", "待人工审核";
@@ -55,6 +62,20 @@ web::words! {
 }
 
 impl AuditWords {
+    /// A decision in words; as it stands where it is of another version.
+    pub(super) fn decision<'a>(&'a self, what: &'a str) -> &'a str {
+        match what {
+            "passed" => self.did_pass,
+            "to-a-person" => self.did_ask,
+            "refused" => self.did_refuse,
+            "withdrawn" => self.did_withdraw,
+            "expired" => self.did_expire,
+            "lost" => self.did_lose,
+            "stored" => self.did_store,
+            other => other,
+        }
+    }
+
     /// A stage in words.
     pub(super) fn stage(&self, stage: Stage) -> &'static str {
         match stage {

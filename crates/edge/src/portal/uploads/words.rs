@@ -3,7 +3,7 @@ web::words! {
     /// Words of files.
     pub(in crate::portal) struct FileWords {
         title: "Files", "附件";
-        hint: "PDF, pictures, Word, Excel, OFD, CSV or text; at most {0} each.", "支持 PDF、图片、Word、Excel、OFD、CSV、文本，每个不超过 {0}。";
+        hint: "{0}; at most {1} each.", "支持 {0}，每个不超过 {1}。";
         choose: "Choose a file", "选择文件";
         send: "Send the file", "上传附件";
         withdraw: "Withdraw", "撤回";
@@ -32,6 +32,7 @@ web::words! {
         why_malware: "A virus scanner found something in it.", "病毒扫描发现异常。";
         why_locked: "It is locked with a password. Send it without.", "文件已加密，请取消密码后上传。";
         why_large: "It is too large.", "文件过大。";
+        why_formula: "It has formulas in it.", "文件含有公式。";
         why_other: "It was not taken.", "未能接收。";
     }
 }
@@ -39,23 +40,24 @@ web::words! {
 impl FileWords {
     /// Why a file was not taken, in words: of a code, or as a person wrote it.
     pub(in crate::portal) fn why(&self, code: &str) -> String {
-        let said = match code.replace('-', "_").as_str() {
+        let said = match code {
             "withdrawn" => self.why_withdrawn,
             "expired" => self.why_expired,
             "lost" => self.why_lost,
             "malware" => self.why_malware,
-            "kind_not_allowed" | "kind_unknown" => self.why_kind,
-            "too_large"
-            | "picture_too_large"
-            | "archive_too_big"
-            | "archive_too_many_entries"
-            | "archive_ratio" => self.why_large,
-            "macro" | "script_in_pdf" | "active_content" | "external_entity" | "doctype" => self.why_active,
-            "encrypted" | "archive_encrypted" => self.why_locked,
-            "" | "refused" | "no_room" => self.why_other,
+            "kind-not-allowed" | "kind-unknown" => self.why_kind,
+            "too-large"
+            | "picture-too-large"
+            | "archive-too-big"
+            | "archive-too-many-entries"
+            | "archive-ratio" => self.why_large,
+            "macro" | "script-in-pdf" | "active-content" | "external-entity" | "doctype" => self.why_active,
+            "encrypted" | "archive-encrypted" => self.why_locked,
+            "formula" => self.why_formula,
+            "" | "refused" | "no-room" => self.why_other,
             // Another code of the audit: something about what it holds.
-            code if code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') => self.why_content,
-            _ => return code.to_owned(),
+            code if code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') => self.why_content,
+            words => words,
         };
         said.to_owned()
     }
