@@ -14,7 +14,9 @@ use runtime::shutdown::Shutdown;
 use serde::Serialize;
 
 mod apply;
+mod file;
 mod fixture;
+mod front;
 mod load;
 mod message;
 mod miss;
@@ -66,6 +68,8 @@ pub struct Options {
     pub runs: usize,
     /// How long each side of a run is measured.
     pub each: Duration,
+    /// How many gates messages and files go over.
+    pub gates: usize,
     /// Where the temporary folder is made; `target` here, unless given.
     pub data: Option<PathBuf>,
 }
@@ -220,8 +224,9 @@ pub fn run(options: &Options, shutdown: &Shutdown, mut report: impl FnMut(&Case)
         return Err(BenchError::NotAvailable("--profile cluster"));
     }
     type Bench = fn(&Site, &Options) -> Result<Vec<Series>>;
-    const BENCHES: [(Name, &str, &[Bench]); 4] = [
+    const BENCHES: [(Name, &str, &[Bench]); 5] = [
         (Name::Message, "message", &[message::run]),
+        (Name::File, "file", &[file::run, file::kills]),
         (Name::Read, "read", &[read::run, miss::run]),
         (Name::Write, "write", &[write::run]),
         (Name::Apply, "apply", &[apply::run]),
@@ -230,7 +235,6 @@ pub fn run(options: &Options, shutdown: &Shutdown, mut report: impl FnMut(&Case)
         BENCHES.iter().filter(|(name, ..)| options.name == Name::All || options.name == *name).collect();
     if chosen.is_empty() {
         return Err(BenchError::NotAvailable(match options.name {
-            Name::File => "bench file",
             Name::Flow => "bench flow",
             _ => "bench scale",
         }));
@@ -318,9 +322,10 @@ mod tests {
 
     #[test]
     fn what_this_build_does_not_have_it_says() {
-        let options = |name, profile| Options { name, profile, runs: 1, each: Duration::ZERO, data: None };
+        let options =
+            |name, profile| Options { name, profile, runs: 1, each: Duration::ZERO, gates: 1, data: None };
         for (name, profile, says) in [
-            (Name::File, Profile::Embedded, "bench file"),
+            (Name::Flow, Profile::Embedded, "bench flow"),
             (Name::Read, Profile::Cluster, "--profile cluster"),
         ] {
             let error = run(&options(name, profile), &Shutdown::new(), |_| {}).unwrap_err().to_string();

@@ -342,6 +342,9 @@ pub struct BenchArgs {
     /// How long each side of a run is measured
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=600))]
     pub seconds: u16,
+    /// How many gates messages and files go over
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub gates: u8,
     /// On which disk: a temporary folder is made in DIR; in `target` here, unless given
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -377,6 +380,7 @@ mod tests {
             "gridesk firewall confirm",
             "gridesk firewall rollback --state d",
             "gridesk bench read --json --runs 3 --seconds 2",
+            "gridesk bench file --gates 4",
             "gridesk bench scale --profile cluster --json",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));

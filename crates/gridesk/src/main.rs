@@ -149,6 +149,7 @@ async fn run_bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
         profile: args.profile,
         runs: args.runs.into(),
         each: std::time::Duration::from_secs(args.seconds.into()),
+        gates: args.gates.into(),
         data: args.data,
     };
     let shutdown = Shutdown::on_signals()?;

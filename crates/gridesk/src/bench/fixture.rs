@@ -9,15 +9,19 @@ use domain::{
 };
 use jiff::{Timestamp, tz::Offset};
 use protocol::{
-    AccountId, BillId, Bucket, Channel, CustomerId, RequestEnvelope, SessionId, ShardId, Token,
+    AccountId, BillId, Bucket, Channel, CustomerId, RequestEnvelope, ServiceRequestId, SessionId, ShardId,
+    Token,
     bounds::Text,
-    catalogue::requests,
+    catalogue::{
+        replies::{RequestKind, RequestState},
+        requests,
+    },
     envelope::{Language, MAX_DEADLINE_MS, RequestHead},
     routing::ShardMap,
     session::{Claims, TokenUse},
 };
 use storage::{
-    rows::{Account, BillDetail, BillHead, Put, Session},
+    rows::{Account, BillDetail, BillHead, Put, ServiceRequest, Session},
     store::{Closing, Layout, Store},
 };
 
@@ -105,6 +109,35 @@ pub(super) fn make(site: &Site, size: Size) -> Result<Vec<Home>> {
     drop(store);
     closing.wait();
     Ok(homes)
+}
+
+/// Gives each home's holder an open request, in the center's data folder, which nobody else has open.
+pub(super) fn requests(site: &Site, homes: Vec<Home>) -> Result<Vec<(Home, ServiceRequestId)>> {
+    let now_ms = Timestamp::now().as_millisecond().unsigned_abs();
+    let request = |home: &Home| ServiceRequest {
+        id: ServiceRequestId::mint(home.customer.bucket(), u128::from(home.account.number()) << 64),
+        account: None,
+        customer: home.customer,
+        kind: RequestKind::Consult,
+        form: "billing-question".into(),
+        title_en: "Ask about a bill".into(),
+        title_zh: "电费咨询".into(),
+        answers: Vec::new(),
+        state: RequestState::Received,
+        created_ms: now_ms,
+        changed_ms: now_ms,
+        answer_by_ms: None,
+        paused_left_ms: None,
+        outage: None,
+        steps: 0,
+    };
+    let requests: Vec<_> = homes.iter().map(request).collect();
+    let ids: Vec<_> = requests.iter().map(|request| request.id).collect();
+    let (store, closing) = open(site)?;
+    fill(&store, requests.into_iter().map(|one| (one.id.bucket(), Put::Request(one))).collect())?;
+    drop(store);
+    closing.wait();
+    Ok(homes.into_iter().zip(ids).collect())
 }
 
 /// Writes rows, each into its shard.

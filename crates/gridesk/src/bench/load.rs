@@ -48,12 +48,15 @@ impl Dice {
         Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(super) fn bits(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        let rolled = u128::from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d));
-        ((rolled * n as u128) >> 64) as usize
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub(super) fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.bits()) * n as u128) >> 64) as usize
     }
 }
 
@@ -218,9 +221,15 @@ impl Http {
         Ok(Http { stream, answer: Vec::with_capacity(16 * 1024) })
     }
 
-    /// Sends a request and reads its answer; fails where that is not `200`.
+    /// Sends a request without a body and reads its answer; fails where that is not `200`.
     pub(super) async fn ask(&mut self, request: &[u8]) -> Result<&[u8]> {
-        self.stream.write_all(request).await.during("sending")?;
+        self.send(request, &[], "200").await
+    }
+
+    /// Sends a request and reads its answer; fails where its status is another.
+    pub(super) async fn send(&mut self, start: &[u8], sent: &[u8], status: &str) -> Result<&[u8]> {
+        self.stream.write_all(start).await.during("sending")?;
+        self.stream.write_all(sent).await.during("sending")?;
         self.answer.clear();
         loop {
             if self.stream.read_buf(&mut self.answer).await.during("receiving")? == 0 {
@@ -229,9 +238,9 @@ impl Http {
             if let Some((body, length)) = head(&self.answer)
                 && self.answer.len() >= body + length
             {
-                if !self.answer.starts_with(b"HTTP/1.1 200") {
+                if self.answer.get(9..12) != Some(status.as_bytes()) {
                     return Err(String::from_utf8_lossy(&self.answer).into_owned())
-                        .during("an answer other than 200");
+                        .during(format!("an answer other than {status}"));
                 }
                 return Ok(&self.answer[body..body + length]);
             }

@@ -1,7 +1,7 @@
 //! A message of 1 KiB from the edge through both halves of the gate and back, beside a bare Unix socket.
 //!
 //! Here this process is the edge (by its own client, [`edge::inward::Inward`]), the halves are two children, and the inner
-//! one answers itself. The bare echo is a child too. Both are persistent connections; one at a time, and 32 in flight.
+//! one answers itself; with several gates, as the edge spreads messages over them. The bare echo is a child too. Both are persistent connections; one at a time, and 32 in flight.
 use std::{
     io::{Read, Write},
     rc::Rc,
@@ -12,12 +12,15 @@ use edge::inward::{Call, Inward};
 use protocol::{Channel, bounds::Opaque, catalogue::requests::GateProbe};
 use runtime::{clock::Clock, mux::Service, shutdown::Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use toml::Table;
 
 use super::{
-    During, Goal, Options, Result, Series, in_turns,
+    During, Goal, Options, Result, Series,
+    front::Gates,
+    in_turns,
     load::{READY_WITHIN, closed_loop, on_one_thread, quantile},
     peer::BYTES,
-    site::{Child, Site},
+    site::Site,
 };
 
 const IN_FLIGHT: usize = 32;
@@ -25,8 +28,7 @@ const IN_FLIGHT: usize = 32;
 const SETTLE: usize = 200;
 
 pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
-    let outer = site.outer()?;
-    let _inner = site.inner()?;
+    let gates = Gates::start(site, options.gates, &Table::new())?;
     let (_echo, echo) = site.peer("echo")?;
     let (_echo_async, echo_async) = site.peer("echo-async")?;
     let mut series = [
@@ -41,7 +43,7 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
     };
     let gate = || {
         let work = async {
-            let inward = connect(site, &outer).await?;
+            let inward = connect(site, &gates).await?;
             let (p50, p99) = round_trips(&inward, each).await?;
             Ok(vec![p50, p99, rate(&inward, each).await?])
         };
@@ -101,11 +103,14 @@ impl Service for NoPushes {
     }
 }
 
-async fn connect(site: &Site, outer: &Child) -> Result<Inward> {
+/// Waits until all gates carry messages.
+pub(super) async fn connect(site: &Site, gates: &Gates) -> Result<Inward> {
     let inward = Inward::new(Clock::system());
-    inward.connect(&[site.path("edge.sock")], &[], &NoPushes, &Shutdown::new());
-    let ready = tokio::time::timeout(READY_WITHIN, inward.gates().ready()).await;
-    ready.map_err(|_| outer.last_words()).during("connecting to the gate")?;
+    inward.connect(&gates.sockets(site), &[], &NoPushes, &Shutdown::new());
+    let mut changes = inward.gates().changes();
+    let all = changes.wait_for(|there| there.len() == gates.len());
+    let ready = tokio::time::timeout(READY_WITHIN, all).await;
+    ready.map_err(|_| gates.last_words()).during("connecting to the gates")?.during("connecting")?;
     // The halves meet: questions wait within their deadline until then.
     probe(&inward, &message()?).await?;
     Ok(inward)
@@ -122,7 +127,7 @@ async fn probe(inward: &Inward, payload: &Opaque<4096>) -> Result<()> {
     if answer.payload == *payload { Ok(()) } else { Err("not what was sent").during("the gate's echo") }
 }
 
-async fn round_trips(inward: &Inward, each: Duration) -> Result<(f64, f64)> {
+pub(super) async fn round_trips(inward: &Inward, each: Duration) -> Result<(f64, f64)> {
     let payload = message()?;
     let (end, mut took_us) = (Instant::now() + each, Vec::new());
     while Instant::now() < end {

@@ -6,11 +6,14 @@
 //! 1 KiB over HTTP on the loopback.
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
+use toml::Table;
+
 use super::{
     During, Goal, Options, Result, Series,
     fixture::{self, Home, Size},
+    front::{Gates, start_edge},
     in_turns,
-    load::{Center, DONE, Dice, Http, READY_WITHIN, closed_loop, on_one_thread},
+    load::{Center, DONE, Dice, Http, closed_loop, on_one_thread},
     site::{Child, Site},
 };
 
@@ -36,8 +39,8 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
     let figure = || on_one_thread(over_socket(site, &center, &asks, each)).map(|rate| vec![rate]);
     in_turns(site, options, &mut at_center, baseline, figure)?;
 
-    let (_outer, _inner) = (site.outer()?, site.inner()?);
-    let (_edge, edge) = start_edge(site)?;
+    let gates = Gates::start(site, 1, &Table::new())?;
+    let (_edge, edge) = start_edge(site, &gates, "edge", Table::new())?;
     on_one_thread(warm_path(site, edge, &gets))?;
     let mut path = [Series::new("path", "/s", "bare axum, 1 KiB over HTTP", Goal::RatioAtLeast(0.25))];
     let figure = || on_one_thread(http(edge, &gets, each)).map(|rate| vec![rate]);
@@ -104,31 +107,4 @@ async fn http(address: SocketAddr, gets: &Rc<[Vec<u8>]>, each: Duration) -> Resu
         }
     };
     closed_loop(IN_FLIGHT, each, worker).await
-}
-
-/// Starts an edge on a free port, and waits until it and what is behind it answer.
-fn start_edge(site: &Site) -> Result<(Child, SocketAddr)> {
-    let free =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).during("a free port")?;
-    let edge = site.edge(free.port())?;
-    let ready = async {
-        let until = tokio::time::Instant::now() + READY_WITHIN;
-        loop {
-            let answered = async {
-                Http::connect(free).await?.ask(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").await.map(drop)
-            };
-            match answered.await {
-                Ok(()) => return Ok(()),
-                Err(_) if tokio::time::Instant::now() < until => {
-                    tokio::time::sleep(Duration::from_millis(50)).await
-                }
-                Err(error) => {
-                    return Err(format!("{error}; {}", edge.last_words())).during("starting the edge");
-                }
-            }
-            site.check()?;
-        }
-    };
-    on_one_thread(ready)?;
-    Ok((edge, free))
 }

@@ -60,28 +60,50 @@ impl Site {
     }
 
     fn text(&self, name: &str) -> Value {
-        self.path(name).to_string_lossy().into_owned().into()
+        text(&self.path(name))
     }
 
-    /// The outer half of a gate, at `edge.sock`.
-    pub(super) fn outer(&self) -> Result<Child> {
+    /// The outer half of gate `n`, at [`Site::edge_socket`] and [`Site::file_socket`].
+    pub(super) fn outer(&self, n: usize) -> Result<Child> {
+        let files = [
+            ("edge_socket", text(&self.file_socket(n))),
+            ("link", self.text(&format!("file-link-{n}.sock"))),
+        ];
         let settings = [
-            ("edge_socket", self.text("edge.sock")),
-            ("link", self.text("link.sock")),
+            ("edge_socket", text(&self.edge_socket(n))),
+            ("link", self.text(&format!("link-{n}.sock"))),
             ("secret_file", self.text("link.key")),
+            ("files", Value::Table(table(files))),
         ];
         load_or_create_key(&self.path("link.key")).during("the link's key")?;
-        self.role(Role::Outer, "outer", table(settings))
+        self.role(Role::Outer, &format!("outer-{n}"), table(settings))
     }
 
-    /// Its inner half, that asks the center at `center.sock`.
-    pub(super) fn inner(&self) -> Result<Child> {
+    /// Its inner half, that asks the center at `center.sock`. All gates share one store.
+    pub(super) fn inner(&self, n: usize, rules: Table) -> Result<Child> {
+        let files = [
+            ("link", self.text(&format!("file-link-{n}.sock"))),
+            ("quarantine", self.text("quarantine")),
+            ("store", self.text("store")),
+            ("rules", Value::Table(rules)),
+        ];
         let settings = [
-            ("link", self.text("link.sock")),
+            ("link", self.text(&format!("link-{n}.sock"))),
             ("secret_file", self.text("link.key")),
             ("centers", vec![self.text("center.sock")].into()),
+            ("files", Value::Table(table(files))),
         ];
-        self.role(Role::Inner, "inner", table(settings))
+        self.role(Role::Inner, &format!("inner-{n}"), table(settings))
+    }
+
+    /// Where gate `n` takes an edge's messages.
+    pub(super) fn edge_socket(&self, n: usize) -> PathBuf {
+        self.path(&format!("edge-{n}.sock"))
+    }
+
+    /// Where gate `n` takes an edge's files.
+    pub(super) fn file_socket(&self, n: usize) -> PathBuf {
+        self.path(&format!("file-{n}.sock"))
     }
 
     /// A center node on the data in `center`, at `center.sock`.
@@ -105,18 +127,20 @@ impl Site {
         self.role(Role::Center, "center", table(settings))
     }
 
-    /// An edge on `port` before the gate at `edge.sock`.
-    pub(super) fn edge(&self, port: u16) -> Result<Child> {
+    /// An edge on `port` before as many gates, with its folder `data` and these settings for files.
+    pub(super) fn edge(&self, port: u16, gates: usize, data: &str, files: Table) -> Result<Child> {
         // All the load comes from one address.
         let off = ["connections_per_source", "requests_per_second", "login_starts_per_minute"];
         let limits = table(off.map(|limit| (limit, Value::from(0))));
         let settings = [
             ("listen", format!("127.0.0.1:{port}").into()),
             ("public_url", format!("http://127.0.0.1:{port}").into()),
-            ("data", self.text("edge")),
-            ("gates", vec![self.text("edge.sock")].into()),
+            ("data", self.text(data)),
+            ("gates", (0..gates).map(|n| text(&self.edge_socket(n))).collect::<Vec<_>>().into()),
+            ("inside", self.text("edge-in.sock")),
             ("limits", Value::Table(limits)),
             ("sms", Value::Table(table([("kind", "sim".into()), ("url", "http://127.0.0.1:9".into())]))),
+            ("files", Value::Table(files)),
         ];
         self.role(Role::Edge, "edge", table(settings))
     }
@@ -130,7 +154,15 @@ impl Site {
         self.start(name, &["role", role.name(), "--config", &config], env, Stdio::null())
     }
 
-    /// A bare program to measure beside, and where it says that it listens.
+    /// Another's program to measure beside.
+    pub(super) fn program(&self, name: &str, command: &mut Command) -> Result<Child> {
+        let log = self.path(&format!("{name}.log"));
+        let errors = File::create(&log).during(format!("starting {name}"))?;
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).spawn();
+        Ok(Child { process: process.during(format!("starting {name}"))?, log })
+    }
+
+    /// A bare program of this one's to measure beside, and where it says that it listens.
     pub(super) fn peer(&self, kind: &str) -> Result<(Child, String)> {
         let socket = self.path(&format!("{kind}.sock")).to_string_lossy().into_owned();
         let mut child = self.start(kind, &["bench-peer", kind, "--socket", &socket], None, Stdio::piped())?;
@@ -173,16 +205,32 @@ impl Child {
         let lines: Vec<&str> = log.lines().collect();
         format!("it did not get ready; its log ends: {}", lines[lines.len().saturating_sub(3)..].join(" | "))
     }
+
+    pub(super) fn kill(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+
+    /// Waits until it ends by itself.
+    pub(super) fn ended(&mut self, what: &str) -> Result<()> {
+        let status = self.process.wait().during(what)?;
+        if status.success() { Ok(()) } else { Err(self.last_words()).during(what) }
+    }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
+        self.kill();
     }
 }
 
-fn table<const N: usize>(entries: [(&str, Value); N]) -> Table {
+/// A path as settings have it.
+pub(super) fn text(path: &Path) -> Value {
+    path.to_string_lossy().into_owned().into()
+}
+
+/// Settings.
+pub(super) fn table<const N: usize>(entries: [(&str, Value); N]) -> Table {
     entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 

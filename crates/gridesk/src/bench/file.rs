@@ -1,0 +1,245 @@
+//! Files from the edge's disk through the gate into the intranet's store, attached to their requests, their receipts back
+//! and noted at the edge; beside an rsync daemon that copies the same files on the same disk and flushes each.
+//!
+//! Customers have sent the files to an edge that has no gate for files yet; it has audited and queued them. What is
+//! measured begins with the start of an edge that has one, and ends when it has noted the last receipt: its own start is
+//! part of it, as that of the client is of rsync's.
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
+
+use protocol::ServiceRequestId;
+use serde_json::Value;
+use toml::Table;
+
+use super::{
+    During, Goal, Options, Result, Series,
+    fixture::{self, Home, Size},
+    front::{Gates, start_edge},
+    load::on_one_thread,
+    message,
+    site::{Child, Site, table, text},
+};
+use crate::unix_http;
+
+mod content;
+mod customers;
+mod kills;
+mod rsync;
+
+pub(super) use kills::run as kills;
+
+use content::Content;
+
+const GIB: usize = 1 << 30;
+/// Each as long as this, while messages are timed beside them.
+const BESIDE: usize = 256 << 20;
+/// So many files of 10 KiB.
+const SMALL: (usize, usize) = (10_000, 10 << 10);
+/// Files that a request may have.
+const FILES_PER_REQUEST: usize = 20;
+/// How long all files of a measurement may take.
+const WITHIN: Duration = Duration::from_secs(300);
+/// How often the edge is asked how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
+    let mut rsync = rsync::Daemon::start(site)?;
+    let per_run = SMALL.0.div_ceil(FILES_PER_REQUEST) + 20;
+    let track = Track::start(site, options.gates, options.runs * per_run)?;
+    let mb = |took: Duration| GIB as f64 / 1e6 / took.as_secs_f64();
+    let per_s = |took: Duration| SMALL.0 as f64 / took.as_secs_f64();
+    let mut cases = vec![
+        Series::new("random-1GiB", "MB/s", "rsync --fsync", Goal::RatioAtLeast(0.8)),
+        Series::new("text-1GiB", "MB/s", "rsync --fsync, zstd 1", Goal::RatioAtLeast(1.5)),
+        Series::new("small-10k", "/s", "rsync --fsync", Goal::RatioAtLeast(0.8)),
+    ];
+    for series in &mut cases {
+        let is_text = series.case == "text-1GiB";
+        let mut files = match series.case {
+            "random-1GiB" => vec![Content::random(GIB)],
+            "text-1GiB" => vec![Content::text(GIB)],
+            _ => (0..SMALL.0).map(|_| Content::text(SMALL.1)).collect(),
+        };
+        let in_unit = |took| if files_are_small(series.case) { per_s(took) } else { mb(took) };
+        for run in 0..options.runs {
+            files.iter_mut().for_each(Content::renew);
+            rsync.take(&files)?;
+            let both = |files: &[Content]| -> Result<(f64, f64)> {
+                Ok(if run % 2 == 0 {
+                    (in_unit(rsync.copy(is_text)?), in_unit(track.cross(files)?))
+                } else {
+                    let figure = in_unit(track.cross(files)?);
+                    (in_unit(rsync.copy(is_text)?), figure)
+                })
+            };
+            let (base, figure) = both(&files)?;
+            series.runs.push((Some(base), figure));
+        }
+    }
+    cases.push(beside_files(site, options, &track)?);
+    Ok(cases)
+}
+
+fn files_are_small(case: &str) -> bool {
+    case == "small-10k"
+}
+
+/// Round trips of messages while files fill the track, beside those while it is idle.
+fn beside_files(site: &Site, options: &Options, track: &Track<'_>) -> Result<Series> {
+    let mut series = Series::new("messages-p99", "µs", "the same without files", Goal::RatioAtMost(2.0));
+    let wanted = options.each.as_secs_f64() * GIB as f64 / BESIDE as f64;
+    let mut files: Vec<_> = (0..wanted.ceil() as usize).map(|_| Content::random(BESIDE)).collect();
+    let p99 = || {
+        on_one_thread(async {
+            let inward = message::connect(site, &track.gates.borrow()).await?;
+            Ok(message::round_trips(&inward, options.each).await?.1)
+        })
+    };
+    for _ in 0..options.runs {
+        site.check()?;
+        files.iter_mut().for_each(Content::renew);
+        let quiet = p99()?;
+        let crossing = track.begin(&files)?;
+        let busy = p99()?;
+        if track.stored()? == files.len() as u64 {
+            return Err("the files ended before the messages: name fewer --seconds")
+                .during("timing messages");
+        }
+        track.end(crossing)?;
+        series.runs.push((Some(quiet), busy));
+    }
+    Ok(series)
+}
+
+/// What takes files in and carries them: a center with requests, gates, and an edge for each measurement.
+struct Track<'a> {
+    site: &'a Site,
+    _center: Child,
+    gates: RefCell<Gates>,
+    requests: RefCell<std::vec::IntoIter<(Home, ServiceRequestId)>>,
+    edges: RefCell<u32>,
+}
+
+/// An edge that sends.
+struct Crossing {
+    edge: Child,
+    folder: String,
+    files: u64,
+    began: Instant,
+}
+
+impl<'a> Track<'a> {
+    fn start(site: &'a Site, gates: usize, requests: usize) -> Result<Self> {
+        let homes = fixture::make(site, Size { accounts: requests as u64, bills: 0, lines: 0 })?;
+        let requests = fixture::requests(site, homes)?.into_iter();
+        let center = site.center(10_000)?;
+        let gates = Gates::start(site, gates, &rules())?;
+        let (gates, requests) = (RefCell::new(gates), RefCell::new(requests));
+        Ok(Track { site, _center: center, gates, requests, edges: RefCell::default() })
+    }
+
+    /// A file is sent to each of as many requests as it takes.
+    fn send(&self, address: std::net::SocketAddr, files: &[Content]) -> Result<()> {
+        let mut requests = self.requests.borrow_mut();
+        let mut part = Vec::new();
+        for files in files.chunks(FILES_PER_REQUEST) {
+            let (home, request) = requests.next().ok_or("too few").during("making requests")?;
+            part.push((home, request, files));
+        }
+        on_one_thread(customers::send(address, part))
+    }
+
+    /// How long files take to cross that are queued at the edge.
+    fn cross(&self, files: &[Content]) -> Result<Duration> {
+        let crossing = self.begin(files)?;
+        self.end(crossing)
+    }
+
+    fn begin(&self, files: &[Content]) -> Result<Crossing> {
+        self.site.check()?;
+        let n = self.edges.replace_with(|n| *n + 1);
+        let folder = format!("edge-{n}");
+        let (edge, address) = start_edge(self.site, &self.gates.borrow(), &folder, settings(&[]))?;
+        self.send(address, files)?;
+        let files = files.len() as u64;
+        self.until("queueing files", &edge, |stood| stage(stood, "queued") == files)?;
+        drop(edge);
+        rustix::fs::sync();
+        let began = Instant::now();
+        let gates = self.gates.borrow();
+        let sockets: Vec<_> = (0..gates.len()).map(|n| self.site.file_socket(n)).collect();
+        let edge = self.site.edge(address.port(), gates.len(), &folder, settings(&sockets))?;
+        Ok(Crossing { edge, folder, files, began })
+    }
+
+    fn end(&self, crossing: Crossing) -> Result<Duration> {
+        let Crossing { edge, folder, files, began } = crossing;
+        self.until("sending files", &edge, |stood| stored(stood) == files)?;
+        let took = began.elapsed();
+        drop(edge);
+        std::fs::remove_dir_all(self.site.path(&folder)).during("clearing up")?;
+        for first in std::fs::read_dir(self.site.path("store")).during("clearing up")? {
+            for file in std::fs::read_dir(first.during("clearing up")?.path()).during("clearing up")? {
+                std::fs::remove_file(file.during("clearing up")?.path()).during("clearing up")?;
+            }
+        }
+        Ok(took)
+    }
+
+    /// Files that this edge has receipts of.
+    fn stored(&self) -> Result<u64> {
+        on_one_thread(async { Ok(stored(&self.look().await?)) })
+    }
+
+    async fn look(&self) -> Result<Value> {
+        let socket = self.site.path("edge-in.sock");
+        let answer = unix_http::get(&socket, "/files", WITHIN).await.during("asking the edge")?;
+        serde_json::from_slice(&answer.body).during("asking the edge")
+    }
+
+    fn until(&self, what: &str, edge: &Child, holds: impl Fn(&Value) -> bool) -> Result<()> {
+        on_one_thread(async {
+            let end = Instant::now() + WITHIN;
+            let mut last = Value::Null;
+            while Instant::now() < end {
+                self.site.check()?;
+                // Not there yet.
+                if let Ok(stood) = self.look().await {
+                    if holds(&stood) {
+                        return Ok(());
+                    }
+                    last = stood;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Err(format!("not within {WITHIN:?}: {last}; {}", edge.last_words())).during(what)
+        })
+    }
+}
+
+fn stage(stood: &Value, name: &str) -> u64 {
+    let stages = stood["stages"].as_array().into_iter().flatten();
+    stages.filter(|stage| stage["stage"] == name).filter_map(|stage| stage["files"].as_u64()).sum()
+}
+
+fn stored(stood: &Value) -> u64 {
+    let gates = stood["gates"].as_array().into_iter().flatten();
+    gates.filter_map(|gate| gate["stored"].as_u64()).sum()
+}
+
+/// The default rules, but for the largest file.
+fn rules() -> Table {
+    table([("size_bytes_max", i64::try_from(2 * GIB).unwrap_or(i64::MAX).into())])
+}
+
+/// The edge's settings for files: no quotas, for all come from a few customers.
+fn settings(gates: &[std::path::PathBuf]) -> Table {
+    table([
+        ("gates", gates.iter().map(|path| text(path)).collect::<Vec<_>>().into()),
+        ("customer_files", 100_000.into()),
+        ("customer_bytes", (1i64 << 40).into()),
+        ("rules", toml::Value::Table(rules())),
+    ])
+}
