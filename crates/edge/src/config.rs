@@ -21,8 +21,9 @@ pub struct Config {
     pub public_url: String,
     /// The edge's own folder; no other process opens it.
     pub data: PathBuf,
-    /// The sockets of the gates' outer halves.
-    pub gates: Vec<PathBuf>,
+    /// The folder of the gates: each has a folder of its own in it, where its outer half listens at
+    /// [`messages.sock`](crate::gates::MESSAGES) and [`files.sock`](crate::gates::FILES). They may come and go.
+    pub gates: PathBuf,
     /// Users, besides this process's own, whom the gates may run as.
     #[serde(default)]
     pub allowed_uids: Vec<u32>,
@@ -54,8 +55,6 @@ fn default_hotline() -> Text<20> {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FileSettings {
-    /// The sockets of the gates' outer halves for files.
-    pub gates: Vec<PathBuf>,
     /// Connections to each gate: as many files cross it at once.
     pub connections: u32,
     /// What may pass, by its content.
@@ -82,7 +81,6 @@ impl Default for FileSettings {
     fn default() -> Self {
         const GIB: u64 = 1 << 30;
         FileSettings {
-            gates: Vec::new(),
             connections: 8,
             rules: inspect::Rules::default(),
             clamd: None,

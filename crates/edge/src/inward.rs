@@ -1,7 +1,8 @@
 //! The way inside: every question of the portal and the API goes through here, over a gate, to the center.
 use std::{
-    path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
 use ed25519_dalek::VerifyingKey;
@@ -16,12 +17,16 @@ use protocol::{
 };
 use runtime::{
     clock::{Clock, Deadline},
-    mux::{CallError, Limits, Plain, Service},
-    peers::{Peers, Told, Verdict},
+    mux::{CallError, Limits, Peer, Plain, Service},
+    peers::{Peers, Told, Verdict, check_uid, keep},
     shutdown::Shutdown,
     telemetry::{RequestId, TraceContext},
 };
+use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
 
+/// How long what is open over a gate that was taken away may take to end.
+const RETIRE_WITHIN: Duration = Duration::from_secs(60);
 /// How long a question may take from here if nothing else is said, in ms; a wait for a write's result comes on top.
 pub const DEADLINE_MS: u32 = 5_000;
 /// Verified session tokens kept in memory, so that each is verified once.
@@ -208,17 +213,39 @@ impl Inward {
         }
     }
 
-    /// Keeps connections to the outer halves of the gates until shutdown. `pushes` takes what they push.
-    pub fn connect<S: Service>(&self, gates: &[PathBuf], uids: &[u32], pushes: &S, shutdown: &Shutdown) {
+    /// Keeps a connection to the outer half of a gate at its socket, until shutdown or until it is not `there` any more: then
+    /// nothing new is asked over it, and it closes once what is open has ended. `pushes` takes what it pushes.
+    pub fn connect<S: Service>(
+        &self,
+        gate: &Path,
+        there: CancellationToken,
+        uids: &[u32],
+        pushes: &S,
+        shutdown: &Shutdown,
+    ) {
         let codec = Plain { max_payload: MAX_REPLY_LEN };
         let limits = Limits { calls: 4096, served: 64 };
-        for gate in gates {
-            let (peers, gate, uids) = (self.state.peers.clone(), gate.clone(), uids.to_vec());
-            let (pushes, stop) = (pushes.clone(), shutdown.token());
-            tokio::spawn(
-                async move { peers.keep_connected(&gate, &uids, codec, limits, pushes, stop).await },
-            );
-        }
+        let (peers, gate, uids) = (self.state.peers.clone(), gate.to_owned(), uids.to_vec());
+        let (pushes, stop) = (pushes.clone(), shutdown.token());
+        tokio::spawn(async move {
+            let standing = Mutex::new(None);
+            let connect = || async {
+                let stream = UnixStream::connect(&gate).await?;
+                check_uid(&stream, &uids)?;
+                let (reader, writer) = stream.into_split();
+                let (peer, _) = Peer::start(reader, writer, (codec, codec), limits, pushes.clone());
+                peers.add(peer.clone());
+                *standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer.clone());
+                Ok(peer)
+            };
+            // At this edge's own end what is open must still be answered.
+            if stop.run_until_cancelled(keep(&gate, there, connect)).await.is_some() {
+                let last = standing.into_inner().unwrap_or_else(PoisonError::into_inner);
+                if let Some(peer) = last {
+                    peers.retire(&peer, RETIRE_WITHIN).await;
+                }
+            }
+        });
     }
 
     /// The clock that everything here goes by.

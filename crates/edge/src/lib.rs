@@ -8,6 +8,7 @@ mod carrier;
 pub mod config;
 mod database;
 mod files;
+pub mod gates;
 mod impatient;
 pub mod inbox;
 pub mod inward;
@@ -21,6 +22,7 @@ use std::{net::SocketAddr, sync::Arc};
 pub use api::openapi;
 pub use config::Config;
 pub use files::{Files, FilesError};
+use gates::Gate;
 use inbox::Inbox;
 use inward::Inward;
 use runtime::{
@@ -62,9 +64,6 @@ pub enum EdgeError {
     /// The carrier's client cannot be made.
     #[error("message carrier: {0}")]
     Carrier(#[from] reqwest::Error),
-    /// A setting that cannot be.
-    #[error("{0}")]
-    Settings(&'static str),
     /// Requests were still open when the time to end them was over.
     #[error(transparent)]
     Drain(#[from] runtime::shutdown::DrainTimedOut),
@@ -90,16 +89,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), EdgeError> {
 }
 
 impl Edge {
-    /// Locks the folder, opens the inbox, goes to the gates and listens.
+    /// Locks the folder, opens the inbox, looks for gates and listens.
     ///
     /// # Errors
     /// [`EdgeError`].
     pub async fn start(config: Config, shutdown: Shutdown) -> Result<Self, EdgeError> {
-        if config.gates.is_empty() {
-            return Err(EdgeError::Settings(
-                "gates is empty: name the socket of at least one gate's outer half",
-            ));
-        }
         let lock = FolderLock::acquire(&config.data)?;
         let listen = |source| EdgeError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
@@ -109,9 +103,18 @@ impl Edge {
         let carriers = carrier::Carriers::new(&config)?;
         let inward = Inward::new(clock.clone());
         let receiver = push::Receiver { inbox: inbox.clone(), inward: inward.clone(), clock: clock.clone() };
-        inward.connect(&config.gates, &config.allowed_uids, &receiver, &shutdown);
         let files = Files::open(&config.data, &config.files, inward.clone(), clock.clone())?;
-        files.start(&config.allowed_uids, &shutdown);
+        files.start(&shutdown);
+        let came = {
+            let (inward, files, uids) = (inward.clone(), files.clone(), config.allowed_uids.clone());
+            let shutdown = shutdown.clone();
+            move |gate: Gate| {
+                let messages = gate.folder.join(gates::MESSAGES);
+                inward.connect(&messages, gate.there.clone(), &uids, &receiver, &shutdown);
+                files.cross_by(&gate.folder.join(gates::FILES), &gate.there, &uids, &shutdown);
+            }
+        };
+        tokio::spawn(gates::watch(config.gates.clone(), shutdown.token(), came));
         let delivery = push::Delivery { inbox, inward: inward.clone(), clock, carriers };
         shutdown.spawn(delivery.run(shutdown.clone()));
         if let Some(path) = &config.inside {

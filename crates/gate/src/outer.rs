@@ -102,6 +102,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), GateError> {
         () = accept_edges(&outer, &edges, limits, &config.allowed_uids) => {}
         () = stop.cancelled() => {}
     }
+    // Edges see by this that the gate is no longer of the cluster, and send nothing more.
+    let files = config.files.iter().map(|files| &files.edge_socket);
+    for socket in files.chain([&config.edge_socket]) {
+        if let Err(error) = std::fs::remove_file(socket) {
+            tracing::warn!(socket = %socket.display(), %error, "cannot be taken away");
+        }
+    }
     let drained = shutdown.drain(DRAIN_WITHIN).await;
     tokio::time::sleep(LAST_WORDS).await;
     outer.0.edges.close();

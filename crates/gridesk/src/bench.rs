@@ -8,7 +8,7 @@
 //! The load generator is this process, with one thread for load on both sides, and what is measured are its children:
 //! the zones' programs as `gridesk up` runs them ([`site`]), or the bare ones ([`peer`]). All of them share the machine's
 //! cores, as a small utility's would.
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, io::Write, path::PathBuf, time::Duration};
 
 use runtime::shutdown::Shutdown;
 use serde::Serialize;
@@ -163,6 +163,15 @@ impl Series {
         Series { case, unit, baseline, goal, runs: Vec::new() }
     }
 
+    /// Takes a run in, and says so on standard error: some benchmarks take minutes.
+    fn add(&mut self, base: Option<f64>, figure: f64) {
+        let Series { case, unit, .. } = self;
+        let beside = base.map_or_else(String::new, |base| format!(", beside {}", round(base)));
+        let run = self.runs.len() + 1;
+        writeln!(std::io::stderr().lock(), "{case}, run {run}: {} {unit}{beside}", round(figure)).ok();
+        self.runs.push((base, figure));
+    }
+
     fn judge(self, bench: &'static str, machine: &str, commit: &str) -> Case {
         let value = median(self.runs.iter().map(|(_, figure)| *figure));
         let bases: Vec<f64> = self.runs.iter().filter_map(|(base, _)| *base).collect();
@@ -274,7 +283,7 @@ fn in_turns(
         };
         site.check()?;
         for ((one, base), figure) in series.iter_mut().zip(bases).zip(figures) {
-            one.runs.push((Some(base), figure));
+            one.add(Some(base), figure);
         }
     }
     Ok(())

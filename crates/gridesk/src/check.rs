@@ -1,6 +1,7 @@
 //! `gridesk config check FILE…`: says what is wrong with settings, and where, before a program refuses them.
 use std::path::Path;
 
+use clap::ValueEnum;
 use runtime::config::ConfigError;
 use serde::Serialize;
 
@@ -41,7 +42,7 @@ pub fn check(file: &Path, role: Option<Role>) -> Checked {
 fn detect(file: &Path) -> Result<Role, String> {
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let named = |role: &Role| stem.split(['-', '_', '.']).any(|word| word == role.name());
-    if let Some(role) = Role::ALL.into_iter().find(named) {
+    if let Some(role) = Role::value_variants().iter().copied().find(named) {
         return Ok(role);
     }
     let place = file.display();

@@ -50,7 +50,7 @@ pub enum Command {
         #[command(subcommand)]
         action: OutageAction,
     },
-    /// See what passes the gates
+    /// See what passes the gates, and add or take away some
     Gate {
         /// What to do.
         #[command(subcommand)]
@@ -129,6 +129,9 @@ pub struct UpArgs {
     /// No demonstration customers
     #[arg(long, conflicts_with = "customers")]
     pub no_demo: bool,
+    /// How many gates, each with both halves; `gridesk gate scale` changes it later
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub gates: u8,
     /// Print the addresses as one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -210,6 +213,18 @@ pub enum RequestAction {
 /// `gridesk gate …`
 #[derive(Debug, Subcommand)]
 pub enum GateAction {
+    /// Start gates or take some away, while the system runs
+    ///
+    /// Edges find new gates by themselves. One that is taken away gets nothing new, ends what crosses it, and its queue
+    /// goes to the others.
+    Scale {
+        /// How many there are to be
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+        gates: u8,
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+    },
     /// Messages and bytes a second, what waits, refusals by reason, files by state
     Status {
         /// The data folder of the running system
@@ -381,6 +396,8 @@ mod tests {
             "gridesk firewall rollback --state d",
             "gridesk bench read --json --runs 3 --seconds 2",
             "gridesk bench file --gates 4",
+            "gridesk up --gates 2",
+            "gridesk gate scale 4 --data d",
             "gridesk bench scale --profile cluster --json",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));

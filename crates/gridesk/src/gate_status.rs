@@ -1,7 +1,7 @@
 //! What passes the gates just now: from the halves' metrics and the edge's own files.
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 
 use crate::{
     operate::OperateError,
-    role::Role,
     unix_http::{self, UnixHttpError},
-    up::plan::Places,
+    up::plan::{Part, Places},
 };
 
 const WITHIN: Duration = Duration::from_secs(10);
@@ -29,19 +28,24 @@ pub async fn status(data: &Path, as_json: bool) -> Result<Vec<String>, OperateEr
     let root = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
     let places = Places::of(&root);
     let not_running = |source| OperateError::NotRunning { data: data.to_owned(), source };
-    let read = async || -> Result<[Samples; 2], UnixHttpError> {
-        Ok([samples(&places.inside(Role::Outer)).await?, samples(&places.inside(Role::Inner)).await?])
+    let up = unix_http::get(&places.control(), "/", WITHIN).await.map_err(not_running)?;
+    let up: Value = serde_json::from_slice(&up.body).unwrap_or_default();
+    let gates = up["gates"].as_u64().and_then(|gates| u8::try_from(gates).ok()).unwrap_or(1);
+    let halves: Vec<Part> = (1..=gates).flat_map(Part::halves).collect();
+    let read = async || -> Result<Vec<Samples>, UnixHttpError> {
+        let asked = halves.iter().map(|half| samples(places.inside(*half)));
+        futures_util::future::try_join_all(asked).await
     };
     let begun = Instant::now();
     let before = read().await.map_err(not_running)?;
     tokio::time::sleep(OVER).await;
     let now = read().await.map_err(not_running)?;
     let over_s = begun.elapsed().as_secs_f64();
-    let files = unix_http::get(&places.inside(Role::Edge), "/files", WITHIN).await.map_err(not_running)?;
+    let files = unix_http::get(&places.inside(Part::EDGE), "/files", WITHIN).await.map_err(not_running)?;
     let files: Value = serde_json::from_slice(&files.body).unwrap_or_default();
 
     let mut lines = Vec::new();
-    for (half, (before, now)) in ["outer", "inner"].into_iter().zip(before.iter().zip(&now)) {
+    for (half, (before, now)) in halves.iter().zip(before.iter().zip(&now)) {
         let rate = |name: &str| {
             let sum = |samples: &Samples| total(samples, name);
             (sum(now) - sum(before)).max(0.0) / over_s
@@ -49,7 +53,7 @@ pub async fn status(data: &Path, as_json: bool) -> Result<Vec<String>, OperateEr
         let refused: BTreeMap<String, u64> =
             by_label(now, &["gate_refused_total", "gate_file_refused_total"]);
         let status = json!({
-            "half": half,
+            "half": half.name(),
             "messages_per_s": rate("gate_messages_total").round(),
             "file_bytes_per_s": rate("gate_file_bytes_total{form=\"wire\"}").round(),
             "messages": total(now, "gate_messages_total"),
@@ -94,7 +98,11 @@ fn said_of_half(status: &Value) -> String {
 }
 
 fn said_of_queue(gate: &Value) -> String {
-    let there = if gate["connected"].as_bool() == Some(true) { "connected" } else { "away" };
+    let there = match (gate["leaves"].as_bool(), gate["connected"].as_bool()) {
+        (Some(true), _) => "leaving",
+        (_, Some(true)) => "connected",
+        _ => "away",
+    };
     format!(
         "queue {}: {there}, {} waiting, {} crossing ({} bytes), {} stored, {} refused, {} postponed",
         text(&gate["socket"]),
@@ -111,8 +119,8 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-async fn samples(socket: &Path) -> Result<Samples, UnixHttpError> {
-    let answer = unix_http::get(socket, "/metrics", WITHIN).await?;
+async fn samples(socket: PathBuf) -> Result<Samples, UnixHttpError> {
+    let answer = unix_http::get(&socket, "/metrics", WITHIN).await?;
     Ok(parse(&String::from_utf8_lossy(&answer.body)))
 }
 

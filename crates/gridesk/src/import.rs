@@ -31,7 +31,7 @@ use crate::{
         UpError,
         folder::{DataFolder, FolderError, admin_socket},
         logs::{Echo, Logs},
-        plan::{self, Places, Ports},
+        plan::{self, Part, Places, Ports},
     },
 };
 
@@ -162,19 +162,19 @@ impl PrivateCenter {
         let folder = DataFolder::open(root, false, "gridesk import")?;
         folder.check_free("center")?;
         let io = |what| move |source| UpError::Io { what, source };
-        plan::make_secrets(&folder).map_err(UpError::Secret)?;
         let places = Places::of(folder.root());
+        places.make_secrets(&[Part::CENTER]).map_err(UpError::Secret)?;
         // Addresses are written into payment orders only, and nobody can order one meanwhile.
         let ports = Ports { edge: 8080, sim: 8080 + plan::SIM_PORT_OFFSET };
-        places.write(&[Role::Center], ports, 0).map_err(io("cannot write settings"))?;
+        places.write(&[Part::CENTER], ports, 0).map_err(io("cannot write settings"))?;
         let program = std::env::current_exe().map_err(io("cannot find this program's file"))?;
         let logs = Logs::new(folder.join("logs"), Echo::Warnings);
         let mut supervisor = Supervisor::with(Backoff::default(), logs.sink());
-        let inside = places.inside(Role::Center);
+        let inside = places.inside(Part::CENTER);
         let name = Role::Center.name();
         let spec = ChildSpec::new(name, program)
             .args(["role", name, "--config"])
-            .args([places.config(Role::Center)])
+            .args([places.config(Part::CENTER)])
             .ready_when(move || {
                 let inside = inside.clone();
                 async move {

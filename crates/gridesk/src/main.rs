@@ -49,6 +49,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gate { action: GateAction::Status { data, json } } => {
             print_all(gate_status::status(&data, json).await?)
         }
+        Command::Gate { action: GateAction::Scale { gates, data } } => {
+            print_all(vec![up::control::scale(&data, gates).await?])
+        }
         Command::Staff { action: StaffAction::Hash } => print_all(vec![staff::hash_typed()?]),
         Command::Outage { action } => print_all(operate::outage(&action).await?),
         Command::Config { action: ConfigAction::Check { files, role, json } } => {
@@ -98,6 +101,7 @@ async fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {
         base_port: args.ports,
         fresh: args.fresh,
         demo_customers: if args.no_demo { 0 } else { args.customers },
+        gates: args.gates,
         echo: if args.verbose { Echo::All } else { Echo::Warnings },
     };
     up::command(options, args.json).await?;

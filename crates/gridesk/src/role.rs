@@ -28,9 +28,6 @@ pub enum Role {
 }
 
 impl Role {
-    /// Every role, in the order in which `up` starts them; they stop in the opposite order.
-    pub const ALL: [Role; 5] = [Role::Sim, Role::Center, Role::Outer, Role::Inner, Role::Edge];
-
     /// Its name: on the command line, of its settings file and its log.
     pub fn name(self) -> &'static str {
         match self {

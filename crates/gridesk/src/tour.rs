@@ -138,6 +138,7 @@ pub async fn run(against: Option<Target>, mut report: impl FnMut(Outcome)) -> Re
         base_port: 0,
         fresh: false,
         demo_customers: OWN_CUSTOMERS,
+        gates: 1,
         echo: Echo::Silent,
     })?;
     let toured = async {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::{Method, Request, body::Body, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -74,6 +74,21 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     send(socket, Method::POST, path, Some(content_type), body).await
+}
+
+/// `PUT path` with JSON, answered within `within`.
+///
+/// # Errors
+/// [`UnixHttpError`].
+pub async fn put(
+    socket: &Path,
+    path: &str,
+    body: Full<Bytes>,
+    within: Duration,
+) -> Result<Answer, UnixHttpError> {
+    let asked = send(socket, Method::PUT, path, Some("application/json"), body);
+    let late = |_| UnixHttpError::TooLate { path: socket.into(), within };
+    tokio::time::timeout(within, asked).await.map_err(late)?
 }
 
 async fn send<B>(

@@ -14,10 +14,11 @@ use protocol::bounds::Phone;
 use runtime::{
     secret::SecretError,
     shutdown::Shutdown,
-    supervise::{Backoff, ChildSpec, ChildState, Supervisor},
+    supervise::{Backoff, ChildSpec, ChildState, ChildStatus, Supervisor},
 };
 use serde::{Deserialize, Serialize};
 
+pub mod control;
 pub mod folder;
 pub mod logs;
 pub mod plan;
@@ -25,18 +26,17 @@ mod terminal;
 
 pub use terminal::command;
 
-use crate::{
-    role::Role,
-    unix_http::{self, UnixHttpError},
-};
+use crate::unix_http::{self, UnixHttpError};
 use folder::{DataFolder, FolderError};
 use logs::{Echo, Logs};
-use plan::{Places, PortError, Ports};
+use plan::{Part, Places, PortError, Ports};
 
 /// A start in which nothing has changed for so long has failed.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 /// A role that has ended so often before it ever worked will not work.
 const MAX_EARLY_ENDS: u32 = 3;
+/// How long a gate that is added may take to be ready.
+const GATE_READY_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -51,6 +51,8 @@ pub struct Options {
     pub fresh: bool,
     /// How many demonstration customers an empty center makes up.
     pub demo_customers: u32,
+    /// How many gates.
+    pub gates: u8,
     /// Which of the children's lines go to the terminal.
     pub echo: Echo,
 }
@@ -78,6 +80,9 @@ pub enum UpError {
     /// The data folder cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// Orders cannot be taken.
+    #[error(transparent)]
+    Control(#[from] runtime::unix::BindError),
     /// A port cannot be used.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -123,7 +128,7 @@ pub enum UpError {
 }
 
 /// What a start is waiting for: role, and why it is not ready.
-pub type Waiting = Vec<(&'static str, String)>;
+pub type Waiting = Vec<(String, String)>;
 
 /// A system on one machine. Dropping it kills its processes; [`System::stop`] ends them in order.
 pub struct System {
@@ -133,6 +138,7 @@ pub struct System {
     places: Places,
     ports: Ports,
     folder: DataFolder,
+    gates: u8,
 }
 
 impl System {
@@ -147,24 +153,90 @@ impl System {
         for role in ["edge", "center", "sim"] {
             folder.check_free(role)?;
         }
-        plan::make_secrets(&folder)?;
-        crate::staff::make_auditor(folder.root())?;
         let places = Places::of(folder.root());
+        let parts = Part::all(options.gates);
+        places.make_secrets(&parts)?;
+        crate::staff::make_auditor(folder.root())?;
         let io = |what| move |source| UpError::Io { what, source };
+        // What gates of an earlier start left would count as gates that are away.
+        match std::fs::remove_dir_all(places.gates()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(UpError::Io { what: "cannot clear the folder of gates", source: error });
+            }
+            _ => {}
+        }
         let kept = folder.demo_customers(options.demo_customers);
         let demo_customers = kept.map_err(io("cannot tell how many demonstration customers there are"))?;
         if demo_customers != options.demo_customers {
             tracing::info!(demo_customers, "this folder keeps the demonstration customers it was made with");
         }
-        places.write(&Role::ALL, ports, demo_customers).map_err(io("cannot write settings"))?;
-        let program = std::env::current_exe().map_err(io("cannot find this program's file"))?;
+        places.write(&parts, ports, demo_customers).map_err(io("cannot write settings"))?;
 
         let logs = Logs::new(folder.join("logs"), options.echo);
-        let mut supervisor = Supervisor::with(Backoff::default(), logs.sink());
-        for role in Role::ALL {
-            supervisor.start(child(&program, role, &places, ports));
+        let supervisor = Supervisor::with(Backoff::default(), logs.sink());
+        let mut system = System { supervisor, logs, places, ports, folder, gates: options.gates };
+        for part in parts {
+            system.start_part(part)?;
         }
-        Ok(System { supervisor, logs, places, ports, folder })
+        Ok(system)
+    }
+
+    fn start_part(&mut self, part: Part) -> Result<(), UpError> {
+        let program = std::env::current_exe()
+            .map_err(|source| UpError::Io { what: "cannot find this program's file", source })?;
+        self.supervisor.start(child(&program, part, &self.places, self.ports));
+        Ok(())
+    }
+
+    /// Where things are.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// How many gates there are.
+    pub fn gates(&self) -> u8 {
+        self.gates
+    }
+
+    /// Every child.
+    pub fn children(&self) -> Vec<ChildStatus> {
+        self.supervisor.status()
+    }
+
+    /// Starts gates, or takes the last ones away, until there are so many. One that goes first ends what crosses it.
+    ///
+    /// # Errors
+    /// [`UpError`]: a gate that does not start. Those before it stay.
+    pub async fn scale(&mut self, gates: u8) -> Result<(), UpError> {
+        while self.gates < gates {
+            let parts = Part::halves(self.gates + 1);
+            self.places.make_secrets(&parts)?;
+            let written = self.places.write(&parts, self.ports, 0);
+            written.map_err(|source| UpError::Io { what: "cannot write settings", source })?;
+            for part in parts {
+                self.start_part(part)?;
+            }
+            self.gates += 1;
+            for part in parts {
+                if let Err(error) = self.supervisor.wait_ready(&part.name(), GATE_READY_WITHIN).await {
+                    let failed = self.role_failed(&part.name(), error.to_string());
+                    self.take_gate().await;
+                    return Err(failed);
+                }
+            }
+        }
+        while self.gates > gates {
+            self.take_gate().await;
+        }
+        Ok(())
+    }
+
+    /// Takes the last gate away, its outer half first: that one waits for what is under way.
+    async fn take_gate(&mut self) {
+        for part in Part::halves(self.gates) {
+            self.supervisor.stop_one(&part.name()).await;
+        }
+        self.gates -= 1;
     }
 
     /// Waits until every role works; `progress` is told what is missing whenever that changes.
@@ -187,7 +259,7 @@ impl System {
                 (before, changed) = (waiting, Instant::now());
             } else if changed.elapsed() > STUCK_AFTER {
                 let (role, reason) = before.swap_remove(0);
-                return Err(self.role_failed(role, reason));
+                return Err(self.role_failed(&role, reason));
             }
             tokio::select! {
                 () = shutdown.begun() => return Err(UpError::Interrupted),
@@ -201,32 +273,35 @@ impl System {
         let status: HashMap<_, _> =
             self.supervisor.status().into_iter().map(|child| (child.name.clone(), child)).collect();
         let mut waiting = Waiting::new();
-        for role in Role::ALL {
-            let name = role.name();
-            let Some(child) = status.get(name) else { continue };
+        for part in Part::all(self.gates) {
+            let name = part.name();
+            let Some(child) = status.get(&name) else { continue };
             match child.state {
                 ChildState::Ready => continue,
                 ChildState::Failed => {
-                    let last_lines = self.logs.last_lines(name);
-                    return Err(UpError::BadConfig { role: name.to_owned(), last_lines });
+                    let last_lines = self.logs.last_lines(&name);
+                    return Err(UpError::BadConfig { role: name, last_lines });
                 }
                 _ if child.restarts >= MAX_EARLY_ENDS => {
                     let reason = child.last_exit.clone().unwrap_or_default();
-                    return Err(self.role_failed(name, reason));
+                    return Err(self.role_failed(&name, reason));
                 }
-                _ => waiting.push((name, self.reason(role).await)),
+                _ => {
+                    let reason = self.reason(part).await;
+                    waiting.push((name, reason));
+                }
             }
         }
         Ok(waiting)
     }
 
     /// What a role says why it is not ready: `seeding 42 %`.
-    async fn reason(&self, role: Role) -> String {
+    async fn reason(&self, part: Part) -> String {
         let starting = || "starting".to_owned();
-        if role == Role::Sim {
+        if part == Part::SIM {
             return starting();
         }
-        match unix_http::get(&self.places.inside(role), "/readyz", PROBE_WITHIN).await {
+        match unix_http::get(&self.places.inside(part), "/readyz", PROBE_WITHIN).await {
             Ok(answer) => not_ready_because(&answer.body).unwrap_or_else(starting),
             Err(_) => starting(),
         }
@@ -269,21 +344,23 @@ impl System {
         UpError::BadConfig { last_lines: self.logs.last_lines(&child.name), role: child.name }
     }
 
-    /// Ends the roles in order: edge, gate, center, the outside world. Each has ten seconds.
-    pub async fn stop(self) {
+    /// Ends the children in order: edge, gates, center, the outside world. Each has ten seconds.
+    pub async fn stop(mut self) {
+        // Gates may have started after it.
+        self.supervisor.stop_one(&Part::EDGE.name()).await;
         self.supervisor.stop().await;
     }
 }
 
-/// A role as a child of this process.
-fn child(program: &std::path::Path, role: Role, places: &Places, ports: Ports) -> ChildSpec {
+/// A child of this process.
+fn child(program: &std::path::Path, part: Part, places: &Places, ports: Ports) -> ChildSpec {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (threads, count) = role.worker_threads(cores);
-    let spec = ChildSpec::new(role.name(), program)
-        .args(["role", role.name(), "--config"])
-        .args([places.config(role)])
+    let (threads, count) = part.role().worker_threads(cores);
+    let spec = ChildSpec::new(part.name(), program)
+        .args(["role", part.role().name(), "--config"])
+        .args([places.config(part)])
         .env(threads, count);
-    if role == Role::Sim {
+    if part == Part::SIM {
         let url = format!("{}/readyz", ports.sim_url());
         let client = reqwest::Client::builder().no_proxy().timeout(PROBE_WITHIN).build();
         return spec.ready_when(move || {
@@ -296,7 +373,7 @@ fn child(program: &std::path::Path, role: Role, places: &Places, ports: Ports) -
             }
         });
     }
-    let socket = places.inside(role);
+    let socket = places.inside(part);
     spec.ready_when(move || {
         let socket = socket.clone();
         async move {

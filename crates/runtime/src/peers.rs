@@ -70,6 +70,18 @@ impl Peers {
         self.add(peer);
     }
 
+    /// Asks nothing more over a stream, and closes it once all that is open on it has ended, after `within` at the latest.
+    pub async fn retire(&self, peer: &Peer, within: Duration) {
+        self.list.send_modify(|list| list.retain(|other| !other.is_same(peer)));
+        let ended = async {
+            while peer.in_flight() > 0 {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+        };
+        tokio::time::timeout(within, ended).await.ok();
+        peer.close();
+    }
+
     /// How many streams stand.
     pub fn connected(&self) -> usize {
         self.list.borrow().iter().filter(|peer| !peer.is_closed()).count()

@@ -180,6 +180,7 @@ pub struct Supervisor {
 }
 
 struct Running {
+    name: String,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -195,9 +196,8 @@ impl Supervisor {
         Self { backoff, sink, status: watch::Sender::new(Vec::new()), running: Vec::new() }
     }
 
-    /// Starts a child and keeps it running. Must be called inside a tokio runtime.
+    /// Starts a child, whose name no other has, and keeps it running. Must be called inside a tokio runtime.
     pub fn start(&mut self, spec: ChildSpec) {
-        let index = self.running.len();
         self.status.send_modify(|list| {
             list.push(ChildStatus {
                 name: spec.name.clone(),
@@ -213,10 +213,17 @@ impl Supervisor {
             backoff: self.backoff,
             sink: self.sink.clone(),
             status: self.status.clone(),
-            index,
             stop: stop.clone(),
         };
-        self.running.push(Running { stop, task: tokio::spawn(life.live()) });
+        let name = life.spec.name.clone();
+        self.running.push(Running { name, stop, task: tokio::spawn(life.live()) });
+    }
+
+    /// Ends one child as [`Supervisor::stop`] does, and forgets it. Nothing happens where there is none of that name.
+    pub async fn stop_one(&mut self, name: &str) {
+        let Some(at) = self.running.iter().position(|child| child.name == name) else { return };
+        self.running.remove(at).end().await;
+        self.status.send_modify(|list| list.retain(|child| child.name != name));
     }
 
     /// Every child, in the order they were started.
@@ -265,10 +272,8 @@ impl Supervisor {
 
     /// Ends the children, the last started first, one after the other: SIGTERM, then SIGKILL when its time is over.
     pub async fn stop(mut self) {
-        while let Some(mut last) = self.running.pop() {
-            last.stop.cancel();
-            // A panic in a child's task has killed its process when it dropped it.
-            (&mut last.task).await.ok();
+        while let Some(last) = self.running.pop() {
+            last.end().await;
         }
     }
 }
@@ -276,6 +281,14 @@ impl Supervisor {
 impl Default for Supervisor {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Running {
+    async fn end(mut self) {
+        self.stop.cancel();
+        // A panic in a child's task has killed its process when it dropped it.
+        (&mut self.task).await.ok();
     }
 }
 

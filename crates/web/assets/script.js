@@ -22,6 +22,45 @@
     form.dataset.sent = 'yes';
     for (const button of form.querySelectorAll('button')) button.setAttribute('aria-busy', 'true');
   });
+  // A file on its way shows how far it is.
+  document.addEventListener('submit', (event) => {
+    const form = event.target;
+    const way = form.querySelector('[data-way]');
+    if (!way || event.defaultPrevented) return;
+    event.preventDefault();
+    const bar = way.querySelector('progress');
+    const broken = form.querySelector('[data-broken]');
+    const request = new XMLHttpRequest();
+    const stop = () => {
+      way.hidden = true;
+      delete form.dataset.sent;
+      for (const button of form.querySelectorAll('[aria-busy]')) button.removeAttribute('aria-busy');
+    };
+    request.open('POST', form.action);
+    request.responseType = 'document';
+    request.upload.addEventListener('progress', ({ loaded, total }) => {
+      bar.max = total;
+      bar.value = loaded;
+    });
+    request.addEventListener('load', () => {
+      const next = request.response?.querySelector('main');
+      if (request.status < 400 || !next) {
+        location.replace(request.responseURL);
+        return;
+      }
+      // Something is wrong with it, and the page that came says what.
+      const main = document.querySelector('main');
+      main.replaceChildren(...next.childNodes);
+      main.querySelector('[aria-invalid]')?.focus();
+    });
+    request.addEventListener('error', () => {
+      stop();
+      broken.hidden = false;
+    });
+    broken.hidden = true;
+    way.hidden = false;
+    request.send(new FormData(form));
+  });
   // The page may come back from the browser's memory.
   window.addEventListener('pageshow', () => {
     for (const form of document.querySelectorAll('form[data-sent]')) {
@@ -85,7 +124,8 @@
     };
     const look = async () => {
       const writing = main.contains(document.activeElement) && document.activeElement.matches('input, textarea, select');
-      const written = [...main.querySelectorAll('textarea')].some((area) => area.value !== area.defaultValue);
+      const written = main.querySelector('form[data-sent]') !== null
+        || [...main.querySelectorAll('textarea')].some((area) => area.value !== area.defaultValue);
       if (document.visibilityState === 'visible') {
         try {
           const answer = await fetch(location.href, { headers: { accept: 'text/html' } });

@@ -1,6 +1,8 @@
-//! One queue per gate: each file goes to the gate that has the fewest bytes to send, and to another when that gate is away.
+//! One queue per gate: each file goes to the gate that has the fewest bytes to send, and to another when that gate is away or
+//! was taken away.
 use std::{
-    path::PathBuf,
+    collections::HashMap,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -37,6 +39,8 @@ pub(crate) struct GateStatus {
     pub(crate) socket: String,
     /// Whether it is there.
     pub(crate) connected: bool,
+    /// Whether it was taken away, and only what crosses it just now is waited for.
+    pub(crate) leaves: bool,
     /// Files that wait for it.
     pub(crate) waiting: usize,
     /// Files it is being sent just now.
@@ -53,10 +57,15 @@ pub(crate) struct GateStatus {
     pub(crate) postponed: u64,
 }
 
+/// What a gate is known by: its socket for files.
+type Key = Arc<Path>;
+
+#[derive(Default)]
 struct Gate {
-    path: PathBuf,
     queue: FairQueue,
     connected: bool,
+    /// Taken away: it is given nothing more, and forgotten once nothing crosses it.
+    leaves: bool,
     /// When it was found to be away.
     away_since: Option<tokio::time::Instant>,
     crossing: usize,
@@ -68,9 +77,9 @@ struct Gate {
 }
 
 /// All gates. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Gates {
-    gates: Arc<Mutex<Vec<Gate>>>,
+    gates: Arc<Mutex<HashMap<Key, Gate>>>,
     /// What is to be tried again, and when, Unix ms.
     later: Arc<Mutex<Vec<(u64, Waiting)>>>,
     /// Something waits that did not before.
@@ -78,34 +87,15 @@ pub(super) struct Gates {
 }
 
 impl Gates {
-    pub(super) fn new(paths: &[PathBuf]) -> Self {
-        let gate = |path: &PathBuf| Gate {
-            path: path.clone(),
-            queue: FairQueue::default(),
-            connected: false,
-            away_since: None,
-            crossing: 0,
-            large: 0,
-            stored: 0,
-            stored_bytes: 0,
-            refused: 0,
-            postponed: 0,
-        };
-        Gates {
-            gates: Arc::new(Mutex::new(paths.iter().map(gate).collect())),
-            later: Arc::default(),
-            more: Arc::default(),
-        }
-    }
-
-    fn all(&self) -> MutexGuard<'_, Vec<Gate>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<Key, Gate>> {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn status(&self) -> Vec<GateStatus> {
-        let of = |gate: &Gate| GateStatus {
-            socket: gate.path.display().to_string(),
+        let of = |(key, gate): (&Key, &Gate)| GateStatus {
+            socket: key.display().to_string(),
             connected: gate.connected,
+            leaves: gate.leaves,
             waiting: gate.queue.len(),
             crossing: gate.crossing,
             bytes: gate.queue.bytes(),
@@ -114,27 +104,52 @@ impl Gates {
             refused: gate.refused,
             postponed: gate.postponed,
         };
-        self.all().iter().map(of).collect()
+        let mut all: Vec<GateStatus> = self.all().iter().map(of).collect();
+        all.sort_by(|one, other| one.socket.cmp(&other.socket));
+        all
+    }
+
+    fn came(&self, key: &Key) {
+        self.all().entry(Arc::clone(key)).or_default().leaves = false;
+    }
+
+    /// It is given nothing more; what waited for it goes to others.
+    fn leave(&self, key: &Key) {
+        let left = {
+            let mut gates = self.all();
+            let Some(gate) = gates.get_mut(key) else { return };
+            gate.leaves = true;
+            let left = gate.queue.drain();
+            if gate.crossing == 0 {
+                gates.remove(key);
+            }
+            left
+        };
+        left.into_iter().for_each(|file| self.put(file));
     }
 
     /// Gives a file to the gate with the fewest bytes to send, of those that are there if any is.
     fn put(&self, file: Waiting) {
         let mut gates = self.all();
-        let is_any_there = gates.iter().any(|gate| gate.connected);
+        let stays = |gate: &&mut Gate| !gate.leaves;
+        let is_any_there = gates.values_mut().filter(stays).any(|gate| gate.connected);
         let best = gates
-            .iter_mut()
+            .values_mut()
+            .filter(stays)
             .filter(|gate| gate.connected || !is_any_there)
             .min_by_key(|gate| gate.queue.bytes());
-        if let Some(gate) = best {
-            gate.queue.push(file);
-        }
+        let Some(gate) = best else {
+            drop(gates);
+            return self.again(0, file);
+        };
+        gate.queue.push(file);
         drop(gates);
         self.more.notify_waiters();
     }
 
-    fn take(&self, at: usize, connections: usize) -> Option<Waiting> {
+    fn take(&self, key: &Key, connections: usize) -> Option<Waiting> {
         let mut gates = self.all();
-        let gate = &mut gates[at];
+        let gate = gates.get_mut(key).filter(|gate| !gate.leaves)?;
         let most = if gate.large < connections.div_ceil(2) { u64::MAX } else { LARGE };
         let file = gate.queue.pop(most, connections.div_ceil(2).max(1))?;
         gate.crossing += 1;
@@ -142,20 +157,23 @@ impl Gates {
         Some(file)
     }
 
-    fn done(&self, at: usize, file: &Waiting, count: impl FnOnce(&mut Gate)) {
+    fn done(&self, key: &Key, file: &Waiting, count: impl FnOnce(&mut Gate)) {
         let mut gates = self.all();
-        let gate = &mut gates[at];
+        let Some(gate) = gates.get_mut(key) else { return };
         gate.queue.done(file);
         gate.crossing -= 1;
         gate.large -= usize::from(file.size > LARGE);
         count(gate);
+        if gate.leaves && gate.crossing == 0 {
+            gates.remove(key);
+        }
     }
 
-    fn is_there(&self, at: usize, is_there: bool) {
+    fn is_there(&self, key: &Key, is_there: bool) {
         let mut gates = self.all();
-        let gate = &mut gates[at];
+        let Some(gate) = gates.get_mut(key) else { return };
         if gate.connected != is_there {
-            tracing::info!(gate = %gate.path.display(), there = is_there, "gate for files");
+            tracing::info!(gate = %key.display(), there = is_there, "gate for files");
         }
         gate.connected = is_there;
         match (is_there, gate.away_since) {
@@ -180,11 +198,37 @@ impl Gates {
     /// What waits for gates that have been away for long, while another is there.
     fn left_behind(&self) -> Vec<Waiting> {
         let mut gates = self.all();
-        if !gates.iter().any(|gate| gate.connected) {
+        if !gates.values().any(|gate| gate.connected && !gate.leaves) {
             return Vec::new();
         }
         let long = |gate: &&mut Gate| gate.away_since.is_some_and(|since| since.elapsed() >= TAKEOVER);
-        gates.iter_mut().filter(long).flat_map(|gate| gate.queue.drain()).collect()
+        gates.values_mut().filter(long).flat_map(|gate| gate.queue.drain()).collect()
+    }
+}
+
+/// How long a connection is kept.
+struct Life {
+    /// Its gate is one of the cluster.
+    there: CancellationToken,
+    /// This edge ends.
+    stop: CancellationToken,
+}
+
+impl Life {
+    async fn over(&self) {
+        tokio::select! {
+            () = self.there.cancelled() => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    /// `work`, unless this is over before that.
+    async fn during<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.over() => None,
+            done = work => Some(done),
+        }
     }
 }
 
@@ -197,20 +241,31 @@ struct Sent {
 }
 
 impl Files {
-    /// Starts the connections to all gates and what fills their queues.
-    pub(super) fn cross_all(self, uids: &[u32], shutdown: &Shutdown) {
-        let connections = self.0.settings.connections.max(1) as usize;
-        for at in 0..self.0.settings.gates.len() {
-            for _ in 0..connections {
-                let (files, uids, stop) = (self.clone(), uids.to_vec(), shutdown.token());
-                shutdown.spawn(async move { files.carry(at, connections, &uids, stop).await });
-            }
+    /// Starts the connections to a gate's socket for files. Once it is not `there` any more they end, each after its file.
+    pub(crate) fn cross_by(
+        &self,
+        socket: &Path,
+        there: &CancellationToken,
+        uids: &[u32],
+        shutdown: &Shutdown,
+    ) {
+        let key: Key = socket.into();
+        self.0.gates.came(&key);
+        for _ in 0..self.0.settings.connections.max(1) {
+            let life = Life { there: there.clone(), stop: shutdown.token() };
+            let (files, key, uids) = (self.clone(), Arc::clone(&key), uids.to_vec());
+            shutdown.spawn(async move { files.carry(&key, &uids, &life).await });
         }
-        shutdown.spawn(self.fill(shutdown.token()));
+        let (gates, there, stop) = (self.0.gates.clone(), there.clone(), shutdown.token());
+        tokio::spawn(async move {
+            if stop.run_until_cancelled(there.cancelled()).await.is_some() {
+                gates.leave(&key);
+            }
+        });
     }
 
     /// Gives the gates what passed before this start, then what is to be tried again, and what was left behind.
-    async fn fill(self, stop: CancellationToken) {
+    pub(super) async fn fill(self, stop: CancellationToken) {
         let before = loop {
             match self.0.records.to_cross().await {
                 Ok(rows) => break rows,
@@ -240,50 +295,45 @@ impl Files {
     }
 
     /// Sends files to one gate over one connection after the other, until `stop`.
-    async fn carry(&self, at: usize, connections: usize, uids: &[u32], stop: CancellationToken) {
-        let path = self.0.settings.gates[at].clone();
-        while !stop.is_cancelled() {
-            let opened = stop.run_until_cancelled(Connection::open(&path, uids)).await;
-            let Some(opened) = opened else { return };
+    async fn carry(&self, key: &Key, uids: &[u32], life: &Life) {
+        loop {
+            let Some(opened) = life.during(Connection::open(key, uids)).await else { return };
             match opened {
                 Ok(mut connection) => {
-                    self.0.gates.is_there(at, true);
-                    self.carry_over(at, connections, &mut connection, &stop).await;
+                    self.0.gates.is_there(key, true);
+                    self.carry_over(key, &mut connection, life).await;
                 }
                 Err(error) => {
-                    tracing::debug!(gate = %path.display(), %error, "no connection for files");
-                    self.0.gates.is_there(at, false);
+                    tracing::debug!(gate = %key.display(), %error, "no connection for files");
+                    self.0.gates.is_there(key, false);
                 }
             }
-            stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
+            if life.during(tokio::time::sleep(AGAIN)).await.is_none() {
+                return;
+            }
         }
     }
 
     /// Sends files over a connection until it is of no more use.
-    async fn carry_over(
-        &self,
-        at: usize,
-        connections: usize,
-        connection: &mut Connection,
-        stop: &CancellationToken,
-    ) {
+    async fn carry_over(&self, key: &Key, connection: &mut Connection, life: &Life) {
+        let connections = self.0.settings.connections.max(1) as usize;
         loop {
             let more = self.0.gates.more.notified();
             let mut more = std::pin::pin!(more);
             // Whatever is put after this look wakes it.
             more.as_mut().enable();
-            let Some(file) = self.0.gates.take(at, connections) else {
+            let Some(file) = self.0.gates.take(key, connections) else {
                 tokio::select! {
                     () = more => continue,
                     () = connection.closed() => return,
-                    () = stop.cancelled() => return,
+                    () = life.over() => return,
                 }
             };
             // A file that is half sent is broken off: it goes on from there at the next start.
-            let sent = stop.run_until_cancelled(self.send(connection, &file)).await;
+            let sent = life.stop.run_until_cancelled(self.send(connection, &file)).await;
             let is_of_use = match sent {
-                None => return self.0.gates.done(at, &file, |_| {}),
-                Some(sent) => self.conclude(at, &file, sent).await,
+                None => return self.0.gates.done(key, &file, |_| {}),
+                Some(sent) => self.conclude(key, &file, sent).await,
             };
             // The next file may fit where this one took a place.
             self.0.gates.more.notify_waiters();
@@ -307,16 +357,16 @@ impl Files {
     }
 
     /// Notes how sending a file ended; says whether the connection is of further use.
-    async fn conclude(&self, at: usize, file: &Waiting, sent: Result<Option<Sent>, SendError>) -> bool {
+    async fn conclude(&self, key: &Key, file: &Waiting, sent: Result<Option<Sent>, SendError>) -> bool {
         let Sent { ended, is_of_use, root } = match sent {
             Ok(Some(sent)) => sent,
             Ok(None) => {
-                self.0.gates.done(at, file, |_| {});
+                self.0.gates.done(key, file, |_| {});
                 return true;
             }
             Err(SendError::Body(error)) => {
                 tracing::error!(file = %file.id, %error, "a file cannot be sent");
-                self.0.gates.done(at, file, |gate| gate.postponed += 1);
+                self.0.gates.done(key, file, |gate| gate.postponed += 1);
                 if error.kind() == std::io::ErrorKind::NotFound {
                     let lost = self.decision("rules", "lost", "lost");
                     self.end(file.id, Stage::Queued, lost).await.ok();
@@ -327,7 +377,7 @@ impl Files {
             }
             Err(error) => {
                 tracing::warn!(file = %file.id, %error, "a file broke off; it goes on from there");
-                self.0.gates.done(at, file, |gate| gate.postponed += 1);
+                self.0.gates.done(key, file, |gate| gate.postponed += 1);
                 self.postpone(file, "broken-off").await;
                 return false;
             }
@@ -338,13 +388,13 @@ impl Files {
                 if let Err(error) = self.0.records.stored(file.id, receipt.to_bytes().to_vec(), stored).await
                 {
                     tracing::error!(file = %file.id, %error, "a receipt was not kept; it is asked for again");
-                    self.0.gates.done(at, file, |gate| gate.postponed += 1);
+                    self.0.gates.done(key, file, |gate| gate.postponed += 1);
                     self.postpone(file, "not-noted").await;
                     return is_of_use;
                 }
                 metrics::counter!("edge_files_total", "what" => "stored").increment(1);
-                self.0.gates.is_there(at, true);
-                self.0.gates.done(at, file, |gate| {
+                self.0.gates.is_there(key, true);
+                self.0.gates.done(key, file, |gate| {
                     gate.stored += 1;
                     gate.stored_bytes += file.size;
                 });
@@ -353,23 +403,23 @@ impl Files {
             Ended::Stored(_) => {
                 tracing::error!(file = %file.id, "the gate brought a receipt that is not genuine");
                 metrics::counter!("edge_file_receipts_refused_total").increment(1);
-                self.0.gates.done(at, file, |gate| gate.postponed += 1);
+                self.0.gates.done(key, file, |gate| gate.postponed += 1);
                 self.postpone(file, "receipt-wrong").await;
                 return false;
             }
             Ended::Refused(why) => {
-                self.0.gates.done(at, file, |gate| gate.refused += 1);
+                self.0.gates.done(key, file, |gate| gate.refused += 1);
                 let refused = self.decision("gate", "refused", why.as_str());
                 if let Err(problem) = self.end(file.id, Stage::Queued, refused).await {
                     tracing::error!(file = %file.id, %problem, "a refusal was not noted");
                 }
             }
             Ended::NotNow(why) => {
-                self.0.gates.done(at, file, |gate| gate.postponed += 1);
+                self.0.gates.done(key, file, |gate| gate.postponed += 1);
                 self.postpone(file, why.as_str()).await;
                 if why.as_str() == "gate-away" {
                     // Its outer half alone: it counts as away until a new connection stands.
-                    self.0.gates.is_there(at, false);
+                    self.0.gates.is_there(key, false);
                     return false;
                 }
             }

@@ -72,7 +72,7 @@ impl Files {
         Ok(Files(Arc::new(State {
             records: Records::open(data)?,
             bodies: Bodies::open(data, settings.keep_free_bytes)?,
-            gates: crossing::Gates::new(&settings.gates),
+            gates: crossing::Gates::default(),
             settings: settings.clone(),
             inward,
             clock,
@@ -83,10 +83,10 @@ impl Files {
     }
 
     /// Starts what works on files by itself, until shutdown.
-    pub(crate) fn start(&self, uids: &[u32], shutdown: &Shutdown) {
+    pub(crate) fn start(&self, shutdown: &Shutdown) {
         shutdown.spawn(self.clone().audit_all(shutdown.token()));
         shutdown.spawn(self.clone().upkeep(shutdown.token()));
-        self.clone().cross_all(uids, shutdown);
+        shutdown.spawn(self.clone().fill(shutdown.token()));
     }
 
     /// What the settings say.

@@ -86,6 +86,7 @@ struct Row {
 struct GateRow {
     socket: String,
     connected: bool,
+    leaves: bool,
     waiting: usize,
     crossing: usize,
     bytes: String,
@@ -206,6 +207,7 @@ async fn show_list(visit: &mut Visit) -> Made {
     let counts = files.counts().await?;
     let gate = |gate: GateStatus| GateRow {
         connected: gate.connected,
+        leaves: gate.leaves,
         waiting: gate.waiting,
         crossing: gate.crossing,
         bytes: size_text(gate.bytes),

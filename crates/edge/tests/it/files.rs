@@ -2,7 +2,10 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use edge::config::{FileSettings, Limits};
+use edge::{
+    config::{FileSettings, Limits},
+    gates::{FILES, MESSAGES},
+};
 use protocol::{
     Bucket, Code, FileId, Outcome, Reply, Request, ServiceRequestId,
     catalogue::{replies, requests},
@@ -22,9 +25,8 @@ struct Site {
     gate: FileGate,
 }
 
-fn file_settings(folder: &std::path::Path) -> FileSettings {
+fn file_settings() -> FileSettings {
     FileSettings {
-        gates: vec![folder.join("files.sock")],
         keep_free_bytes: 0,
         keep_after_receipt: TimeSpan(Duration::from_secs(3600)),
         ..FileSettings::default()
@@ -34,12 +36,12 @@ fn file_settings(folder: &std::path::Path) -> FileSettings {
 impl Site {
     async fn start() -> Site {
         let folder = tempfile::tempdir().unwrap();
-        let settings = file_settings(folder.path());
+        let settings = file_settings();
         Self::on(folder, settings).await
     }
 
     async fn on(folder: tempfile::TempDir, files: FileSettings) -> Site {
-        let gate = FileGate::start(&folder.path().join("files.sock"));
+        let gate = FileGate::start(&folder.path().join("gates/1").join(FILES));
         let messages = Gate::start(&gate_path(folder.path()));
         let world =
             World::with_files(folder, messages, (Limits::default(), files), "http://127.0.0.1:9").await;
@@ -361,7 +363,7 @@ async fn an_edge_that_ends_goes_on_where_it_was() {
     torn.extend_from_slice(b"torn");
     std::fs::write(&body, torn).unwrap();
 
-    let settings = file_settings(folder.path());
+    let settings = file_settings();
     let site = Site::on(folder, settings).await;
     site.comes_to(queued, "stored").await;
     assert_eq!(site.offset(half).await, 200_000);
@@ -379,7 +381,7 @@ async fn a_file_whose_bytes_are_gone_ends_as_lost() {
     site.comes_to(file, "queued").await;
     let folder = site.stop().await;
     std::fs::remove_file(folder.path().join(format!("data/files/{file}"))).unwrap();
-    let settings = file_settings(folder.path());
+    let settings = file_settings();
     let site = Site::on(folder, settings).await;
     site.comes_to(file, "ended").await;
     assert_eq!(site.told(file).await, "lost");
@@ -405,12 +407,8 @@ async fn a_connection_that_breaks_and_a_receipt_that_is_forged_cost_nothing() {
 
 #[tokio::test]
 async fn a_gate_that_dies_is_taken_over_by_another() {
-    let folder = tempfile::tempdir().unwrap();
-    let second = folder.path().join("second.sock");
-    let mut settings = file_settings(folder.path());
-    settings.gates.push(second.clone());
-    let other = FileGate::start(&second);
-    let site = Site::on(folder, settings).await;
+    let site = Site::start().await;
+    let (other, _messages) = second_gate(&site);
     site.gate.says(Says::NotNow);
     other.says(Says::NotNow);
     let mut files = Vec::new();
@@ -427,10 +425,42 @@ async fn a_gate_that_dies_is_taken_over_by_another() {
     assert_eq!(other.taken.lock().unwrap().len(), 12);
 }
 
+/// Another gate comes.
+fn second_gate(site: &Site) -> (FileGate, Gate) {
+    let folder = site.world.folder.path().join("gates/2");
+    (FileGate::start(&folder.join(FILES)), Gate::start(&folder.join(MESSAGES)))
+}
+
+#[tokio::test]
+async fn a_gate_that_is_taken_away_ends_what_crosses_it_and_gives_up_its_queue() {
+    let site = Site::start().await;
+    let (other, messages) = second_gate(&site);
+    crate::world::until(|| messages.peers.connected() == 1).await;
+    site.gate.says(Says::NotNow);
+    other.says(Says::NotNow);
+    let mut files = Vec::new();
+    for n in 1..=12 {
+        files.push(site.send(n, format!("file {n}\n").as_bytes()).await);
+    }
+    let offered = |gate: &FileGate| gate.offers.lock().unwrap().len();
+    crate::world::until(|| offered(&site.gate) > 0 && offered(&other) > 0).await;
+    // As an outer half does that ends in order.
+    std::fs::remove_file(gate_path(site.world.folder.path())).unwrap();
+    crate::world::until(|| site.world.gate.peers.connected() == 0).await;
+    other.says(Says::Stored);
+    for file in files {
+        site.comes_to(file, "stored").await;
+    }
+    assert_eq!(other.taken.lock().unwrap().len(), 12);
+    let before = messages.asked();
+    assert_eq!(site.ask(Method::GET, "/v1/accounts").send().await.unwrap().status(), 200);
+    assert_eq!(messages.asked(), before + 1);
+}
+
 #[tokio::test]
 async fn quotas_hold_and_the_center_hears_of_what_has_no_room() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = FileSettings { customer_files: 2, ..file_settings(folder.path()) };
+    let settings = FileSettings { customer_files: 2, ..file_settings() };
     let site = Site::on(folder, settings).await;
     let first = site.create(1, 10).await;
     site.create(2, 10).await;

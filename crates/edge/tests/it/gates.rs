@@ -3,6 +3,7 @@ use edge::inward::{Answered, Call, Inward};
 use protocol::{Bucket, ChallengeId, Channel, Code, Outcome, Problem, catalogue::requests};
 use runtime::{clock::Clock, mux::Service, shutdown::Shutdown};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::world::*;
 
@@ -23,7 +24,9 @@ async fn connected(gates: usize) -> (Inward, Vec<Gate>, tempfile::TempDir) {
     let paths: Vec<_> = (0..gates).map(|n| folder.path().join(format!("gate-{n}.sock"))).collect();
     let gates: Vec<_> = paths.iter().map(|path| Gate::start(path)).collect();
     let inward = Inward::new(Clock::system());
-    inward.connect(&paths, &[], &Deaf, &Shutdown::new());
+    for path in &paths {
+        inward.connect(path, CancellationToken::new(), &[], &Deaf, &Shutdown::new());
+    }
     until(|| inward.gates_connected() == gates.len()).await;
     (inward, gates, folder)
 }

@@ -876,7 +876,7 @@ pub(crate) async fn start(folder: &Path, port: u16) -> Portal {
         listen: listener.local_addr().unwrap(),
         public_url: url.clone(),
         data: folder.to_owned(),
-        gates: vec![socket.clone()],
+        gates: folder.join("gates"),
         allowed_uids: Vec::new(),
         hotline: protocol::bounds::Text::new("95598").unwrap(),
         sms: Sms::Sim { url: "http://127.0.0.1:9".into() },
@@ -886,7 +886,7 @@ pub(crate) async fn start(folder: &Path, port: u16) -> Portal {
         files: Default::default(),
     };
     let inward = Inward::new(clock.clone());
-    inward.connect(&[socket], &[], &inside, &shutdown);
+    inward.connect(&socket, tokio_util::sync::CancellationToken::new(), &[], &inside, &shutdown);
     inward.gates().ready().await;
     let files = edge::Files::open(folder, &config.files, inward.clone(), clock).unwrap();
     let router = edge::portal::router(inward, Arc::new(config), files, shutdown.token());

@@ -10,6 +10,7 @@ use std::{
 use edge::{
     Edge, EdgeError,
     config::{Config, FileSettings, Limits, ProviderConfig, Sms},
+    gates::MESSAGES,
 };
 use protocol::{
     Code, LaneId, Outcome, Position, Problem, Reply, ReplyEnvelope, RequestEnvelope, Token,
@@ -136,7 +137,7 @@ pub(crate) struct World {
 }
 
 pub(crate) fn gate_path(folder: &Path) -> PathBuf {
-    folder.join("gate.sock")
+    folder.join("gates/1").join(MESSAGES)
 }
 
 impl World {
@@ -164,7 +165,7 @@ impl World {
             listen: ([127, 0, 0, 1], 0).into(),
             public_url: "http://edge.test".into(),
             data: folder.path().join("data"),
-            gates: vec![gate_path(folder.path())],
+            gates: folder.path().join("gates"),
             allowed_uids: vec![],
             hotline: protocol::bounds::Text::new("95598").unwrap(),
             sms: Sms::Sim { url: sms_url.into() },

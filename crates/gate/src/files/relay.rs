@@ -153,17 +153,18 @@ impl Relay {
                 continue;
             };
             let relay = self.clone();
-            tokio::spawn(self.shutdown.token().run_until_cancelled_owned(async move {
+            // The shutdown waits for a file that is under way.
+            self.shutdown.spawn(async move {
                 if let Err(fault) = relay.serve(stream).await {
                     counted::refused(fault.reason());
                     tracing::warn!(%fault, "an edge's file connection was closed");
                 }
                 drop(place);
-            }));
+            });
         }
     }
 
-    /// One file after the other.
+    /// One file after the other, until the edge has no more for long, or the shutdown.
     async fn serve(&self, stream: UnixStream) -> Result<(), Fault> {
         let keys = (
             Opener::new(LinkKey::within_zone(Direction::Inward), Track::Files),
@@ -171,8 +172,12 @@ impl Relay {
         );
         let mut edge = FileStream::new(stream.into_split(), keys, self.patience);
         let mut piece = Vec::new();
+        let stop = self.shutdown.token();
         loop {
-            let Some(frame) = edge.reader.next(IDLE_EDGE).await? else { return Ok(()) };
+            let Some(next) = stop.run_until_cancelled(edge.reader.next(IDLE_EDGE)).await else {
+                return Ok(());
+            };
+            let Some(frame) = next? else { return Ok(()) };
             let offer: Offer = read_as(&frame, FrameKind::FileOffer)?;
             let _open = InFlight::enter();
             if !offer.is_possible() {

@@ -6,9 +6,11 @@
 //! part of it, as that of the client is of rsync's.
 use std::{
     cell::RefCell,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
+use edge::gates::MESSAGES;
 use protocol::ServiceRequestId;
 use serde_json::Value;
 use toml::Table;
@@ -19,7 +21,7 @@ use super::{
     front::{Gates, start_edge},
     load::on_one_thread,
     message,
-    site::{Child, Site, table, text},
+    site::{Child, Site, table},
 };
 use crate::unix_http;
 
@@ -75,7 +77,7 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
                 })
             };
             let (base, figure) = both(&files)?;
-            series.runs.push((Some(base), figure));
+            series.add(Some(base), figure);
         }
     }
     cases.push(beside_files(site, options, &track)?);
@@ -108,7 +110,7 @@ fn beside_files(site: &Site, options: &Options, track: &Track<'_>) -> Result<Ser
                 .during("timing messages");
         }
         track.end(crossing)?;
-        series.runs.push((Some(quiet), busy));
+        series.add(Some(quiet), busy);
     }
     Ok(series)
 }
@@ -151,6 +153,18 @@ impl<'a> Track<'a> {
         on_one_thread(customers::send(address, part))
     }
 
+    /// A folder of the same gates without their sockets for files: what is sent there waits.
+    fn messages_only(&self) -> Result<PathBuf> {
+        let folder = self.site.path("waiting");
+        for n in 0..self.gates.borrow().len() {
+            let (gate, socket) = (folder.join(n.to_string()), self.site.edge_socket(n));
+            std::fs::create_dir_all(&gate).during("making a folder of gates")?;
+            std::fs::remove_file(gate.join(MESSAGES)).ok();
+            std::os::unix::fs::symlink(socket, gate.join(MESSAGES)).during("making a folder of gates")?;
+        }
+        Ok(folder)
+    }
+
     /// How long files take to cross that are queued at the edge.
     fn cross(&self, files: &[Content]) -> Result<Duration> {
         let crossing = self.begin(files)?;
@@ -161,16 +175,14 @@ impl<'a> Track<'a> {
         self.site.check()?;
         let n = self.edges.replace_with(|n| *n + 1);
         let folder = format!("edge-{n}");
-        let (edge, address) = start_edge(self.site, &self.gates.borrow(), &folder, settings(&[]))?;
+        let (edge, address) = start_edge(self.site, &self.messages_only()?, &folder, settings())?;
         self.send(address, files)?;
         let files = files.len() as u64;
         self.until("queueing files", &edge, |stood| stage(stood, "queued") == files)?;
         drop(edge);
         rustix::fs::sync();
         let began = Instant::now();
-        let gates = self.gates.borrow();
-        let sockets: Vec<_> = (0..gates.len()).map(|n| self.site.file_socket(n)).collect();
-        let edge = self.site.edge(address.port(), gates.len(), &folder, settings(&sockets))?;
+        let edge = self.site.edge(address.port(), &self.site.gates(), &folder, settings())?;
         Ok(Crossing { edge, folder, files, began })
     }
 
@@ -231,13 +243,12 @@ fn stored(stood: &Value) -> u64 {
 
 /// The default rules, but for the largest file.
 fn rules() -> Table {
-    table([("size_bytes_max", i64::try_from(2 * GIB).unwrap_or(i64::MAX).into())])
+    table([("size_bytes_max", i64::try_from(GIB).unwrap_or(i64::MAX).into())])
 }
 
 /// The edge's settings for files: no quotas, for all come from a few customers.
-fn settings(gates: &[std::path::PathBuf]) -> Table {
+fn settings() -> Table {
     table([
-        ("gates", gates.iter().map(|path| text(path)).collect::<Vec<_>>().into()),
         ("customer_files", 100_000.into()),
         ("customer_bytes", (1i64 << 40).into()),
         ("rules", toml::Value::Table(rules())),

@@ -1,5 +1,9 @@
 //! What stands before the center: gates, and the edge.
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use toml::Table;
 
@@ -46,16 +50,11 @@ impl Gates {
     }
 }
 
-/// Starts an edge on a free port before `gates`, and waits until it and what is behind it answer.
-pub(super) fn start_edge(
-    site: &Site,
-    gates: &Gates,
-    data: &str,
-    files: Table,
-) -> Result<(Child, SocketAddr)> {
+/// Starts an edge on a free port before the gates in a folder, and waits until it and what is behind it answer.
+pub(super) fn start_edge(site: &Site, gates: &Path, data: &str, files: Table) -> Result<(Child, SocketAddr)> {
     let free =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).during("a free port")?;
-    let edge = site.edge(free.port(), gates.len(), data, files)?;
+    let edge = site.edge(free.port(), gates, data, files)?;
     let ready = async {
         let until = tokio::time::Instant::now() + READY_WITHIN;
         loop {

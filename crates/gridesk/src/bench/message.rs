@@ -12,6 +12,7 @@ use edge::inward::{Call, Inward};
 use protocol::{Channel, bounds::Opaque, catalogue::requests::GateProbe};
 use runtime::{clock::Clock, mux::Service, shutdown::Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
 use toml::Table;
 
 use super::{
@@ -106,7 +107,9 @@ impl Service for NoPushes {
 /// Waits until all gates carry messages.
 pub(super) async fn connect(site: &Site, gates: &Gates) -> Result<Inward> {
     let inward = Inward::new(Clock::system());
-    inward.connect(&gates.sockets(site), &[], &NoPushes, &Shutdown::new());
+    for socket in gates.sockets(site) {
+        inward.connect(&socket, CancellationToken::new(), &[], &NoPushes, &Shutdown::new());
+    }
     let mut changes = inward.gates().changes();
     let all = changes.wait_for(|there| there.len() == gates.len());
     let ready = tokio::time::timeout(READY_WITHIN, all).await;

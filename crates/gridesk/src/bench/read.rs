@@ -39,8 +39,8 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
     let figure = || on_one_thread(over_socket(site, &center, &asks, each)).map(|rate| vec![rate]);
     in_turns(site, options, &mut at_center, baseline, figure)?;
 
-    let gates = Gates::start(site, 1, &Table::new())?;
-    let (_edge, edge) = start_edge(site, &gates, "edge", Table::new())?;
+    let _gates = Gates::start(site, 1, &Table::new())?;
+    let (_edge, edge) = start_edge(site, &site.gates(), "edge", Table::new())?;
     on_one_thread(warm_path(site, edge, &gets))?;
     let mut path = [Series::new("path", "/s", "bare axum, 1 KiB over HTTP", Goal::RatioAtLeast(0.25))];
     let figure = || on_one_thread(http(edge, &gets, each)).map(|rate| vec![rate]);

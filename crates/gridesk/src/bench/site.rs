@@ -6,6 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use edge::gates::{FILES, MESSAGES};
 use runtime::{secret::load_or_create_key, shutdown::Shutdown, unix::PATH_LENGTH_MAX};
 use tempfile::TempDir;
 use toml::{Table, Value};
@@ -96,14 +97,19 @@ impl Site {
         self.role(Role::Inner, &format!("inner-{n}"), table(settings))
     }
 
+    /// The folder of all gates.
+    pub(super) fn gates(&self) -> PathBuf {
+        self.path("gates")
+    }
+
     /// Where gate `n` takes an edge's messages.
     pub(super) fn edge_socket(&self, n: usize) -> PathBuf {
-        self.path(&format!("edge-{n}.sock"))
+        self.gates().join(n.to_string()).join(MESSAGES)
     }
 
     /// Where gate `n` takes an edge's files.
     pub(super) fn file_socket(&self, n: usize) -> PathBuf {
-        self.path(&format!("file-{n}.sock"))
+        self.gates().join(n.to_string()).join(FILES)
     }
 
     /// A center node on the data in `center`, at `center.sock`.
@@ -127,8 +133,8 @@ impl Site {
         self.role(Role::Center, "center", table(settings))
     }
 
-    /// An edge on `port` before as many gates, with its folder `data` and these settings for files.
-    pub(super) fn edge(&self, port: u16, gates: usize, data: &str, files: Table) -> Result<Child> {
+    /// An edge on `port` before the gates in a folder, with its folder `data` and these settings for files.
+    pub(super) fn edge(&self, port: u16, gates: &Path, data: &str, files: Table) -> Result<Child> {
         // All the load comes from one address.
         let off = ["connections_per_source", "requests_per_second", "login_starts_per_minute"];
         let limits = table(off.map(|limit| (limit, Value::from(0))));
@@ -136,7 +142,7 @@ impl Site {
             ("listen", format!("127.0.0.1:{port}").into()),
             ("public_url", format!("http://127.0.0.1:{port}").into()),
             ("data", self.text(data)),
-            ("gates", (0..gates).map(|n| text(&self.edge_socket(n))).collect::<Vec<_>>().into()),
+            ("gates", text(gates)),
             ("inside", self.text("edge-in.sock")),
             ("limits", Value::Table(limits)),
             ("sms", Value::Table(table([("kind", "sim".into()), ("url", "http://127.0.0.1:9".into())]))),

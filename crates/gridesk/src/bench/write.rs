@@ -57,16 +57,17 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
                 on_one_thread(applied(site, &center, &orders, &lanes))?;
                 Ok(rate)
             };
-            series.runs.push(if run % 2 == 0 {
-                (Some(bare()?), figure()?)
+            let (base, rate) = if run % 2 == 0 {
+                (bare()?, figure()?)
             } else {
                 let rate = figure()?;
-                (Some(bare()?), rate)
-            });
+                (bare()?, rate)
+            };
+            series.add(Some(base), rate);
             site.check()?;
         }
         let rate = at_256.runs.last().map_or(0.0, |(_, rate)| rate / 2.0);
-        p99.runs.push((None, on_one_thread(paced(site, &center, &orders, rate, each))?));
+        p99.add(None, on_one_thread(paced(site, &center, &orders, rate, each))?);
         on_one_thread(applied(site, &center, &orders, &lanes))?;
         site.check()?;
     }

@@ -5,10 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use edge::gates::{FILES, MESSAGES};
 use runtime::secret::{SecretError, load_or_create_key};
 use toml::{Table, Value};
 
-use super::folder::{DataFolder, admin_socket};
+use super::folder::admin_socket;
 use crate::{role::Role, sim::PROVIDER, staff::auditor_files};
 
 /// How far the simulated outside world's port lies above the portal's.
@@ -88,6 +89,47 @@ impl Ports {
     }
 }
 
+/// A child of `up`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    role: Role,
+    /// Which gate, from 1 on, where it is a half.
+    gate: Option<u8>,
+}
+
+impl Part {
+    /// The outside world, the center, the edge.
+    pub const SIM: Part = Part { role: Role::Sim, gate: None };
+    /// See [`Part::SIM`].
+    pub const CENTER: Part = Part { role: Role::Center, gate: None };
+    /// See [`Part::SIM`].
+    pub const EDGE: Part = Part { role: Role::Edge, gate: None };
+
+    /// Both halves of a gate, the outer one first.
+    pub fn halves(gate: u8) -> [Part; 2] {
+        [Role::Outer, Role::Inner].map(|role| Part { role, gate: Some(gate) })
+    }
+
+    /// All of a system with so many gates, in the order in which they start.
+    pub fn all(gates: u8) -> Vec<Part> {
+        let halves = (1..=gates).flat_map(Part::halves);
+        [Part::SIM, Part::CENTER].into_iter().chain(halves).chain([Part::EDGE]).collect()
+    }
+
+    /// What it is.
+    pub fn role(self) -> Role {
+        self.role
+    }
+
+    /// Its name in logs and status: `center`, `outer-1`.
+    pub fn name(self) -> String {
+        match self.gate {
+            Some(gate) => format!("{}-{gate}", self.role.name()),
+            None => self.role.name().to_owned(),
+        }
+    }
+}
+
 /// The sockets and settings files of a data folder.
 #[derive(Clone, Debug)]
 pub struct Places {
@@ -100,17 +142,32 @@ impl Places {
         Places { root: root.to_owned() }
     }
 
-    /// Where a role answers `/readyz`: the center among its operators' orders, the simulated outside world on its port.
-    pub fn inside(&self, role: Role) -> PathBuf {
-        if role == Role::Center {
+    /// Where a child answers `/readyz`: the center among its operators' orders, the simulated outside world on its port.
+    pub fn inside(&self, part: Part) -> PathBuf {
+        if part == Part::CENTER {
             return admin_socket(&self.root);
         }
-        self.root.join(format!("run/{}-inside.sock", role.name()))
+        self.root.join(format!("run/{}-inside.sock", part.name()))
     }
 
-    /// A role's settings.
-    pub fn config(&self, role: Role) -> PathBuf {
-        self.root.join(format!("run/{}.toml", role.name()))
+    /// A child's settings.
+    pub fn config(&self, part: Part) -> PathBuf {
+        self.root.join(format!("run/{}.toml", part.name()))
+    }
+
+    /// Where the parent of all takes orders.
+    pub fn control(&self) -> PathBuf {
+        self.root.join("run/up.sock")
+    }
+
+    /// The folder of the gates.
+    pub fn gates(&self) -> PathBuf {
+        self.root.join("run/gates")
+    }
+
+    /// What both halves of a gate know.
+    fn link_key(&self, gate: u8) -> PathBuf {
+        self.root.join(format!("secrets/link-{gate}.key"))
     }
 
     fn run(&self, name: &str) -> Value {
@@ -121,11 +178,14 @@ impl Places {
         path(&self.root.join(name))
     }
 
-    /// The settings of a role on ports `ports`; `demo_customers` is how many the center makes up.
-    pub fn settings(&self, role: Role, ports: Ports, demo_customers: u32) -> Table {
-        let inside = || path(&self.inside(role));
+    /// The settings of a child on ports `ports`; `demo_customers` is how many the center makes up.
+    pub fn settings(&self, part: Part, ports: Ports, demo_customers: u32) -> Table {
+        let inside = || path(&self.inside(part));
         let sim_url = ports.sim_url();
-        match role {
+        let gate = part.gate.unwrap_or_default();
+        let of_gate = |socket: &str| path(&self.gates().join(gate.to_string()).join(socket));
+        let link = |track: &str| self.run(&format!("links/{gate}-{track}.sock"));
+        match part.role {
             Role::Sim => table([
                 ("listen", format!("127.0.0.1:{}", ports.sim).into()),
                 ("folder", self.in_root("sim")),
@@ -163,27 +223,22 @@ impl Places {
                 settings
             }
             Role::Outer => table([
-                ("edge_socket", self.run("gate-edge.sock")),
-                ("link", self.run("gate-link.sock")),
-                ("secret_file", self.in_root("secrets/link.key")),
+                ("edge_socket", of_gate(MESSAGES)),
+                ("link", link("messages")),
+                ("secret_file", path(&self.link_key(gate))),
                 ("inside", inside()),
-                (
-                    "files",
-                    Value::Table(table([
-                        ("edge_socket", self.run("gate-files.sock")),
-                        ("link", self.run("files-link.sock")),
-                    ])),
-                ),
+                ("files", Value::Table(table([("edge_socket", of_gate(FILES)), ("link", link("files"))]))),
             ]),
             Role::Inner => table([
-                ("link", self.run("gate-link.sock")),
-                ("secret_file", self.in_root("secrets/link.key")),
+                ("link", link("messages")),
+                ("secret_file", path(&self.link_key(gate))),
                 ("centers", vec![self.run("center.sock")].into()),
                 ("inside", inside()),
                 (
                     "files",
                     Value::Table(table([
-                        ("link", self.run("files-link.sock")),
+                        ("link", link("files")),
+                        // The gates share both, so that what one has begun another goes on with.
                         ("quarantine", self.in_root("inner/quarantine")),
                         ("store", self.in_root("inner/store")),
                     ])),
@@ -195,8 +250,7 @@ impl Places {
                     ("listen", format!("127.0.0.1:{}", ports.edge).into()),
                     ("public_url", ports.portal_url().into()),
                     ("data", self.in_root("edge")),
-                    ("gates", vec![self.run("gate-edge.sock")].into()),
-                    ("files", Value::Table(table([("gates", vec![self.run("gate-files.sock")].into())]))),
+                    ("gates", path(&self.gates())),
                     ("inside", inside()),
                     ("providers", Value::Table(table([(PROVIDER, Value::Table(provider))]))),
                     ("sms", Value::Table(table([("kind", "sim".into()), ("url", sim_url.into())]))),
@@ -205,29 +259,30 @@ impl Places {
         }
     }
 
-    /// Writes the settings of `roles`, anew at every start: ports may have changed.
+    /// Writes the settings of `parts`, anew at every start: ports may have changed.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn write(&self, roles: &[Role], ports: Ports, demo_customers: u32) -> io::Result<()> {
-        for role in roles {
-            let settings = self.settings(*role, ports, demo_customers);
+    pub fn write(&self, parts: &[Part], ports: Ports, demo_customers: u32) -> io::Result<()> {
+        for part in parts {
+            let settings = self.settings(*part, ports, demo_customers);
             let text = format!("# Written by gridesk at every start; changes are lost.\n{settings}");
-            runtime::durable::write_file_durably(&self.config(*role), text.as_bytes())?;
+            runtime::durable::write_file_durably(&self.config(*part), text.as_bytes())?;
         }
         Ok(())
     }
-}
 
-/// Makes the secrets that two children share, where they do not exist yet.
-///
-/// # Errors
-/// [`SecretError`], which names the file.
-pub fn make_secrets(folder: &DataFolder) -> Result<(), SecretError> {
-    for name in ["link.key", "sim-pay.key"] {
-        load_or_create_key(&folder.join("secrets").join(name))?;
+    /// Makes the secrets that two children share, where they do not exist yet.
+    ///
+    /// # Errors
+    /// [`SecretError`], which names the file.
+    pub fn make_secrets(&self, parts: &[Part]) -> Result<(), SecretError> {
+        load_or_create_key(&self.root.join("secrets/sim-pay.key"))?;
+        for gate in parts.iter().filter_map(|part| part.gate) {
+            load_or_create_key(&self.link_key(gate))?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn path(path: &Path) -> Value {
@@ -243,14 +298,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_role_takes_its_settings() {
+    fn every_child_takes_its_settings() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("run")).unwrap();
         let places = Places::of(folder.path());
-        places.write(&Role::ALL, Ports { edge: 8080, sim: 8085 }, 10).unwrap();
-        for role in Role::ALL {
-            role.check(&places.config(role)).unwrap();
+        let parts = Part::all(2);
+        places.write(&parts, Ports { edge: 8080, sim: 8085 }, 10).unwrap();
+        for part in &parts {
+            part.role().check(&places.config(*part)).unwrap();
         }
+        let names: Vec<_> = parts.iter().map(|part| part.name()).collect();
+        assert_eq!(names, ["sim", "center", "outer-1", "inner-1", "outer-2", "inner-2", "edge"]);
     }
 
     #[test]

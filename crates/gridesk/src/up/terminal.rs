@@ -8,7 +8,7 @@ use std::{
 use runtime::shutdown::Shutdown;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Addresses, Options, System, UpError, Waiting};
+use super::{Addresses, Options, System, UpError, Waiting, control::Control};
 
 /// Runs the system until Ctrl-C (or SIGTERM). With `json` its addresses are one line on standard output; all else goes
 /// to standard error.
@@ -23,9 +23,9 @@ pub async fn command(options: Options, json: bool) -> Result<(), UpError> {
     // Where `up` is itself a child (of a test), it must not outlive its parent either.
     runtime::supervise::exit_when_parent_dies(&shutdown, Duration::from_secs(30));
 
-    let system = System::start(&options)?;
+    let mut system = System::start(&options)?;
     let ran = tokio::select! {
-        ran = serve(&system, &shutdown, &options, json) => ran,
+        ran = serve(&mut system, &shutdown, &options, json) => ran,
         () = either(&mut interrupt, &mut terminate) => Ok(()),
         () = shutdown.begun() => Ok(()),
     };
@@ -43,7 +43,13 @@ pub async fn command(options: Options, json: bool) -> Result<(), UpError> {
     ran
 }
 
-async fn serve(system: &System, shutdown: &Shutdown, options: &Options, json: bool) -> Result<(), UpError> {
+async fn serve(
+    system: &mut System,
+    shutdown: &Shutdown,
+    options: &Options,
+    json: bool,
+) -> Result<(), UpError> {
+    let mut control = Control::listen(system.places(), shutdown)?;
     let addresses = system.ready(shutdown, show_progress).await?;
     clear_progress();
     let text = if json {
@@ -55,7 +61,7 @@ async fn serve(system: &System, shutdown: &Shutdown, options: &Options, json: bo
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
     drop(out);
-    Err(system.failed().await)
+    Err(control.obey(system).await)
 }
 
 async fn either(interrupt: &mut Signal, terminate: &mut Signal) {

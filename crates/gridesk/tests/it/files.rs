@@ -5,6 +5,7 @@ use std::{
 };
 
 use data_encoding::BASE64;
+use futures_util::FutureExt;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
@@ -127,7 +128,7 @@ async fn system_a_file_crosses_and_the_edge_forgets_it() {
     until("a refused file is gone", || !on_edge(&world, &address).exists()).await;
     let status = gridesk::gate_status::status(&world.data(), true).await.unwrap();
     let all = status.join("\n");
-    assert!(all.contains("\"stored\":1") && all.contains("\"half\":\"inner\""), "{all}");
+    assert!(all.contains("\"stored\":1") && all.contains("\"half\":\"inner-1\""), "{all}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,6 +152,54 @@ async fn system_killed_halves_cost_no_file() {
         assert_eq!(std::fs::read(stored(&world, bytes)).unwrap(), *bytes);
     }
     assert_eq!(walk(&world.data().join("inner/store")).len(), sent.len(), "nothing else is visible");
+}
+
+/// Gates are added and taken away while customers ask and send: nobody is refused, and nothing is lost or doubled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn system_gates_come_and_go_unnoticed() {
+    let world = World::start();
+    let mut client = world.customer(&world.phones[0]).await;
+    let request = question(&mut client).await;
+    let mut asking = world.customer(&world.phones[1]).await;
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let asked = tokio::spawn(async move {
+        let mut stopped = std::pin::pin!(stopped);
+        let mut answers = 0;
+        while stopped.as_mut().now_or_never().is_none() {
+            let said = asking.get("/v1/accounts").await;
+            assert_eq!(said.status, 200, "{said:?}");
+            answers += 1;
+        }
+        answers
+    });
+    let mut sent = Vec::new();
+    for (n, gates) in [1, 3, 2, 4, 1].into_iter().enumerate() {
+        let said = gridesk::up::control::scale(&world.data(), gates).await.unwrap();
+        assert_eq!(said, format!("{gates} gates"));
+        for m in 0..4 {
+            let bytes = table(1_000 + n * 20_000 + m);
+            upload(&client, &request, "readings.csv", &bytes).await;
+            sent.push(bytes);
+        }
+    }
+    let all_stored = async {
+        while !files(&mut client, &request).await.iter().all(|file| file["state"] == "stored") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LONG, all_stored).await.expect("not all files are stored");
+    stop.send(()).unwrap();
+    assert!(asked.await.unwrap() > 10);
+    for bytes in &sent {
+        assert_eq!(std::fs::read(stored(&world, bytes)).unwrap(), *bytes);
+    }
+    assert_eq!(walk(&world.data().join("inner/store")).len(), sent.len());
+    let steps = client.get(&format!("/v1/requests/{request}")).await.json["steps"].clone();
+    let steps = steps.as_array().unwrap();
+    assert_eq!(steps.iter().filter(|step| step["kind"] == "file").count(), sent.len());
+    let status = gridesk::gate_status::status(&world.data(), true).await.unwrap().join("\n");
+    assert!(status.contains("outer-1") && !status.contains("outer-2"), "{status}");
+    assert!(gridesk::up::control::scale(&world.data(), 0).await.is_err());
 }
 
 /// Waits until the edge serves again.

@@ -25,7 +25,6 @@ pub(super) struct Life {
     pub(super) backoff: Backoff,
     pub(super) sink: LineSink,
     pub(super) status: watch::Sender<Vec<ChildStatus>>,
-    pub(super) index: usize,
     pub(super) stop: CancellationToken,
 }
 
@@ -154,7 +153,7 @@ impl Life {
 
     fn update(&self, change: impl FnOnce(&mut ChildStatus)) {
         self.status.send_modify(|list| {
-            if let Some(child) = list.get_mut(self.index) {
+            if let Some(child) = list.iter_mut().find(|child| child.name == self.spec.name) {
                 change(child);
             }
         });

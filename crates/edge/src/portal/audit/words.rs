@@ -23,12 +23,13 @@ web::words! {
         gate: "Gate", "网闸";
         gate_there: "connected", "已连接";
         gate_away: "away", "未连接";
+        gate_leaves: "being taken away", "退出中";
         gate_waiting: "waiting", "等待";
         gate_crossing: "crossing", "传送中";
         gate_stored: "stored", "已入库";
         gate_refused: "refused", "已拒绝";
         gate_postponed: "postponed", "已推迟";
-        gates_none: "No gate for files is set up.", "未配置文件网闸。";
+        gates_none: "No gate is there.", "暂无网闸。";
         kind: "Kind, by its content", "类型（按内容识别）";
         request: "Request", "工单";
         channel: "Channel", "渠道";

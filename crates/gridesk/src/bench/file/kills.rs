@@ -29,8 +29,7 @@ const LONGEST: usize = 2 << 20;
 
 pub(in crate::bench) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
     let track = Track::start(site, options.gates, REQUESTS)?;
-    let sockets: Vec<_> = (0..options.gates).map(|n| site.file_socket(n)).collect();
-    let (edge, address) = start_edge(site, &track.gates.borrow(), "edge", settings(&sockets))?;
+    let (edge, address) = start_edge(site, &site.gates(), "edge", settings())?;
     let mut dice = Dice::new(1);
     let files: Vec<Vec<Content>> = (0..REQUESTS).map(|_| batch(&mut dice)).collect();
     let owners: Vec<_> = track.requests.borrow_mut().by_ref().collect();
@@ -62,7 +61,7 @@ pub(in crate::bench) fn run(site: &Site, options: &Options) -> Result<Vec<Series
     let lost = wanted.filter(|bytes| !is_there(store, bytes)).count();
     let doubled = on_one_thread(doubled(address, &owners))?;
     let mut series = Series::new("kills-100", "", "", Goal::ValueAtMost(0.0));
-    series.runs.push((None, (lost + doubled + unverified.len()) as f64));
+    series.add(None, (lost + doubled + unverified.len()) as f64);
     Ok(vec![series])
 }
 
