@@ -15,7 +15,7 @@ use super::{
     Files, Record, Stage, blocking, broken,
     records::{Decision, Found, Full, Quotas},
 };
-use crate::inward::Call;
+use crate::{inward::Call, tus::Checksum};
 
 /// How long a portion may be silent.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -40,12 +40,6 @@ pub(crate) struct Begun {
     pub(crate) record: Record,
     /// How far its customer has seen: what they are shown next must know of it.
     pub(crate) token: Token,
-}
-
-/// What a portion's bytes must give.
-pub(crate) enum Checksum {
-    Sha1([u8; 20]),
-    Sha256([u8; 32]),
 }
 
 enum Summing {
