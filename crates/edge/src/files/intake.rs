@@ -178,12 +178,17 @@ impl Files {
         checksum: Option<Checksum>,
     ) -> Result<u64, Problem> {
         let id = record.id;
+        let gone = || Problem::new(Code::UploadGone, "This file is not to come any more.");
+        // Whoever holds it just now: its bytes are being removed, say.
+        if record.stage == Stage::Ended {
+            return Err(gone());
+        }
         let _held = self.hold(id).await.ok_or_else(|| {
             Problem::new(Code::UploadLocked, "Somebody is writing to this file. Nothing was done.")
         })?;
         let record = self.own(id, record.customer).await?;
         if record.stage == Stage::Ended {
-            return Err(Problem::new(Code::UploadGone, "This file is not to come any more."));
+            return Err(gone());
         }
         if record.received != offset || record.stage != Stage::Receiving {
             let why = format!("{} of {} bytes are here. Go on from there.", record.received, record.size);
