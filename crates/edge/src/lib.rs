@@ -16,6 +16,7 @@ pub mod portal;
 mod push;
 mod serve;
 mod sources;
+mod tus;
 
 use std::{net::SocketAddr, sync::Arc};
 

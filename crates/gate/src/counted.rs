@@ -61,11 +61,10 @@ pub(crate) fn name(request_id: [u8; 16]) -> RequestId {
     RequestId::from_u128(u128::from_be_bytes(request_id))
 }
 
-/// Decodes a request that comes from the extranet, and checks that it may.
-pub(crate) fn decode_crossing(bytes: &[u8]) -> Result<RequestEnvelope, Refusal> {
-    let envelope = RequestEnvelope::decode(bytes)?;
-    let spec = envelope.request.spec();
-    if spec.may_cross() { Ok(envelope) } else { Err(Refusal::MayNotCross(spec.name)) }
+/// Decodes a request that comes from the extranet, and checks that it may; with the version it is asked in.
+pub(crate) fn decode_crossing(bytes: &[u8]) -> Result<(RequestEnvelope, Spec), Refusal> {
+    let (envelope, asked) = RequestEnvelope::decode_asked(bytes)?;
+    if asked.may_cross() { Ok((envelope, asked)) } else { Err(Refusal::MayNotCross(asked.name)) }
 }
 
 /// Counts and logs a refused request, and makes the answer to it. An encoded request begins with its id; where not even
@@ -104,7 +103,7 @@ pub(crate) fn check_reply(bytes: &[u8], request_id: [u8; 16], asked: &Spec) -> O
     None
 }
 
-/// The encoded answer to who asked, from how asking ended here. `away` is said where nobody could be asked.
+/// The encoded answer to who asked `spec`, from how asking ended here. `away` is said where nobody could be asked.
 pub(crate) fn answer(
     asked: Result<Told<Option<ReplyEnvelope>>, CallError>,
     request_id: [u8; 16],
@@ -119,7 +118,7 @@ pub(crate) fn answer(
             {
                 spec.outcome_unknown().clone_into(&mut problem.detail);
             }
-            return wire::encode(&reply);
+            return reply.encode_for(spec);
         }
         Ok(Told { what: None, .. }) => {
             let detail = "The answer was refused at the gate. Ask again; a write is not done twice.";

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use protocol::{
-    Code, Outcome, Problem, Reply, ReplyEnvelope, Request, RequestEnvelope, Token, catalogue::replies,
-    envelope::MAX_REPLY_LEN, frame::Half, push::PushBody, wire,
+    Code, Outcome, Problem, Reply, ReplyEnvelope, Request, RequestEnvelope, Spec, Token, catalogue::replies,
+    envelope::MAX_REPLY_LEN, frame::Half, push::PushBody,
 };
 use runtime::{
     clock::Deadline,
@@ -96,7 +96,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), GateError> {
     }
     let connect = || async {
         let stream = link::connect(&config.link, &config.allowed_uids).await?;
-        let peer = side.start(stream, FromLink(inner.clone())).await.map_err(std::io::Error::other)?;
+        let (peer, _) = side.start(stream, FromLink(inner.clone())).await.map_err(std::io::Error::other)?;
         inner.0.settings.tell(peer.clone());
         inner.0.link.replace(peer.clone());
         Ok(peer)
@@ -135,7 +135,7 @@ struct FromLink(Inner);
 impl Service for FromLink {
     async fn request(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
         Some(match decode_crossing(&payload) {
-            Ok(envelope) => self.0.ask(envelope).await,
+            Ok((envelope, asked)) => self.0.ask(envelope, &asked).await,
             Err(refusal) => refuse_request(&payload, &refusal),
         })
     }
@@ -146,18 +146,18 @@ impl Service for FromLink {
 }
 
 impl Inner {
-    async fn ask(&self, asked: RequestEnvelope) -> Vec<u8> {
-        let (request_id, spec) = (asked.head.request_id, asked.request.spec());
+    /// Asks the center, and answers in the version of `asked`.
+    async fn ask(&self, envelope: RequestEnvelope, asked: &Spec) -> Vec<u8> {
+        let RequestEnvelope { head, request } = envelope;
+        let (request_id, spec) = (head.request_id, request.spec());
         let problem = |code, detail: &str| answer_problem(request_id, Problem::new(code, detail));
-        let request = match asked.request {
+        let request = match request {
             Request::GateProbe(probe) => {
                 counted::passed("outward");
-                let echo = Reply::GateProbe(replies::GateProbe { payload: probe.payload });
-                return wire::encode(&ReplyEnvelope {
-                    request_id,
-                    outcome: Outcome::Done(echo),
-                    token: Token::default(),
-                });
+                let reaches_center = Some(self.0.centers.connected() > 0);
+                let echo = Reply::GateProbe(replies::GateProbe { payload: probe.payload, reaches_center });
+                let (outcome, token) = (Outcome::Done(echo), Token::default());
+                return ReplyEnvelope { request_id, outcome, token }.encode_for(asked);
             }
             request => request,
         };
@@ -172,10 +172,10 @@ impl Inner {
         tracing::debug!(request_id = %counted::name(request_id), operation = spec.name, "asking the center");
 
         // A new request, written here; the old one's span is its parent.
-        let deadline = Deadline::from_remaining_ms(time_here_ms(asked.head.deadline_ms));
-        let mut new = RequestEnvelope { head: asked.head, request };
+        let deadline = Deadline::from_remaining_ms(time_here_ms(head.deadline_ms));
+        let mut new = RequestEnvelope { head, request };
         new.head.span_id = TraceContext::random().span_id.to_be_bytes();
-        let asked = self.0.centers.ask(
+        let answered = self.0.centers.ask(
             deadline,
             |left_ms| {
                 new.head.deadline_ms = u32::try_from(left_ms).unwrap_or(u32::MAX).min(new.head.deadline_ms);
@@ -184,7 +184,7 @@ impl Inner {
             |bytes| Verdict::Taken(check_reply(&bytes, request_id, spec)),
         );
         let away = "The service center is away for the moment. Nothing was done.";
-        counted::answer(asked.await, request_id, spec, Problem::new(Code::Unavailable, away))
+        counted::answer(answered.await, request_id, asked, Problem::new(Code::Unavailable, away))
     }
 }
 

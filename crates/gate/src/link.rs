@@ -79,13 +79,14 @@ impl Side {
         }
     }
 
-    /// Exchanges hellos on the message track and starts working.
+    /// Exchanges hellos on the message track and starts working. Gives the catalogue's version that was settled on, too.
     pub(crate) async fn start<S: Service>(
         &self,
         link: (Reader, Writer),
         service: S,
-    ) -> Result<Peer, LinkError> {
-        let Greeted { reader, writer, opener, sealer } = self.greet(link, Track::Messages).await?;
+    ) -> Result<(Peer, u8), LinkError> {
+        let greeted = self.greet(link, Track::Messages).await?;
+        let Greeted { reader, writer, opener, sealer, catalogue } = greeted;
         let codec = (LinkDecoder::new(self.half, opener), LinkEncoder::new(self.half, sealer));
         let (peer, task) = Peer::start(reader, writer, codec, self.limits, service);
         tokio::spawn(async move {
@@ -95,7 +96,7 @@ impl Side {
                 tracing::warn!(%error, cause, "link closed");
             }
         });
-        Ok(peer)
+        Ok((peer, catalogue))
     }
 
     /// Exchanges hellos on `track`; what follows is sealed with keys that are fresh for this connection.
@@ -122,15 +123,15 @@ impl Side {
         writer.write_all(&bytes).await?;
 
         let payload = read_hello(&mut reader, &mut opener).await?;
-        let (theirs, version) = ours.settle(&payload)?;
+        let (theirs, catalogue) = ours.settle(&payload)?;
         let (outer, inner) = match self.half {
             Half::Outer => (ours.nonce, theirs.nonce),
             Half::Inner => (theirs.nonce, ours.nonce),
         };
         sealer.rekey(LinkKey::for_session(secret, out, &outer, &inner));
         opener.rekey(LinkKey::for_session(secret, back, &outer, &inner));
-        tracing::info!(catalogue = version, ?track, "link stands");
-        Ok(Greeted { reader, writer, opener, sealer })
+        tracing::info!(catalogue, ?track, "link stands");
+        Ok(Greeted { reader, writer, opener, sealer, catalogue })
     }
 }
 
@@ -140,6 +141,8 @@ pub(crate) struct Greeted {
     pub(crate) writer: Writer,
     pub(crate) opener: Opener,
     pub(crate) sealer: Sealer,
+    /// The catalogue's version that both sides read.
+    pub(crate) catalogue: u8,
 }
 
 /// Reads exactly one frame, so that nothing of what follows under the session's keys is taken with it.

@@ -1,9 +1,17 @@
 //! The half in the extranet: takes requests from the edges, passes the allowed ones over the link, and gives what comes
 //! outward to the edges.
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 
 use protocol::{
-    Code, Problem, RequestEnvelope,
+    Code, Problem, RequestEnvelope, Spec,
+    catalogue::VERSION,
     envelope::{MAX_REPLY_LEN, MAX_REQUEST_LEN},
     frame::Half,
     push::PushBody,
@@ -70,6 +78,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), GateError> {
         settings: Settings::new(),
         in_flight: InFlight::new(config.in_flight.max(1)),
         stopping: shutdown.clone(),
+        catalogue: AtomicU8::new(VERSION),
     }));
     let limits = Limits { calls: config.in_flight.max(1) as usize, served: config.in_flight.max(1) as usize };
     let side = Arc::new(Side { half: Half::Outer, secret: load_or_create_key(&config.secret_file)?, limits });
@@ -130,7 +139,12 @@ async fn accept_links(outer: &Outer, listener: &UnixListener, side: &Side, uids:
             Err(error) => Err(error.into()),
         };
         match started {
-            Ok(peer) => outer.0.link.replace(peer),
+            Ok((peer, catalogue)) => {
+                // In this order: what is written in one version goes over no link of the other.
+                outer.0.link.close();
+                outer.0.catalogue.store(catalogue, Ordering::SeqCst);
+                outer.0.link.replace(peer);
+            }
             Err(error) => {
                 counted::refused("link");
                 tracing::warn!(%error, "link refused");
@@ -174,6 +188,8 @@ struct State {
     settings: Settings,
     in_flight: InFlight,
     stopping: Shutdown,
+    /// The catalogue's version that the halves settled on.
+    catalogue: AtomicU8,
 }
 
 /// What edges send.
@@ -183,7 +199,7 @@ struct FromEdge(Outer);
 impl Service for FromEdge {
     async fn request(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
         Some(match decode_crossing(&payload) {
-            Ok(envelope) => self.0.cross(envelope).await,
+            Ok((envelope, asked)) => self.0.cross(envelope, &asked).await,
             Err(refusal) => refuse_request(&payload, &refusal),
         })
     }
@@ -196,7 +212,8 @@ impl Service for FromEdge {
 }
 
 impl Outer {
-    async fn cross(&self, mut envelope: RequestEnvelope) -> Vec<u8> {
+    /// Asks the inner half in the version that it reads, and answers in that of `asked`.
+    async fn cross(&self, mut envelope: RequestEnvelope, asked: &Spec) -> Vec<u8> {
         let (request_id, spec) = (envelope.head.request_id, envelope.request.spec());
         let problem = |code, detail: &str| answer_problem(request_id, Problem::new(code, detail));
         if self.0.stopping.is_begun() {
@@ -209,17 +226,23 @@ impl Outer {
         tracing::debug!(request_id = %counted::name(request_id), operation = spec.name, "crossing");
         counted::passed("inward");
         let deadline = Deadline::from_remaining_ms(time_here_ms(envelope.head.deadline_ms));
-        let asked = self.0.link.ask(
+        let sent_in = AtomicU8::new(VERSION);
+        let answered = self.0.link.ask(
             deadline,
             |left_ms| {
                 envelope.head.deadline_ms =
                     u32::try_from(left_ms).unwrap_or(u32::MAX).min(envelope.head.deadline_ms);
-                envelope.encode()
+                let catalogue = self.0.catalogue.load(Ordering::SeqCst);
+                sent_in.store(catalogue, Ordering::SeqCst);
+                envelope.encode_as(&spec.in_catalogue(catalogue))
             },
-            |bytes| Verdict::Taken(check_reply(&bytes, request_id, spec)),
+            |bytes| {
+                let sent = spec.in_catalogue(sent_in.load(Ordering::SeqCst));
+                Verdict::Taken(check_reply(&bytes, request_id, &sent))
+            },
         );
         let away = "The gate is closed for the moment. Nothing was done.";
-        counted::answer(asked.await, request_id, spec, Problem::new(Code::GateUnavailable, away))
+        counted::answer(answered.await, request_id, asked, Problem::new(Code::GateUnavailable, away))
     }
 
     /// Gives a push to an edge that takes it; the others are tried where the first does not.

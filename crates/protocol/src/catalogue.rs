@@ -2,7 +2,9 @@
 //! does not cross.
 //!
 //! Adding an operation: a line in the table below, its request and reply types in [`requests`] and [`replies`], an
-//! entry in the center's authorization table. Changing one: a new version; programs read version N and N−1.
+//! entry in the center's authorization table; at the table's end, since a reply is known on the wire by its place in it.
+//! Changing one: a new version of it and of the catalogue, and how it was before in `older`; programs read version N and N−1.
+pub(crate) mod older;
 pub mod replies;
 pub mod requests;
 
@@ -17,7 +19,7 @@ use utoipa::openapi::{
 use crate::{Bucket, envelope::Refusal, wire};
 
 /// The catalogue's version, settled in the hello of a link.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// The oldest catalogue version this program reads.
 pub const OLDEST_VERSION: u8 = 1;
 
@@ -46,6 +48,12 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// This operation as version `catalogue` of the catalogue has it, one of those that are read here.
+    pub fn in_catalogue(&self, catalogue: u8) -> Spec {
+        let version = if catalogue < VERSION { older::version(self) } else { self.version };
+        Spec { version, ..*self }
+    }
+
     /// Whether it may come from the extranet. What may not is asked by the gate's inner half itself.
     pub fn may_cross(&self) -> bool {
         self.name != "file_attach"
@@ -86,8 +94,14 @@ macro_rules! catalogue {
                 match self { $(Request::$variant(body) => wire::encode(body),)* }
             }
 
-            /// Decodes an operation's body against the catalogue.
+            /// Decodes an operation's body against the catalogue, in its version or the one before.
+            ///
+            /// # Errors
+            /// [`Refusal`]: what is not in the catalogue, out of its bounds, or not in the canonical form.
             pub fn decode(code: u16, version: u8, body: &[u8]) -> Result<Request, Refusal> {
+                if let Some(decoded) = older::decode_request(code, version, body) {
+                    return decoded;
+                }
                 match (code, version) {
                     $(($code, $version) => Ok(Request::$variant(wire::decode_exact(body)?)),)*
                     $(($code, other) => Err(Refusal::UnknownVersion($name, other)),)*
@@ -159,7 +173,7 @@ pub trait Operation: Into<Request> {
 
 catalogue! {
     /// Asks the gate itself for an echo: its health and its speed.
-    GateProbe = 0x0001 v 1 "gate_probe" Gate;
+    GateProbe = 0x0001 v 2 "gate_probe" Gate;
 
     /// Sends a one-time code to a phone.
     LoginStart = 0x0010 v 1 "login_start" Write;
@@ -358,6 +372,21 @@ mod tests {
             assert!(codes.insert(spec.code) && names.insert(spec.name), "{} twice", spec.name);
         }
     }
+
+    /// A reply is known on the wire by its place in the table: what is there stays where it is, and what is new comes last.
+    #[test]
+    fn places_in_the_table_never_change() {
+        let codes: Vec<u16> = ALL.iter().map(|spec| spec.code).collect();
+        assert_eq!(codes[..PLACES.len()], PLACES);
+    }
+
+    const PLACES: [u16; 53] = [
+        0x0001, 0x0010, 0x0011, 0x0012, 0x0013, 0x0020, 0x0021, 0x0022, 0x0023, 0x0024, 0x0025, 0x0026,
+        0x0030, 0x0031, 0x0040, 0x0042, 0x0044, 0x0045, 0x0050, 0x0051, 0x0052, 0x0053, 0x0054, 0x00b0,
+        0x00b1, 0x00b2, 0x0080, 0x0081, 0x0082, 0x0083, 0x0084, 0x0085, 0x0086, 0x0087, 0x0088, 0x0089,
+        0x0090, 0x00a0, 0x00a1, 0x0060, 0x00c0, 0x00c1, 0x00c2, 0x00c3, 0x00c4, 0x00c5, 0x00c6, 0x00c8,
+        0x00c9, 0x00d0, 0x00d1, 0x00e0, 0x0070,
+    ];
 
     #[test]
     fn what_is_not_in_the_catalogue_is_refused() {

@@ -2,8 +2,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    OperationId, Problem, Reply, Request, Token,
+    OperationId, Problem, Reply, Request, Spec, Token,
     bounds::{IdempotencyKey, Opaque, ShortName, Text},
+    catalogue::older,
     wire::{self, WireError},
 };
 
@@ -181,7 +182,11 @@ impl RequestEnvelope {
     ///
     /// Every operation of the catalogue fits: its values are bounded, and together they are far below the maximum.
     pub fn encode(&self) -> Vec<u8> {
-        let spec = self.request.spec();
+        self.encode_as(self.request.spec())
+    }
+
+    /// Encodes it in the canonical form of `spec`: its operation in the present version, or in the one before.
+    pub fn encode_as(&self, spec: &Spec) -> Vec<u8> {
         let (operation, version) = (spec.code, spec.version);
         let Ok(body) = Opaque::new(self.request.encode()) else { return Vec::new() };
         wire::encode(&RawRequest { head: self.head.clone(), operation, version, body })
@@ -189,7 +194,18 @@ impl RequestEnvelope {
 
     /// Decodes and checks everything: length, head, that the operation is in the catalogue, its body, its bounds, the
     /// canonical form.
+    ///
+    /// # Errors
+    /// [`Refusal`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
+        Self::decode_asked(bytes).map(|(envelope, _)| envelope)
+    }
+
+    /// The same, with the operation in the version it was asked in: so it is to be [answered](ReplyEnvelope::encode_for).
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn decode_asked(bytes: &[u8]) -> Result<(Self, Spec), Refusal> {
         if bytes.len() > MAX_REQUEST_LEN {
             return Err(Refusal::TooLong { len: bytes.len(), max: MAX_REQUEST_LEN });
         }
@@ -198,7 +214,8 @@ impl RequestEnvelope {
             return Err(Refusal::Malformed);
         }
         let request = Request::decode(raw.operation, raw.version, &raw.body)?;
-        Ok(RequestEnvelope { head: raw.head, request })
+        let asked = Spec { version: raw.version, ..*request.spec() };
+        Ok((RequestEnvelope { head: raw.head, request }, asked))
     }
 }
 
@@ -236,12 +253,23 @@ impl ReplyEnvelope {
         ReplyEnvelope { request_id, outcome: Outcome::Problem(problem), token: Token::default() }
     }
 
-    /// Decodes an answer and checks that it is one `asked` can have.
-    pub fn decode_for(bytes: &[u8], asked: &crate::Spec) -> Result<Self, Refusal> {
+    /// Encodes it as an answer to `asked`, in its version.
+    pub fn encode_for(&self, asked: &Spec) -> Vec<u8> {
+        older::encode_reply(self, asked).unwrap_or_else(|| wire::encode(self))
+    }
+
+    /// Decodes an answer and checks that it is one `asked` can have, in its version.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn decode_for(bytes: &[u8], asked: &Spec) -> Result<Self, Refusal> {
         if bytes.len() > MAX_REPLY_LEN {
             return Err(Refusal::TooLong { len: bytes.len(), max: MAX_REPLY_LEN });
         }
-        let reply: ReplyEnvelope = wire::decode(bytes)?;
+        let reply = match older::decode_reply(bytes, asked) {
+            Some(decoded) => decoded?,
+            None => wire::decode(bytes)?,
+        };
         match &reply.outcome {
             Outcome::Done(done) if done.operation() != asked.code => Err(Refusal::WrongReply(asked.name)),
             _ => Ok(reply),

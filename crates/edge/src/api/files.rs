@@ -23,16 +23,12 @@ use super::{
     caller::{Caller, text},
 };
 use crate::{
-    files::{Checksum, Files, NewFile, Record, Stage},
+    files::{Files, NewFile, Record, Stage},
     inward::Inward,
+    tus::{self, CHECKSUMS, Checksum, Concat, Metadata, VERSION},
 };
 
-/// The one version of tus spoken here.
-const VERSION: &str = "1.0.0";
 const EXTENSIONS: &str = "creation,creation-with-upload,termination,checksum,expiration,concatenation";
-const CHECKSUMS: &str = "sha1,sha256";
-/// At most so many parts become one file.
-const PARTS_MAX: usize = 64;
 
 /// The addresses whose bodies are files: they are not read whole before they are anybody's.
 pub(crate) const ADDRESSES: [&str; 2] = ["/v1/files", "/v1/files/{file}"];
@@ -86,7 +82,7 @@ pub(super) async fn name(
 /// Every answer says which tus is spoken, and every request but `OPTIONS` must.
 async fn speak(request: Request, next: Next) -> Response {
     let spoken = request.headers().get("tus-resumable").and_then(|value| value.to_str().ok());
-    let mut response = if request.method() == Method::OPTIONS || spoken == Some(VERSION) {
+    let mut response = if request.method() == Method::OPTIONS || spoken.is_some_and(tus::is_spoken) {
         next.run(request).await
     } else {
         let why = format!("Send `Tus-Resumable: {VERSION}`.");
@@ -118,16 +114,6 @@ fn with<const N: usize>(pairs: [(&'static str, String); N]) -> HeaderMap {
     pairs.collect()
 }
 
-/// How an upload comes to be.
-enum Concat {
-    /// By itself.
-    No,
-    /// As a part of another.
-    Part,
-    /// Of these parts.
-    Final(Vec<FileId>),
-}
-
 /// `POST /v1/files`
 async fn create(
     inward: axum::extract::State<Inward>,
@@ -136,8 +122,9 @@ async fn create(
 ) -> Result<Response, ApiProblem> {
     let (mut parts, body) = request.into_parts();
     let mut caller = Caller::from_request_parts(&mut parts, &inward.0).await?;
-    let metadata = Metadata::from_headers(&parts.headers)?;
-    let concat = concat(&parts.headers)?;
+    let metadata =
+        text(&parts.headers, "upload-metadata")?.map(Metadata::read).transpose()?.unwrap_or_default();
+    let concat = text(&parts.headers, "upload-concat")?.map(Concat::read).transpose()?;
     if caller.call.idempotency_key.is_none() {
         // A tus client knows no such key: asked for twice it is two uploads, of which one never comes.
         caller.call.idempotency_key = Some(fresh_key()?);
@@ -148,15 +135,15 @@ async fn create(
     };
     let new = |request, size| NewFile { request, name: name.clone(), size };
     let begun = match concat {
-        Concat::Final(parts_named) => {
+        Some(Concat::Final(parts_named)) => {
             if text(&parts.headers, "upload-length")?.is_some() {
                 return Err(ApiProblem::invalid("A final upload has no Upload-Length: its parts have."));
             }
             let request = metadata.request.ok_or_else(no_request)?;
             files.join(&caller.call, new(Some(request), 0), &parts_named).await?
         }
-        Concat::Part => files.begin(&caller.call, new(None, length(&parts.headers)?)).await?,
-        Concat::No => {
+        Some(Concat::Part) => files.begin(&caller.call, new(None, length(&parts.headers)?)).await?,
+        None => {
             let request = metadata.request.ok_or_else(no_request)?;
             files.begin(&caller.call, new(Some(request), length(&parts.headers)?)).await?
         }
@@ -204,7 +191,7 @@ async fn portion(
     offset: u64,
     body: Body,
 ) -> Result<u64, ApiProblem> {
-    let checksum = text(headers, "upload-checksum")?.map(checksum).transpose()?;
+    let checksum = text(headers, "upload-checksum")?.map(Checksum::read).transpose()?;
     Ok(files.write(record, offset, body.into_data_stream(), checksum).await?)
 }
 
@@ -260,10 +247,7 @@ fn fresh_key() -> Result<protocol::bounds::IdempotencyKey, ApiProblem> {
 }
 
 fn number(headers: &HeaderMap, name: &'static str) -> Result<Option<u64>, ApiProblem> {
-    let Some(text) = text(headers, name)? else { return Ok(None) };
-    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let number = is_number.then(|| text.parse().ok()).flatten();
-    number.map(Some).ok_or_else(|| ApiProblem::invalid(format!("{name} is no number of bytes.")))
+    Ok(text(headers, name)?.map(|text| tus::number(name, text)).transpose()?)
 }
 
 fn length(headers: &HeaderMap) -> Result<u64, ApiProblem> {
@@ -278,65 +262,9 @@ fn is_portion(headers: &HeaderMap) -> Result<bool, ApiProblem> {
     Ok(text(headers, "content-type")? == Some("application/offset+octet-stream"))
 }
 
-/// `Upload-Checksum: sha1 <base64>`
-fn checksum(text: &str) -> Result<Checksum, ApiProblem> {
-    let wrong =
-        || ApiProblem::invalid(format!("Upload-Checksum is one of {CHECKSUMS} and the sum in base64."));
-    let (algorithm, sum) = text.split_once(' ').ok_or_else(wrong)?;
-    let sum = BASE64.decode(sum.as_bytes()).map_err(|_| wrong())?;
-    match algorithm {
-        "sha1" => Ok(Checksum::Sha1(sum.try_into().map_err(|_| wrong())?)),
-        "sha256" => Ok(Checksum::Sha256(sum.try_into().map_err(|_| wrong())?)),
-        _ => Err(wrong()),
-    }
-}
-
-/// `Upload-Concat: partial`, or `final;` and the addresses of the parts.
-fn concat(headers: &HeaderMap) -> Result<Concat, ApiProblem> {
-    let Some(text) = text(headers, "upload-concat")? else { return Ok(Concat::No) };
-    if text == "partial" {
-        return Ok(Concat::Part);
-    }
-    let wrong =
-        || ApiProblem::invalid("Upload-Concat is `partial`, or `final;` and the addresses of its parts.");
-    let named = text.strip_prefix("final;").ok_or_else(wrong)?;
-    let parts: Option<Vec<FileId>> = named
-        .split_ascii_whitespace()
-        .take(PARTS_MAX + 1)
-        .map(|url| url.rsplit('/').next()?.parse().ok())
-        .collect();
-    match parts {
-        Some(parts) if (1..=PARTS_MAX).contains(&parts.len()) => Ok(Concat::Final(parts)),
-        _ => Err(wrong()),
-    }
-}
-
-/// What is read of `Upload-Metadata`; other keys are left alone.
-#[derive(Default)]
-struct Metadata {
-    request: Option<ServiceRequestId>,
-    name: Option<Text<255>>,
-}
-
-impl Metadata {
-    fn from_headers(headers: &HeaderMap) -> Result<Self, ApiProblem> {
-        let mut found = Metadata::default();
-        let Some(text) = text(headers, "upload-metadata")? else { return Ok(found) };
-        for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
-            if !matches!(key, "request" | "filename" | "name") {
-                continue;
-            }
-            let wrong =
-                || ApiProblem::invalid(format!("Upload-Metadata: {key} is not base64 of what it may be."));
-            let bytes = BASE64.decode(value.as_bytes()).map_err(|_| wrong())?;
-            let value = String::from_utf8(bytes).map_err(|_| wrong())?;
-            match key {
-                "request" => found.request = Some(value.parse().map_err(|_| wrong())?),
-                _ => found.name = Some(Text::new(value).map_err(|_| wrong())?),
-            }
-        }
-        Ok(found)
+impl From<tus::Wrong> for ApiProblem {
+    fn from(wrong: tus::Wrong) -> Self {
+        ApiProblem::invalid(wrong.to_string())
     }
 }
 
@@ -351,50 +279,17 @@ fn http_date(unix_ms: u64) -> String {
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
-    }
-
     #[test]
-    fn metadata_is_read_and_what_it_may_not_be_is_refused() {
-        let id = ServiceRequestId::mint(protocol::Bucket::FIRST, 1 << 12);
-        let of = |request: &str, name: &[u8]| {
-            let text =
-                format!("filename {}, request {},x", BASE64.encode(name), BASE64.encode(request.as_bytes()));
-            Metadata::from_headers(&headers(&[("upload-metadata", &text)]))
+    fn a_length_is_said_at_once() {
+        let of = |name: &'static str| {
+            let said = [(HeaderName::from_static(name), HeaderValue::from_static("12"))];
+            length(&said.into_iter().collect()).ok()
         };
-        let found = of(&id.to_string(), "证明 ../..\\x.pdf".as_bytes()).ok().unwrap();
-        assert_eq!((found.request, found.name.as_deref()), (Some(id), Some("证明 ../..\\x.pdf")));
-        assert!(of("rq_nonsense", b"x").is_err());
-        for hostile in [&b"a\nb"[..], b"\x1b[2J", &[0xff, 0xfe], b"\xe2\x80\xaegnp.exe", &[b'x'; 256]] {
-            assert!(of(&id.to_string(), hostile).is_err(), "{hostile:?}");
-        }
-        assert!(Metadata::from_headers(&headers(&[("upload-metadata", "filename ???")])).is_err());
+        assert_eq!((of("upload-length"), of("upload-defer-length"), of("x")), (Some(12), None, None));
     }
 
     #[test]
-    fn lengths_parts_and_sums_are_checked() {
-        let len = |text| length(&headers(&[("upload-length", text)])).ok();
-        assert_eq!(
-            (len("12"), len("-1"), len("1e3"), len(""), len("99999999999999999999")),
-            (Some(12), None, None, None, None)
-        );
-        assert!(length(&headers(&[("upload-defer-length", "1")])).is_err());
-        let id = FileId::mint(protocol::Bucket::FIRST, 1 << 12);
-        let of = |text: &str| concat(&headers(&[("upload-concat", text)]));
-        assert!(matches!(of("partial"), Ok(Concat::Part)));
-        assert!(
-            matches!(of(&format!("final;/v1/files/{id} http://x/v1/files/{id}")), Ok(Concat::Final(parts)) if parts == [id, id])
-        );
-        for wrong in
-            ["", "final", "final;", "final;/v1/files/x", &format!("final;{}", format!("{id} ").repeat(65))]
-        {
-            assert!(of(wrong).is_err(), "{wrong}");
-        }
-        assert!(checksum("sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=").is_ok());
-        for wrong in ["sha1", "md5 Kq5s", "sha1 Kq5s", "sha256 Kq5sNclPz7QV2+lfQIuc6R7oRu0="] {
-            assert!(checksum(wrong).is_err(), "{wrong}");
-        }
+    fn times_are_written_as_http_does() {
         assert_eq!(http_date(784_111_777_000), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 }

@@ -31,6 +31,8 @@ struct Echo {
     ok: bool,
     /// How long it took, in microseconds.
     round_trip_us: u64,
+    /// Whether a node of the service center is within the gate's reach; `null` where its inner half does not say.
+    reaches_center: Option<bool>,
 }
 
 /// An echo from the gate's inner half.
@@ -42,5 +44,6 @@ pub(super) async fn gate(caller: Caller) -> Result<Response, ApiProblem> {
     let started = Instant::now();
     let echo = caller.answer(requests::GateProbe { payload: sent.clone() }).await?.done()?;
     let round_trip_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    Ok(Json(Echo { ok: echo.payload == sent, round_trip_us }).into_response())
+    let (ok, reaches_center) = (echo.payload == sent, echo.reaches_center);
+    Ok(Json(Echo { ok, round_trip_us, reaches_center }).into_response())
 }

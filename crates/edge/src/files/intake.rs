@@ -15,7 +15,7 @@ use super::{
     Files, Record, Stage, blocking, broken,
     records::{Decision, Found, Full, Quotas},
 };
-use crate::inward::Call;
+use crate::{inward::Call, tus::Checksum};
 
 /// How long a portion may be silent.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -40,12 +40,6 @@ pub(crate) struct Begun {
     pub(crate) record: Record,
     /// How far its customer has seen: what they are shown next must know of it.
     pub(crate) token: Token,
-}
-
-/// What a portion's bytes must give.
-pub(crate) enum Checksum {
-    Sha1([u8; 20]),
-    Sha256([u8; 32]),
 }
 
 enum Summing {
@@ -184,12 +178,17 @@ impl Files {
         checksum: Option<Checksum>,
     ) -> Result<u64, Problem> {
         let id = record.id;
+        let gone = || Problem::new(Code::UploadGone, "This file is not to come any more.");
+        // Whoever holds it just now: its bytes are being removed, say.
+        if record.stage == Stage::Ended {
+            return Err(gone());
+        }
         let _held = self.hold(id).await.ok_or_else(|| {
             Problem::new(Code::UploadLocked, "Somebody is writing to this file. Nothing was done.")
         })?;
         let record = self.own(id, record.customer).await?;
         if record.stage == Stage::Ended {
-            return Err(Problem::new(Code::UploadGone, "This file is not to come any more."));
+            return Err(gone());
         }
         if record.received != offset || record.stage != Stage::Receiving {
             let why = format!("{} of {} bytes are here. Go on from there.", record.received, record.size);

@@ -24,7 +24,7 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use self::{bodies::Bodies, records::Records};
 pub(crate) use self::{
     crossing::GateStatus,
-    intake::{Checksum, NewFile},
+    intake::NewFile,
     records::{Decision, Record, Stage},
 };
 use crate::{config::FileSettings as Settings, database::DatabaseError, inward::Inward};

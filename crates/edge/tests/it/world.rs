@@ -96,7 +96,10 @@ impl Gate {
     fn usual(request: &protocol::Request) -> Outcome {
         use protocol::Request as R;
         Outcome::Done(match request {
-            R::GateProbe(probe) => Reply::GateProbe(replies::GateProbe { payload: probe.payload.clone() }),
+            R::GateProbe(probe) => Reply::GateProbe(replies::GateProbe {
+                payload: probe.payload.clone(),
+                reaches_center: Some(true),
+            }),
             R::AccountList(_) => Reply::AccountList(replies::AccountList { accounts: vec![] }),
             R::SessionEnd(_) => Reply::SessionEnd(replies::SessionEnd {}),
             R::PaymentList(_) => {

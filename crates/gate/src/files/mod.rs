@@ -21,6 +21,13 @@ mod relay;
 mod store;
 mod stream;
 
+#[cfg(test)]
+#[path = "../../../protocol/tests/it/corpus.rs"]
+mod corpus;
+#[cfg(test)]
+#[path = "../../fuzz/harness.rs"]
+mod harness;
+
 pub use receive::ReceiveConfig;
 pub(crate) use receive::Receiver;
 pub(crate) use relay::Relay;

@@ -110,6 +110,12 @@ mod tests {
     }
 
     #[test]
+    fn pieces_near_the_corpus_are_refused_or_right() {
+        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/piece");
+        super::super::corpus::replay(&corpus, super::super::harness::piece);
+    }
+
+    #[test]
     fn one_frame_of_the_right_length_is_taken_and_nothing_else() {
         let text = b"a line of text\n".repeat(4000);
         let frame = zstd::bulk::compress(&text, 1).unwrap();

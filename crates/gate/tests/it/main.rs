@@ -10,4 +10,5 @@ mod files_trouble;
 mod link;
 mod messages;
 mod pushes;
+mod versions;
 mod world;

@@ -29,9 +29,18 @@ async fn a_request_goes_in_as_a_new_one_and_its_answer_comes_out() {
 async fn the_gate_answers_a_probe_without_the_center() {
     let world = World::start();
     let edge = world.edge().await;
-    let probe = requests::GateProbe { payload: Opaque::new(b"ping".to_vec()).unwrap() };
-    let reply = edge.ask(&envelope(1, 20_000, probe)).await;
-    assert!(matches!(&reply.outcome, Outcome::Done(Reply::GateProbe(echo)) if &*echo.payload == b"ping"));
+    let probe = async || {
+        let asked = requests::GateProbe { payload: Opaque::new(b"ping".to_vec()).unwrap() };
+        match edge.ask(&envelope(1, 20_000, asked)).await.outcome {
+            Outcome::Done(Reply::GateProbe(echo)) => (echo.payload.to_vec(), echo.reaches_center),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(probe().await, (b"ping".to_vec(), Some(false)));
+    let _center = world.center(0);
+    while probe().await != (b"ping".to_vec(), Some(true)) {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
 }
 
 #[tokio::test]

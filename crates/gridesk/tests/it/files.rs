@@ -1,6 +1,7 @@
 //! Files through every zone of a whole system: sent in, audited, decided by a person, in the store, attached, receipted.
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::log_in,
+    client::{said, script, tool},
     webdriver::{Browser, Kind},
     world::{Client, World, key},
 };
@@ -129,6 +131,38 @@ async fn system_a_file_crosses_and_the_edge_forgets_it() {
     let status = gridesk::gate_status::status(&world.data(), true).await.unwrap();
     let all = status.join("\n");
     assert!(all.contains("\"stored\":1") && all.contains("\"half\":\"inner-1\""), "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn system_a_tus_client_of_others_goes_on_where_the_line_broke() {
+    let world = World::start();
+    let mut client = world.customer(&world.phones[0]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut sent = Vec::new();
+    for (name, lines) in [("用电读数.csv", 60_000), ("checked.csv", 30_000)] {
+        let (request, bytes) = (question(&mut client).await, table(lines));
+        std::fs::write(folder.path().join(name), &bytes).unwrap();
+        sent.push((request, name, bytes));
+    }
+    let mut uploads = Command::new(tool("python"));
+    uploads
+        .arg(script("uploads.py"))
+        .args([&world.portal, client.access.as_ref().unwrap()])
+        .arg(folder.path());
+    for (request, name, _) in &sent {
+        uploads.arg(request).arg(folder.path().join(name));
+    }
+    // Nothing of this machine's settings stands between the client and its own line.
+    let gone = uploads.env("NO_PROXY", "127.0.0.1").output().unwrap();
+    assert!(gone.status.success(), "{}", said(&gone));
+    assert_eq!(String::from_utf8_lossy(&gone.stdout).lines().count(), 2, "{}", said(&gone));
+    for (request, name, bytes) in &sent {
+        let file = comes_to(&mut client, request, "stored").await;
+        assert_eq!((&file["name"], &file["size"]), (&json!(name), &json!(bytes.len())));
+        assert_eq!(std::fs::read(stored(&world, bytes)).unwrap(), *bytes);
+        let steps = client.get(&format!("/v1/requests/{request}")).await.json["steps"].clone();
+        assert!(steps.as_array().unwrap().iter().any(|step| step["kind"] == "file"), "{steps}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

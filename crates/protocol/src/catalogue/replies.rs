@@ -40,6 +40,8 @@ replies! {
     GateProbe {
         /// What was sent.
         payload: Opaque<4096>,
+        /// Whether a node of the center is within reach; not said by a gate whose inner half is of the version before.
+        reaches_center: Option<bool>,
     }
     /// A code is on its way (whether or not the phone is known to us).
     LoginStart {

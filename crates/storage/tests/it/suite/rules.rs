@@ -167,7 +167,10 @@ pub(crate) fn phone(n: u64) -> String {
 
 /// A reply that says something.
 pub(crate) fn reply(text: impl Into<String>) -> Reply {
-    Reply::GateProbe(GateProbe { payload: Opaque::new(text.into().into_bytes()).unwrap() })
+    Reply::GateProbe(GateProbe {
+        payload: Opaque::new(text.into().into_bytes()).unwrap(),
+        reaches_center: None,
+    })
 }
 
 /// The rules themselves.
