@@ -22,6 +22,6 @@ mod store;
 mod stream;
 
 pub use receive::ReceiveConfig;
-pub(crate) use receive::Receiver;
+pub(crate) use receive::{Folders, Receiver};
 pub(crate) use relay::Relay;
 pub use relay::RelayConfig;

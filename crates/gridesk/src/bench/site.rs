@@ -69,6 +69,7 @@ impl Site {
             ("edge_socket", self.text("edge.sock")),
             ("link", self.text("link.sock")),
             ("secret_file", self.text("link.key")),
+            ("confinement", "best-effort".into()),
         ];
         load_or_create_key(&self.path("link.key")).during("the link's key")?;
         self.role(Role::Outer, "outer", table(settings))
@@ -79,6 +80,7 @@ impl Site {
         let settings = [
             ("link", self.text("link.sock")),
             ("secret_file", self.text("link.key")),
+            ("confinement", "best-effort".into()),
             ("centers", vec![self.text("center.sock")].into()),
         ];
         self.role(Role::Inner, "inner", table(settings))
