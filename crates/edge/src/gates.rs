@@ -4,9 +4,9 @@
 //! gates/1/messages.sock   gates/1/files.sock
 //! gates/2/messages.sock   gates/2/files.sock
 //! ```
-//! The folder is looked at again and again, so that gates come and go without this edge being told. A half that ends in order
-//! takes its sockets away first: then nothing new goes to it, what is under way ends, and its queue goes to the others. One
-//! that dies leaves its sockets behind: it is still of the cluster, and away.
+//! The folder is looked at again and again, so that gates come and go without this edge being told. Whoever takes a gate away
+//! removes its sockets first: then nothing new goes to it, what is under way ends, and its queue goes to the others. One that
+//! dies leaves its sockets behind: it is still of the cluster, and away.
 use std::{
     collections::BTreeMap,
     ffi::OsString,

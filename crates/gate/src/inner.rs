@@ -1,6 +1,6 @@
 //! The half in the intranet: checks again what comes over the link, asks a node of the center by a request of its own,
 //! and passes pushes outward.
-use std::{path::PathBuf, sync::Arc};
+use std::{os::unix::net::UnixListener as StdListener, path::PathBuf, sync::Arc};
 
 use protocol::{
     Code, Outcome, Problem, Reply, ReplyEnvelope, Request, RequestEnvelope, Spec, Token, catalogue::replies,
@@ -11,19 +11,21 @@ use runtime::{
     health::Readiness,
     mux::{Limits, Plain, Service},
     peers::{Peers, Verdict, keep},
-    secret::load_or_create_key,
+    secret::{SecretKey, load_or_create_key},
     shutdown::Shutdown,
     telemetry::TraceContext,
 };
 use serde::Deserialize;
 
 use crate::{
-    DRAIN_WITHIN, GateError, LAST_WORDS, PUSH_WITHIN, confine,
+    DRAIN_WITHIN, GateError, LAST_WORDS, PUSH_WITHIN,
+    confine::{self, Confinement, Needs, Sealed},
     counted::{self, InFlight, answer_problem, check_reply, decode_crossing, refuse_request, time_here_ms},
-    files::{ReceiveConfig, Receiver},
+    files::{Folders, ReceiveConfig, Receiver},
     inside,
     link::{self, Side},
     settings::{self, Settings, check_push},
+    socket_folder,
 };
 
 /// Settings of the inner half.
@@ -48,66 +50,96 @@ pub struct Config {
     /// The file track; without it no files cross.
     #[serde(default)]
     pub files: Option<ReceiveConfig>,
-    /// Whether this process gives up IP sockets for good before it serves.
-    #[serde(default = "crate::yes")]
-    pub confine: bool,
+    /// Whom it becomes when it is started as root: a name of /etc/passwd, `uid` or `uid:gid`.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// How much of its confinement must be had.
+    #[serde(default)]
+    pub confinement: Confinement,
 }
 
-/// Serves until shutdown; then ends what is open, within [`DRAIN_WITHIN`].
+/// An inner half that has all it needs, and no right to more.
+pub struct Opened {
+    config: Config,
+    secret: SecretKey,
+    files: Option<Folders>,
+    inside: Option<StdListener>,
+    sealed: Sealed,
+}
+
+/// Opens what the half needs, and confines this process: before there is a second thread, so before tokio's runtime.
 ///
 /// # Errors
-/// [`GateError`]: what keeps it from starting, or what was lost when it ended.
-pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), GateError> {
+/// [`GateError`]: what keeps it from starting. The process may have lost rights by then; it should end.
+pub fn open(config: Config) -> Result<Opened, GateError> {
     if config.centers.is_empty() {
         return Err(GateError::Settings("centers is empty: name the socket of at least one node"));
     }
-    let inner = Inner(Arc::new(State {
-        link: Peers::default(),
-        centers: Peers::default(),
-        settings: Settings::new(),
-        in_flight: InFlight::new(config.in_flight.max(1)),
-        stopping: shutdown.clone(),
-    }));
-    let limits = Limits { calls: config.in_flight.max(1) as usize, served: config.in_flight.max(1) as usize };
-    let side = Arc::new(Side { half: Half::Inner, secret: load_or_create_key(&config.secret_file)?, limits });
-    let files = match &config.files {
-        Some(files) => Some((Receiver::open(files, inner.0.centers.clone(), shutdown.clone())?, files)),
-        None => None,
-    };
-    inside::serve(config.inside.as_deref(), readiness(&inner), &shutdown)?;
-    if config.confine {
-        confine::forbid_ip_sockets()?;
-    }
-    tracing::info!(link = %config.link.display(), centers = config.centers.len(), "serving");
+    // Root's, where it is started as root: the half's user need not be able to read it again.
+    let secret = load_or_create_key(&config.secret_file)?;
+    let files = config.files.as_ref();
+    let mut own: Vec<_> = files.into_iter().flat_map(ReceiveConfig::own).collect();
+    own.extend(config.inside.as_deref().map(|at| socket_folder(at, &[])));
+    confine::become_user(config.confinement, config.user.as_deref(), &own)?;
 
-    inner.0.in_flight.hold(&shutdown);
-    // The center must stay within reach while open requests end: its connections outlive the shutdown's beginning.
-    let last = tokio_util::sync::CancellationToken::new();
-    for center in config.centers {
-        let (inner, uids, last) = (inner.clone(), config.allowed_uids.clone(), last.clone());
-        tokio::spawn(async move {
-            let codec = Plain { max_payload: MAX_REPLY_LEN };
-            let centers = inner.0.centers.clone();
-            centers.keep_connected(&center, &uids, codec, limits, FromCenter(inner), last).await;
-        });
+    let opened = files.map(Folders::open).transpose()?;
+    let inside = inside::listen(config.inside.as_deref())?;
+    let folders = files.into_iter().flat_map(ReceiveConfig::uses).collect();
+    let sealed = confine::seal(config.confinement, &Needs { connects: true, folders })?;
+    Ok(Opened { secret, files: opened, inside, sealed, config })
+}
+
+impl Opened {
+    /// Serves until shutdown; then ends what is open, within [`DRAIN_WITHIN`].
+    ///
+    /// # Errors
+    /// [`GateError`]: what keeps it from serving, or what was lost when it ended.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), GateError> {
+        let Opened { config, secret, files, inside, sealed } = self;
+        let inner = Inner(Arc::new(State {
+            link: Peers::default(),
+            centers: Peers::default(),
+            settings: Settings::new(),
+            in_flight: InFlight::new(config.in_flight.max(1)),
+            stopping: shutdown.clone(),
+        }));
+        let limits =
+            Limits { calls: config.in_flight.max(1) as usize, served: config.in_flight.max(1) as usize };
+        let side = Arc::new(Side { half: Half::Inner, secret, limits });
+        inside::serve(inside, readiness(&inner), sealed, &shutdown)?;
+        tracing::info!(link = %config.link.display(), centers = config.centers.len(), "serving");
+
+        inner.0.in_flight.hold(&shutdown);
+        // The center must stay within reach while open requests end: its connections outlive the shutdown's beginning.
+        let last = tokio_util::sync::CancellationToken::new();
+        for center in config.centers {
+            let (inner, uids, last) = (inner.clone(), config.allowed_uids.clone(), last.clone());
+            tokio::spawn(async move {
+                let codec = Plain { max_payload: MAX_REPLY_LEN };
+                let centers = inner.0.centers.clone();
+                centers.keep_connected(&center, &uids, codec, limits, FromCenter(inner), last).await;
+            });
+        }
+        if let (Some(folders), Some(files)) = (files, &config.files) {
+            let receiver = Receiver::new(files, folders, inner.0.centers.clone(), shutdown.clone());
+            receiver.start(files, &side, &config.allowed_uids);
+        }
+        let connect = || async {
+            let stream = link::connect(&config.link, &config.allowed_uids).await?;
+            let (peer, _) =
+                side.start(stream, FromLink(inner.clone())).await.map_err(std::io::Error::other)?;
+            inner.0.settings.tell(peer.clone());
+            inner.0.link.replace(peer.clone());
+            Ok(peer)
+        };
+        keep(&config.link, shutdown.token(), connect).await;
+        let drained = shutdown.drain(DRAIN_WITHIN).await;
+        tokio::time::sleep(LAST_WORDS).await;
+        last.cancel();
+        inner.0.link.close();
+        inner.0.centers.close();
+        Ok(drained?)
     }
-    if let Some((receiver, files)) = &files {
-        receiver.start(files, &side, &config.allowed_uids);
-    }
-    let connect = || async {
-        let stream = link::connect(&config.link, &config.allowed_uids).await?;
-        let (peer, _) = side.start(stream, FromLink(inner.clone())).await.map_err(std::io::Error::other)?;
-        inner.0.settings.tell(peer.clone());
-        inner.0.link.replace(peer.clone());
-        Ok(peer)
-    };
-    keep(&config.link, shutdown.token(), connect).await;
-    let drained = shutdown.drain(DRAIN_WITHIN).await;
-    tokio::time::sleep(LAST_WORDS).await;
-    last.cancel();
-    inner.0.link.close();
-    inner.0.centers.close();
-    Ok(drained?)
 }
 
 fn readiness(inner: &Inner) -> Readiness {

@@ -1,5 +1,5 @@
 //! Health and metrics on a Unix socket, and parts of readiness that follow connections.
-use std::path::Path;
+use std::{os::unix::net::UnixListener, path::Path};
 
 use runtime::{
     health::{self, Readiness, ReadyPart},
@@ -8,14 +8,32 @@ use runtime::{
     shutdown::Shutdown,
 };
 
-use crate::GateError;
+use crate::{GateError, confine::Sealed};
 
-/// Serves `/healthz`, `/readyz` and `/metrics` at `path`, if there is one.
-pub(crate) fn serve(path: Option<&Path>, readiness: Readiness, shutdown: &Shutdown) -> Result<(), GateError> {
-    let Some(path) = path else { return Ok(()) };
+/// The socket for `/healthz`, `/readyz` and `/metrics`, if there is to be one.
+pub(crate) fn listen(path: Option<&Path>) -> Result<Option<UnixListener>, GateError> {
+    Ok(path.map(|path| runtime::unix::listen(path, &[])).transpose()?)
+}
+
+/// Serves them there.
+pub(crate) fn serve(
+    listener: Option<UnixListener>,
+    readiness: Readiness,
+    sealed: Sealed,
+    shutdown: &Shutdown,
+) -> Result<(), GateError> {
+    let Some(listener) = listener else { return Ok(()) };
     let metrics = Metrics::install()?;
     metrics.keep_up(shutdown);
-    let listener = runtime::unix::bind(path)?;
+    let by = [
+        ("user", sealed.unprivileged),
+        ("landlock", sealed.landlock_abi.is_some()),
+        ("seccomp", sealed.filtered),
+    ];
+    for (by, is_so) in by {
+        metrics::gauge!("gate_confined", "by" => by).set(u8::from(is_so));
+    }
+    let listener = crate::from_std(listener)?;
     let serving = health::serve(listener, health::router(readiness, metrics), shutdown);
     tokio::spawn(async move {
         if let Err(error) = serving.await {

@@ -3,12 +3,12 @@
 //!
 //! Nothing is passed on as it came. Each half decodes every message against the catalogue, refuses what is not in it,
 //! and writes a new message of its own. What holds always:
-//! - no half opens an IP socket once it serves ([`confine`]);
+//! - no half opens an IP socket, starts a program or reaches a file that is not its own once it serves ([`confine`]);
 //! - a frame that is lost, repeated, reordered, changed or of the wrong direction closes the link ([`link`]);
 //! - what is durable lives in the inner half's quarantine and store of files, and is whole there ([`files`]): a gate may die at
 //!   any moment, and who asked asks again.
 mod codec;
-mod confine;
+pub mod confine;
 mod counted;
 pub mod files;
 pub mod inner;
@@ -17,7 +17,11 @@ pub mod link;
 pub mod outer;
 mod settings;
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Open requests may take this long to end after the shutdown began.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(5);
@@ -38,9 +42,9 @@ pub enum GateError {
     /// The metrics recorder cannot be installed.
     #[error(transparent)]
     Metrics(#[from] runtime::metrics::MetricsError),
-    /// The process could not give up its right to IP sockets.
+    /// The process could not become its user, or not give up what it does not need.
     #[error("cannot confine this process: {0}")]
-    Confine(#[from] ConfineError),
+    Confine(#[from] confine::ConfineError),
     /// Rules of inspection that cannot be.
     #[error("files.rules: {0}")]
     Rules(String),
@@ -50,8 +54,11 @@ pub enum GateError {
     /// Requests were still open when the time to end them was over.
     #[error(transparent)]
     Drain(#[from] runtime::shutdown::DrainTimedOut),
-    /// A socket failed.
-    #[error("socket {}: {source}", path.display())]
+    /// A socket that is listened at cannot be waited for.
+    #[error("a listening socket cannot be waited for: {0}")]
+    Listener(#[source] io::Error),
+    /// A folder or its files failed.
+    #[error("folder {}: {source}", path.display())]
     Io {
         /// Which.
         path: PathBuf,
@@ -61,12 +68,21 @@ pub enum GateError {
     },
 }
 
-pub use confine::ConfineError;
-
 fn default_in_flight() -> u32 {
     4096
 }
 
 fn yes() -> bool {
     true
+}
+
+/// A listener that was opened before the runtime, as the runtime's. Must be called inside of it.
+fn from_std(listener: std::os::unix::net::UnixListener) -> Result<tokio::net::UnixListener, GateError> {
+    tokio::net::UnixListener::from_std(listener).map_err(GateError::Listener)
+}
+
+/// The folder of a socket, in which its half makes it at every start; open to others' passage where `uids` may connect.
+fn socket_folder(socket: &Path, uids: &[u32]) -> confine::Own {
+    let mode = if uids.is_empty() { 0o700 } else { 0o711 };
+    confine::Own { path: runtime::durable::folder_of(socket).to_owned(), mode, deep: false }
 }

@@ -1,6 +1,7 @@
 //! The half in the extranet: takes requests from the edges, passes the allowed ones over the link, and gives what comes
 //! outward to the edges.
 use std::{
+    os::unix::net::UnixListener as StdListener,
     path::PathBuf,
     sync::{
         Arc,
@@ -21,20 +22,22 @@ use runtime::{
     health::Readiness,
     mux::{Limits, Peer, Plain, Service},
     peers::{Peers, Verdict, check_uid},
-    secret::load_or_create_key,
+    secret::{SecretKey, load_or_create_key},
     shutdown::Shutdown,
-    unix::bind_shared,
+    unix::listen,
 };
 use serde::Deserialize;
 use tokio::net::UnixListener;
 
 use crate::{
-    DRAIN_WITHIN, GateError, LAST_WORDS, PUSH_WITHIN, confine,
+    DRAIN_WITHIN, GateError, LAST_WORDS, PUSH_WITHIN,
+    confine::{self, Confinement, Needs, Sealed},
     counted::{self, InFlight, answer_problem, check_reply, decode_crossing, refuse_request, time_here_ms},
     files::{Relay, RelayConfig},
-    inside,
+    from_std, inside,
     link::{self, Side},
     settings::{self, Settings, check_push},
+    socket_folder,
 };
 
 /// The pause after a connection that was refused.
@@ -62,67 +65,102 @@ pub struct Config {
     /// The file track; without it no files cross.
     #[serde(default)]
     pub files: Option<RelayConfig>,
-    /// Whether this process gives up IP sockets for good before it serves.
-    #[serde(default = "crate::yes")]
-    pub confine: bool,
+    /// Whom it becomes when it is started as root: a name of /etc/passwd, `uid` or `uid:gid`.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// How much of its confinement must be had.
+    #[serde(default)]
+    pub confinement: Confinement,
 }
 
-/// Serves until shutdown; then ends what is open, within [`DRAIN_WITHIN`].
+/// An outer half that has all it needs, and no right to more.
+pub struct Opened {
+    config: Config,
+    secret: SecretKey,
+    edges: StdListener,
+    link: StdListener,
+    /// Of the file track: the edges' and the link's.
+    files: Option<(StdListener, StdListener)>,
+    inside: Option<StdListener>,
+    sealed: Sealed,
+}
+
+/// Opens what the half needs, and confines this process: before there is a second thread, so before tokio's runtime.
 ///
 /// # Errors
-/// [`GateError`]: what keeps it from starting, or what was lost when it ended.
-pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), GateError> {
-    let outer = Outer(Arc::new(State {
-        link: Peers::default(),
-        edges: Peers::default(),
-        settings: Settings::new(),
-        in_flight: InFlight::new(config.in_flight.max(1)),
-        stopping: shutdown.clone(),
-        catalogue: AtomicU8::new(VERSION),
-    }));
-    let limits = Limits { calls: config.in_flight.max(1) as usize, served: config.in_flight.max(1) as usize };
-    let side = Arc::new(Side { half: Half::Outer, secret: load_or_create_key(&config.secret_file)?, limits });
-    let files = match &config.files {
-        Some(files) => Some((
-            Relay::new(files, shutdown.clone()),
-            bind_shared(&files.link, &config.allowed_uids)?,
-            bind_shared(&files.edge_socket, &config.allowed_uids)?,
-        )),
+/// [`GateError`]: what keeps it from starting. The process may have lost rights by then; it should end.
+pub fn open(config: Config) -> Result<Opened, GateError> {
+    let uids = &config.allowed_uids;
+    // Root's, where it is started as root: the half's user need not be able to read it again.
+    let secret = load_or_create_key(&config.secret_file)?;
+    let files = config.files.as_ref();
+    let mut own = vec![socket_folder(&config.edge_socket, uids), socket_folder(&config.link, uids)];
+    own.extend(
+        files
+            .into_iter()
+            .flat_map(|files| [&files.edge_socket, &files.link])
+            .map(|at| socket_folder(at, uids)),
+    );
+    own.extend(config.inside.as_deref().map(|at| socket_folder(at, &[])));
+    confine::become_user(config.confinement, config.user.as_deref(), &own)?;
+
+    let files = match files {
+        Some(files) => Some((listen(&files.edge_socket, uids)?, listen(&files.link, uids)?)),
         None => None,
     };
-    let link = bind_shared(&config.link, &config.allowed_uids)?;
-    let edges = bind_shared(&config.edge_socket, &config.allowed_uids)?;
-    inside::serve(config.inside.as_deref(), readiness(&outer), &shutdown)?;
-    if config.confine {
-        confine::forbid_ip_sockets()?;
-    }
-    tracing::info!(edges = %config.edge_socket.display(), link = %config.link.display(), "listening");
+    let (link, edges) = (listen(&config.link, uids)?, listen(&config.edge_socket, uids)?);
+    let inside = inside::listen(config.inside.as_deref())?;
+    let sealed = confine::seal(config.confinement, &Needs { connects: false, folders: Vec::new() })?;
+    Ok(Opened { secret, edges, link, files, inside, sealed, config })
+}
 
-    outer.0.in_flight.hold(&shutdown);
-    let stop = shutdown.token();
-    let carry_files = async {
-        let Some((relay, link, edges)) = &files else { return std::future::pending().await };
-        let uids = &config.allowed_uids;
-        tokio::join!(relay.accept_links(link, &side, uids), relay.accept_edges(edges, uids));
-    };
-    tokio::select! {
-        () = carry_files => {}
-        () = accept_links(&outer, &link, &side, &config.allowed_uids) => {}
-        () = accept_edges(&outer, &edges, limits, &config.allowed_uids) => {}
-        () = stop.cancelled() => {}
-    }
-    // Edges see by this that the gate is no longer of the cluster, and send nothing more.
-    let files = config.files.iter().map(|files| &files.edge_socket);
-    for socket in files.chain([&config.edge_socket]) {
-        if let Err(error) = std::fs::remove_file(socket) {
-            tracing::warn!(socket = %socket.display(), %error, "cannot be taken away");
+impl Opened {
+    /// Serves until shutdown; then ends what is open, within [`DRAIN_WITHIN`].
+    ///
+    /// # Errors
+    /// [`GateError`]: what keeps it from serving, or what was lost when it ended.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), GateError> {
+        let Opened { config, secret, edges, link, files, inside, sealed } = self;
+        let outer = Outer(Arc::new(State {
+            link: Peers::default(),
+            edges: Peers::default(),
+            settings: Settings::new(),
+            in_flight: InFlight::new(config.in_flight.max(1)),
+            stopping: shutdown.clone(),
+            catalogue: AtomicU8::new(VERSION),
+        }));
+        let limits =
+            Limits { calls: config.in_flight.max(1) as usize, served: config.in_flight.max(1) as usize };
+        let side = Arc::new(Side { half: Half::Outer, secret, limits });
+        let files = match (&config.files, files) {
+            (Some(config), Some((edges, link))) => {
+                Some((Relay::new(config, shutdown.clone()), from_std(link)?, from_std(edges)?))
+            }
+            _ => None,
+        };
+        let (link, edges) = (from_std(link)?, from_std(edges)?);
+        inside::serve(inside, readiness(&outer), sealed, &shutdown)?;
+        tracing::info!(edges = %config.edge_socket.display(), link = %config.link.display(), "listening");
+
+        outer.0.in_flight.hold(&shutdown);
+        let stop = shutdown.token();
+        let carry_files = async {
+            let Some((relay, link, edges)) = &files else { return std::future::pending().await };
+            let uids = &config.allowed_uids;
+            tokio::join!(relay.accept_links(link, &side, uids), relay.accept_edges(edges, uids));
+        };
+        tokio::select! {
+            () = carry_files => {}
+            () = accept_links(&outer, &link, &side, &config.allowed_uids) => {}
+            () = accept_edges(&outer, &edges, limits, &config.allowed_uids) => {}
+            () = stop.cancelled() => {}
         }
+        let drained = shutdown.drain(DRAIN_WITHIN).await;
+        tokio::time::sleep(LAST_WORDS).await;
+        outer.0.edges.close();
+        outer.0.link.close();
+        Ok(drained?)
     }
-    let drained = shutdown.drain(DRAIN_WITHIN).await;
-    tokio::time::sleep(LAST_WORDS).await;
-    outer.0.edges.close();
-    outer.0.link.close();
-    Ok(drained?)
 }
 
 fn readiness(outer: &Outer) -> Readiness {

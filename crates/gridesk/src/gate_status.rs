@@ -62,6 +62,7 @@ pub async fn status(data: &Path, as_json: bool) -> Result<Vec<String>, OperateEr
             "files_in_flight": total(now, "gate_files_in_flight"),
             "links_idle": total(now, "gate_file_links_idle"),
             "refused": refused,
+            "confined_by": confined_by(now),
         });
         lines.push(if as_json { status.to_string() } else { said_of_half(&status) });
     }
@@ -84,8 +85,13 @@ fn said_of_half(status: &Value) -> String {
         let text = pairs.collect::<Vec<_>>().join(", ");
         if text.is_empty() { "none".to_owned() } else { text }
     };
+    let named = |value: &Value| {
+        let names = value.as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(", ");
+        if names.is_empty() { "nothing".to_owned() } else { names }
+    };
     format!(
-        "{}: {} messages/s, {} file bytes/s, {} messages and {} files under way, {} links idle; files: {}; refused: {}",
+        "{}: {} messages/s, {} file bytes/s, {} messages and {} files under way, {} links idle; files: {}; refused: {}; \
+         confined by: {}",
         text(&status["half"]),
         status["messages_per_s"],
         status["file_bytes_per_s"],
@@ -94,6 +100,7 @@ fn said_of_half(status: &Value) -> String {
         status["links_idle"],
         counts(&status["files"]),
         counts(&status["refused"]),
+        named(&status["confined_by"]),
     )
 }
 
@@ -155,6 +162,12 @@ fn by_label(samples: &Samples, names: &[&str]) -> BTreeMap<String, u64> {
     found
 }
 
+/// What confines a half.
+fn confined_by(samples: &Samples) -> Vec<String> {
+    let by = by_label(samples, &["gate_confined"]);
+    by.into_iter().filter_map(|(by, is_so)| (is_so > 0).then_some(by)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,10 +176,11 @@ mod tests {
     fn metrics_are_summed_and_named_by_their_labels() {
         let samples = parse(
             "# HELP x\ngate_messages_total{direction=\"inward\"} 7\ngate_messages_total{direction=\"outward\"} 5\n\
-             gate_in_flight 2\ngate_files_total{outcome=\"stored\",reason=\"\"} 3\nodd line\n",
+             gate_confined{by=\"landlock\"} 0\ngate_confined{by=\"seccomp\"} 1\ngate_in_flight 2\ngate_files_total{outcome=\"stored\",reason=\"\"} 3\nodd line\n",
         );
         assert_eq!((total(&samples, "gate_messages_total"), total(&samples, "gate_in_flight")), (12.0, 2.0));
         assert_eq!(by_label(&samples, &["gate_files_total"]), BTreeMap::from([("stored".to_owned(), 3)]));
+        assert_eq!(confined_by(&samples), ["seccomp"]);
         assert_eq!(total(&samples, "gate_messages"), 0.0, "a part of a name is none");
     }
 }

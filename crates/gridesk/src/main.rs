@@ -21,23 +21,22 @@ use runtime::{
     telemetry::{self, LogFormat},
 };
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    // A role logs its own end, and logs reach the terminal through `up`.
-    let quiet = matches!(command, Command::Role { .. });
-    match Box::pin(run(command)).await {
-        Ok(code) => code,
-        Err(error) => {
-            if !quiet {
-                writeln!(std::io::stderr().lock(), "error: {}", in_full(&error)).ok();
-            }
-            match is_bad_config(&error) {
-                true => bad_config(),
-                false => ExitCode::FAILURE,
-            }
+fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        // It makes its own runtime, when it is ready for one. It logs its own end, and logs reach the terminal through `up`.
+        Command::Role { role, config } => {
+            role::run(role, &config).map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
-    }
+        command => serve(command).inspect_err(|error| {
+            writeln!(std::io::stderr().lock(), "error: {}", in_full(error)).ok();
+        }),
+    };
+    ended.unwrap_or_else(|error| if is_bad_config(&error) { bad_config() } else { ExitCode::FAILURE })
+}
+
+#[tokio::main]
+async fn serve(command: Command) -> anyhow::Result<ExitCode> {
+    Box::pin(run(command)).await
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -81,10 +80,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             bench::peer::run(peer, &socket).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Role { role, config } => {
-            role::run(role, &config).await?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Role { .. } => unreachable!("`main` runs it, without this runtime"),
     }
 }
 

@@ -1,5 +1,5 @@
 //! One zone's program as a child of `gridesk up`.
-use std::{path::Path, time::Duration};
+use std::{future::Future, path::Path, time::Duration};
 
 use runtime::{
     config::ConfigError,
@@ -99,42 +99,60 @@ pub enum RoleError {
     Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Runs a role until it is told to stop, or its parent is gone.
+/// Runs a role until it is told to stop, or its parent is gone. To be called where there is no asynchronous runtime yet: a
+/// half of a gate confines itself while its process has one thread.
 ///
 /// # Errors
 /// [`RoleError`]; what is wrong has been logged too.
-pub async fn run(role: Role, config: &Path) -> Result<(), RoleError> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| RoleError::Failed(error);
-    telemetry::init(role.service(), LogFormat::Human).map_err(|error| failed(error.into()))?;
-    let shutdown = Shutdown::on_signals().map_err(|error| failed(error.into()))?;
-    exit_when_parent_dies(&shutdown, ORPHAN_GRACE);
-    let ended = serve(role, config, shutdown).await;
+pub fn run(role: Role, config: &Path) -> Result<(), RoleError> {
+    telemetry::init(role.service(), LogFormat::Human).map_err(failed)?;
+    let ended = serve(role, config);
     if let Err(error) = &ended {
         tracing::error!(%error, "ended");
     }
     ended
 }
 
-async fn serve(role: Role, file: &Path, shutdown: Shutdown) -> Result<(), RoleError> {
-    fn failed(error: impl std::error::Error + Send + Sync + 'static) -> RoleError {
-        RoleError::Failed(Box::new(error))
-    }
+fn serve(role: Role, file: &Path) -> Result<(), RoleError> {
     let (file, prefix) = (Some(file), role.env_prefix());
     match role {
         Role::Edge => {
-            Box::pin(edge::run(runtime::config::load(file, prefix)?, shutdown)).await.map_err(failed)
+            let config = runtime::config::load(file, prefix)?;
+            until_stopped(|shutdown| edge::run(config, shutdown))
         }
         Role::Outer => {
-            Box::pin(gate::outer::run(runtime::config::load(file, prefix)?, shutdown)).await.map_err(failed)
+            let half = gate::outer::open(runtime::config::load(file, prefix)?).map_err(failed)?;
+            until_stopped(|shutdown| half.serve(shutdown))
         }
         Role::Inner => {
-            Box::pin(gate::inner::run(runtime::config::load(file, prefix)?, shutdown)).await.map_err(failed)
+            let half = gate::inner::open(runtime::config::load(file, prefix)?).map_err(failed)?;
+            until_stopped(|shutdown| half.serve(shutdown))
         }
         Role::Center => {
-            Box::pin(center::run(runtime::config::load(file, prefix)?, shutdown)).await.map_err(failed)
+            let config = runtime::config::load(file, prefix)?;
+            until_stopped(|shutdown| center::run(config, shutdown))
         }
         Role::Sim => {
-            Box::pin(crate::sim::run(runtime::config::load(file, prefix)?, shutdown)).await.map_err(failed)
+            let config = runtime::config::load(file, prefix)?;
+            until_stopped(|shutdown| crate::sim::run(config, shutdown))
         }
     }
+}
+
+/// Runs `work` in a runtime of its own, with a shutdown that begins when it is told to stop, or its parent is gone.
+fn until_stopped<F, E>(work: impl FnOnce(Shutdown) -> F) -> Result<(), RoleError>
+where
+    F: Future<Output = Result<(), E>>,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().map_err(failed)?;
+        exit_when_parent_dies(&shutdown, ORPHAN_GRACE);
+        Box::pin(work(shutdown)).await.map_err(failed)
+    })
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> RoleError {
+    RoleError::Failed(Box::new(error))
 }

@@ -231,8 +231,13 @@ impl System {
         Ok(())
     }
 
-    /// Takes the last gate away, its outer half first: that one waits for what is under way.
+    /// Takes the last gate away: its sockets first, by which the edge sees that it goes, then its outer half, which waits for
+    /// what is under way.
     async fn take_gate(&mut self) {
+        let sockets = self.places.gate(self.gates);
+        if let Err(error) = std::fs::remove_dir_all(&sockets) {
+            tracing::warn!(folder = %sockets.display(), %error, "the sockets of a gate that goes cannot be removed");
+        }
         for part in Part::halves(self.gates) {
             self.supervisor.stop_one(&part.name()).await;
         }

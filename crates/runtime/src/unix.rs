@@ -19,7 +19,7 @@ pub const PATH_LENGTH_MAX: usize = 107;
 /// # Errors
 /// [`BindError`], which names the path.
 pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
-    bind_for(path, &[])
+    bind_shared(path, &[])
 }
 
 /// Listens at `path` like [`bind`], also for processes of the users `uids`, who are not let in by the file's mode
@@ -30,10 +30,16 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
 /// # Errors
 /// [`BindError`], which names the path.
 pub fn bind_shared(path: &Path, uids: &[u32]) -> Result<UnixListener, BindError> {
-    bind_for(path, uids)
+    let listener = listen(path, uids)?;
+    UnixListener::from_std(listener).map_err(|source| BindError::Io { path: path.into(), source })
 }
 
-fn bind_for(path: &Path, uids: &[u32]) -> Result<UnixListener, BindError> {
+/// Listens like [`bind_shared`] where there is no tokio runtime yet: a program that gives up rights does so while it has
+/// one thread. The listener is ready for [`UnixListener::from_std`].
+///
+/// # Errors
+/// [`BindError`], which names the path.
+pub fn listen(path: &Path, uids: &[u32]) -> Result<std::os::unix::net::UnixListener, BindError> {
     let (folder_mode, mode) = if uids.is_empty() { (0o700, 0o600) } else { (0o711, 0o666) };
     let length = path.as_os_str().as_bytes().len();
     if length > PATH_LENGTH_MAX {
@@ -49,10 +55,11 @@ fn bind_for(path: &Path, uids: &[u32]) -> Result<UnixListener, BindError> {
         }
     }
     remove_stale(path)?;
-    let listener = UnixListener::bind(path).map_err(|source| match source.kind() {
+    let listener = std::os::unix::net::UnixListener::bind(path).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { path: path.into() },
         _ => io(source),
     })?;
+    listener.set_nonblocking(true).map_err(io)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io)?;
     Ok(listener)
 }

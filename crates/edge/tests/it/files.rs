@@ -444,7 +444,7 @@ async fn a_gate_that_is_taken_away_ends_what_crosses_it_and_gives_up_its_queue()
     }
     let offered = |gate: &FileGate| gate.offers.lock().unwrap().len();
     crate::world::until(|| offered(&site.gate) > 0 && offered(&other) > 0).await;
-    // As an outer half does that ends in order.
+    // As is done before an outer half is ended.
     std::fs::remove_file(gate_path(site.world.folder.path())).unwrap();
     crate::world::until(|| site.world.gate.peers.connected() == 0).await;
     other.says(Says::Stored);

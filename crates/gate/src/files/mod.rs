@@ -29,6 +29,6 @@ mod corpus;
 mod harness;
 
 pub use receive::ReceiveConfig;
-pub(crate) use receive::Receiver;
+pub(crate) use receive::{Folders, Receiver};
 pub(crate) use relay::Relay;
 pub use relay::RelayConfig;

@@ -29,7 +29,7 @@ use super::{
     stream::{EVER, Fault, FileStream, read_as},
 };
 use crate::{
-    GateError,
+    GateError, confine,
     link::{self, LinkError, Reader, Side, Writer},
 };
 
@@ -112,13 +112,28 @@ enum Then {
     Close,
 }
 
-impl Receiver {
-    /// Opens the folders.
-    pub(crate) fn open(
-        config: &ReceiveConfig,
-        centers: Peers,
-        shutdown: Shutdown,
-    ) -> Result<Self, GateError> {
+impl ReceiveConfig {
+    /// The folders that the half works in.
+    pub(crate) fn own(&self) -> [confine::Own; 2] {
+        let own = |path: &PathBuf, deep| confine::Own { path: path.clone(), mode: 0o700, deep };
+        [own(&self.quarantine, false), own(&self.store, true)]
+    }
+
+    /// What it does in them.
+    pub(crate) fn uses(&self) -> [(PathBuf, confine::Use); 2] {
+        [(self.quarantine.clone(), confine::Use::Keeps), (self.store.clone(), confine::Use::Adds)]
+    }
+}
+
+/// The folders of files, opened.
+pub(crate) struct Folders {
+    quarantine: Quarantine,
+    store: Store,
+}
+
+impl Folders {
+    /// Opens them, made if need be.
+    pub(crate) fn open(config: &ReceiveConfig) -> Result<Self, GateError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| GateError::Io { path, source }
@@ -134,21 +149,28 @@ impl Receiver {
         {
             return Err(GateError::Settings("files: quarantine and store must be on the same file system"));
         }
+        Ok(Folders { quarantine, store })
+    }
+}
+
+impl Receiver {
+    /// Works in folders that are open.
+    pub(crate) fn new(config: &ReceiveConfig, folders: Folders, centers: Peers, shutdown: Shutdown) -> Self {
         let room = Room {
             folder: config.quarantine.clone(),
             keep_free: config.keep_free_bytes,
             promised: Arc::default(),
         };
-        Ok(Receiver(Arc::new(State {
-            quarantine,
+        Receiver(Arc::new(State {
+            quarantine: folders.quarantine,
             inspection: Inspection::by(config.inspect.then(|| config.rules.clone())),
-            store,
+            store: folders.store,
             room,
             centers,
             max_file_bytes: config.max_file_bytes,
             patience: Duration::from_secs(config.patience_s.max(1)),
             shutdown,
-        })))
+        }))
     }
 
     /// Keeps the connections to the outer half, and the quarantine tidy, until the shutdown.

@@ -22,10 +22,11 @@ const KILLS: u64 = 20;
 const FILES: u64 = 200;
 const SENDERS: u64 = 6;
 
+/// Confined, but of this process's user, as whom the other half and the center run here.
 fn start(folder: &Path) -> Child {
     let at = |name: &str| folder.join(name).display().to_string();
     let settings = format!(
-        "link = '{}'\nsecret_file = '{}'\ncenters = ['{}']\n[files]\nlink = '{}'\nquarantine = '{}'\nstore = '{}'\nconnections = 4\n# Any bytes are files here.\ninspect = false\n",
+        "confinement = 'best-effort'\nlink = '{}'\nsecret_file = '{}'\ncenters = ['{}']\n[files]\nlink = '{}'\nquarantine = '{}'\nstore = '{}'\nconnections = 4\n# Any bytes are files here.\ninspect = false\n",
         at("link.sock"),
         at("link.key"),
         at("center-0.sock"),

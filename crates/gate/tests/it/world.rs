@@ -68,9 +68,12 @@ pub(crate) fn start_outer_with(folder: &Path, files: RelayConfig) -> Half {
         inside: Some(path(folder, "outer.sock")),
         in_flight: 2048,
         files: Some(files),
-        confine: false,
+        user: None,
+        // Both halves and the test are one process.
+        confinement: gate::confine::Confinement::Off,
     };
-    Half { task: tokio::spawn(gate::outer::run(config, shutdown.clone())), shutdown }
+    let stop = shutdown.clone();
+    Half { task: tokio::spawn(async { gate::outer::open(config)?.serve(stop).await }), shutdown }
 }
 
 pub(crate) fn relay_config(folder: &Path) -> RelayConfig {
@@ -116,9 +119,12 @@ pub(crate) fn start_inner_with(folder: &Path, link: &str, files: ReceiveConfig) 
         inside: Some(path(folder, "inner.sock")),
         in_flight: 2048,
         files: Some(files),
-        confine: false,
+        user: None,
+        // Both halves and the test are one process.
+        confinement: gate::confine::Confinement::Off,
     };
-    Half { task: tokio::spawn(gate::inner::run(config, shutdown.clone())), shutdown }
+    let stop = shutdown.clone();
+    Half { task: tokio::spawn(async { gate::inner::open(config)?.serve(stop).await }), shutdown }
 }
 
 impl World {

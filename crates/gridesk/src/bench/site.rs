@@ -74,6 +74,7 @@ impl Site {
             ("edge_socket", text(&self.edge_socket(n))),
             ("link", self.text(&format!("link-{n}.sock"))),
             ("secret_file", self.text("link.key")),
+            ("confinement", "best-effort".into()),
             ("files", Value::Table(table(files))),
         ];
         load_or_create_key(&self.path("link.key")).during("the link's key")?;
@@ -91,6 +92,7 @@ impl Site {
         let settings = [
             ("link", self.text(&format!("link-{n}.sock"))),
             ("secret_file", self.text("link.key")),
+            ("confinement", "best-effort".into()),
             ("centers", vec![self.text("center.sock")].into()),
             ("files", Value::Table(table(files))),
         ];

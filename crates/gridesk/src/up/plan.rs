@@ -165,6 +165,11 @@ impl Places {
         self.root.join("run/gates")
     }
 
+    /// The folder in which a gate's outer half listens.
+    pub fn gate(&self, gate: u8) -> PathBuf {
+        self.gates().join(gate.to_string())
+    }
+
     /// What both halves of a gate know.
     fn link_key(&self, gate: u8) -> PathBuf {
         self.root.join(format!("secrets/link-{gate}.key"))
@@ -183,7 +188,7 @@ impl Places {
         let inside = || path(&self.inside(part));
         let sim_url = ports.sim_url();
         let gate = part.gate.unwrap_or_default();
-        let of_gate = |socket: &str| path(&self.gates().join(gate.to_string()).join(socket));
+        let of_gate = |socket: &str| path(&self.gate(gate).join(socket));
         let link = |track: &str| self.run(&format!("links/{gate}-{track}.sock"));
         match part.role {
             Role::Sim => table([
@@ -223,6 +228,8 @@ impl Places {
                 settings
             }
             Role::Outer => table([
+                // What this machine has: the security boundary is the zones' own programs on hosts of their own.
+                ("confinement", "best-effort".into()),
                 ("edge_socket", of_gate(MESSAGES)),
                 ("link", link("messages")),
                 ("secret_file", path(&self.link_key(gate))),
@@ -230,6 +237,7 @@ impl Places {
                 ("files", Value::Table(table([("edge_socket", of_gate(FILES)), ("link", link("files"))]))),
             ]),
             Role::Inner => table([
+                ("confinement", "best-effort".into()),
                 ("link", link("messages")),
                 ("secret_file", path(&self.link_key(gate))),
                 ("centers", vec![self.run("center.sock")].into()),

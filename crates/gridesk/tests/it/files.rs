@@ -70,7 +70,7 @@ async fn files(client: &mut Client, request: &str) -> Vec<Value> {
 }
 
 /// Waits until the request's only file is in that state.
-async fn comes_to(client: &mut Client, request: &str, state: &str) -> Value {
+pub(crate) async fn comes_to(client: &mut Client, request: &str, state: &str) -> Value {
     let waiting = async {
         loop {
             let found = files(client, request).await;
@@ -103,7 +103,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Readings as a table: what customers send, and what the rules let pass.
-fn table(lines: usize) -> Vec<u8> {
+pub(crate) fn table(lines: usize) -> Vec<u8> {
     let line = |n: usize| format!("2026-11-{:02},{}\n", n % 28 + 1, n.wrapping_mul(2_654_435_761) % 100_000);
     (0..lines).map(line).collect::<String>().into_bytes()
 }
