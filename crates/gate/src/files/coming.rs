@@ -209,6 +209,7 @@ impl Coming {
             }
         };
         store.show(&disk.part, &disk.part_path, &offer.root)?;
+        disk.let_go();
         let marker = Marker { size: offer.size, root: offer.root, kind };
         quarantine.mark(offer.file, &marker)?;
         disk.remove()?;

@@ -210,12 +210,13 @@ impl Disk {
     pub(super) fn make_durable(&self, from: u32, cvs: &[Hash]) -> io::Result<()> {
         self.part.sync_data()?;
         self.cvs.write_all_at(cvs.as_flattened(), CVS_HEAD_LEN as u64 + u64::from(from) * HASH_LEN as u64)?;
-        self.cvs.sync_data()?;
-        // A long file is not to push out of memory what others read there. Advice: it need not be taken.
-        let at = |index: usize| index as u64 * CHUNK_LEN as u64;
-        let len = std::num::NonZeroU64::new(at(cvs.len()));
-        rustix::fs::fadvise(&self.part, at(from as usize), len, rustix::fs::Advice::DontNeed).ok();
-        Ok(())
+        self.cvs.sync_data()
+    }
+
+    /// A long file that nobody reads any more is not to push out of memory what others read there. Advice: it need not be
+    /// taken.
+    pub(super) fn let_go(&self) {
+        rustix::fs::fadvise(&self.part, 0, None, rustix::fs::Advice::DontNeed).ok();
     }
 
     /// Gives the part up. It must not have a name that counts any more.
