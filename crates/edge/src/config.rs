@@ -176,7 +176,7 @@ mod tests {
     }
 
     const LEAST: &str =
-        "public_url = 'http://x'\ndata = 'd'\ngates = ['a.sock']\n[sms]\nkind = 'sim'\nurl = 'http://s'";
+        "public_url = 'http://x'\ndata = 'd'\ngates = 'gates'\n[sms]\nkind = 'sim'\nurl = 'http://s'";
 
     #[test]
     fn the_least_settings_are_enough_and_a_mistyped_one_is_an_error() {

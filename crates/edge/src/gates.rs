@@ -53,12 +53,13 @@ pub(crate) async fn watch(folder: PathBuf, stop: CancellationToken, came: impl F
                     stays
                 });
                 for name in found {
-                    if !known.contains_key(&name) {
-                        let gate = Gate { folder: folder.join(&name), there: CancellationToken::new() };
-                        tracing::info!(gate = %gate.folder.display(), "gate found");
-                        known.insert(name, gate.there.clone());
-                        came(gate);
-                    }
+                    let folder = folder.join(&name);
+                    known.entry(name).or_insert_with(|| {
+                        tracing::info!(gate = %folder.display(), "gate found");
+                        let there = CancellationToken::new();
+                        came(Gate { folder, there: there.clone() });
+                        there
+                    });
                 }
             }
             // Whatever is known stays.

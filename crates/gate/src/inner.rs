@@ -7,6 +7,7 @@ use protocol::{
     envelope::MAX_REPLY_LEN, frame::Half, push::PushBody,
 };
 use runtime::{
+    background::Background,
     clock::Deadline,
     health::Readiness,
     mux::{Limits, Plain, Service},
@@ -120,8 +121,11 @@ impl Opened {
                 centers.keep_connected(&center, &uids, codec, limits, FromCenter(inner), last).await;
             });
         }
+        // Messages never wait for a piece of a file to be verified and written.
+        let aside = Background::start("files").map_err(GateError::Threads)?;
         if let (Some(folders), Some(files)) = (files, &config.files) {
             let receiver = Receiver::new(files, folders, inner.0.centers.clone(), shutdown.clone());
+            let _aside = aside.enter();
             receiver.start(files, &side, &config.allowed_uids);
         }
         let connect = || async {

@@ -45,6 +45,9 @@ pub enum GateError {
     /// The process could not become its user, or not give up what it does not need.
     #[error("cannot confine this process: {0}")]
     Confine(#[from] confine::ConfineError),
+    /// A thread cannot be started.
+    #[error("no thread: {0}")]
+    Threads(#[source] io::Error),
     /// Rules of inspection that cannot be.
     #[error("files.rules: {0}")]
     Rules(String),

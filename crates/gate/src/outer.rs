@@ -18,6 +18,7 @@ use protocol::{
     push::PushBody,
 };
 use runtime::{
+    background::Background,
     clock::Deadline,
     health::Readiness,
     mux::{Limits, Peer, Plain, Service},
@@ -132,11 +133,16 @@ impl Opened {
         let limits =
             Limits { calls: config.in_flight.max(1) as usize, served: config.in_flight.max(1) as usize };
         let side = Arc::new(Side { half: Half::Outer, secret, limits });
-        let files = match (&config.files, files) {
-            (Some(config), Some((edges, link))) => {
-                Some((Relay::new(config, shutdown.clone()), from_std(link)?, from_std(edges)?))
+        // Messages never wait for a piece of a file to be copied.
+        let aside = Background::start("files").map_err(GateError::Threads)?;
+        let files = {
+            let _aside = aside.enter();
+            match (&config.files, files) {
+                (Some(config), Some((edges, link))) => {
+                    Some((Relay::new(config, shutdown.clone()), from_std(link)?, from_std(edges)?))
+                }
+                _ => None,
             }
-            _ => None,
         };
         let (link, edges) = (from_std(link)?, from_std(edges)?);
         inside::serve(inside, readiness(&outer), sealed, &shutdown)?;
@@ -144,13 +150,18 @@ impl Opened {
 
         outer.0.in_flight.hold(&shutdown);
         let stop = shutdown.token();
-        let carry_files = async {
-            let Some((relay, link, edges)) = &files else { return std::future::pending().await };
-            let uids = &config.allowed_uids;
-            tokio::join!(relay.accept_links(link, &side, uids), relay.accept_edges(edges, uids));
+        let carry_files = {
+            let (side, uids) = (Arc::clone(&side), config.allowed_uids.clone());
+            let stop = shutdown.token();
+            let carrying = async move {
+                let Some((relay, link, edges)) = files else { return std::future::pending().await };
+                tokio::join!(relay.accept_links(&link, &side, &uids), relay.accept_edges(&edges, &uids));
+            };
+            let _aside = aside.enter();
+            tokio::spawn(stop.run_until_cancelled_owned(carrying))
         };
         tokio::select! {
-            () = carry_files => {}
+            _ = carry_files => {}
             () = accept_links(&outer, &link, &side, &config.allowed_uids) => {}
             () = accept_edges(&outer, &edges, limits, &config.allowed_uids) => {}
             () = stop.cancelled() => {}

@@ -4,6 +4,7 @@
 //! [`lock::FolderLock`] its folder, [`shutdown::Shutdown`] for an orderly end, [`health`] on an inside port, then its own
 //! work. Nothing here knows a zone, an operation or a store.
 
+pub mod background;
 pub mod clock;
 pub mod config;
 pub mod durable;

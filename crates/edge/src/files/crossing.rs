@@ -35,6 +35,8 @@ const LARGE: u64 = 4 << 20;
 /// How a gate stands.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct GateStatus {
+    /// The name of its folder.
+    pub(crate) name: String,
     /// Its socket.
     pub(crate) socket: String,
     /// Whether it is there.
@@ -93,6 +95,7 @@ impl Gates {
 
     pub(super) fn status(&self) -> Vec<GateStatus> {
         let of = |(key, gate): (&Key, &Gate)| GateStatus {
+            name: key.parent().and_then(Path::file_name).unwrap_or_default().display().to_string(),
             socket: key.display().to_string(),
             connected: gate.connected,
             leaves: gate.leaves,
@@ -251,6 +254,7 @@ impl Files {
     ) {
         let key: Key = socket.into();
         self.0.gates.came(&key);
+        let _aside = self.0.aside.enter();
         for _ in 0..self.0.settings.connections.max(1) {
             let life = Life { there: there.clone(), stop: shutdown.token() };
             let (files, key, uids) = (self.clone(), Arc::clone(&key), uids.to_vec());

@@ -18,7 +18,7 @@ use std::{io, path::Path, sync::Arc};
 
 use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
 use protocol::{Code, FileId, Problem};
-use runtime::{clock::Clock, shutdown::Shutdown};
+use runtime::{background::Background, clock::Clock, shutdown::Shutdown};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use self::{bodies::Bodies, records::Records};
@@ -60,6 +60,8 @@ struct State {
     /// Something ended.
     ended: Notify,
     gates: crossing::Gates,
+    /// Where all this runs, so that no request waits for it.
+    aside: Background,
 }
 
 impl Files {
@@ -73,6 +75,7 @@ impl Files {
             records: Records::open(data)?,
             bodies: Bodies::open(data, settings.keep_free_bytes)?,
             gates: crossing::Gates::default(),
+            aside: Background::start("files")?,
             settings: settings.clone(),
             inward,
             clock,
@@ -84,6 +87,7 @@ impl Files {
 
     /// Starts what works on files by itself, until shutdown.
     pub(crate) fn start(&self, shutdown: &Shutdown) {
+        let _aside = self.0.aside.enter();
         shutdown.spawn(self.clone().audit_all(shutdown.token()));
         shutdown.spawn(self.clone().upkeep(shutdown.token()));
         shutdown.spawn(self.clone().fill(shutdown.token()));

@@ -84,7 +84,7 @@ struct Row {
 }
 
 struct GateRow {
-    socket: String,
+    name: String,
     connected: bool,
     leaves: bool,
     waiting: usize,
@@ -206,6 +206,7 @@ async fn show_list(visit: &mut Visit) -> Made {
     };
     let counts = files.counts().await?;
     let gate = |gate: GateStatus| GateRow {
+        name: gate.name,
         connected: gate.connected,
         leaves: gate.leaves,
         waiting: gate.waiting,
@@ -214,7 +215,6 @@ async fn show_list(visit: &mut Visit) -> Made {
         stored: gate.stored,
         refused: gate.refused,
         postponed: gate.postponed,
-        socket: gate.socket,
     };
     let mut shell = Shell::bare(visit, a.title);
     shell.frame.refresh_s = Some(5);

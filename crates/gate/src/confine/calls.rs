@@ -26,6 +26,7 @@ const RUN: &[c_long] = &[
     libc::SYS_getpid,
     libc::SYS_geteuid,
     libc::SYS_sched_yield,
+    libc::SYS_setpriority,
     libc::SYS_sched_getaffinity,
     libc::SYS_getcpu,
     libc::SYS_sigaltstack,

@@ -94,8 +94,9 @@ fn beside_files(site: &Site, options: &Options, track: &Track<'_>) -> Result<Ser
     let wanted = options.each.as_secs_f64() * GIB as f64 / BESIDE as f64;
     let mut files: Vec<_> = (0..wanted.ceil() as usize).map(|_| Content::random(BESIDE)).collect();
     let p99 = || {
+        let gates = &*track.gates.borrow();
         on_one_thread(async {
-            let inward = message::connect(site, &track.gates.borrow()).await?;
+            let inward = message::connect(site, gates).await?;
             Ok(message::round_trips(&inward, options.each).await?.1)
         })
     };

@@ -104,14 +104,13 @@ impl Site {
         let edge = write(
             ex("edge.toml"),
             format!(
-                "listen = '{}:{EDGE_PORT}'\npublic_url = '{edge_url}'\ndata = '{}'\ngates = ['{}']\n\
+                "listen = '{}:{EDGE_PORT}'\npublic_url = '{edge_url}'\ndata = '{}'\ngates = '{}'\n\
                  allowed_uids = [{OUTER}]\ninside = '{}'\n[sms]\nkind = 'sim'\nurl = '{sim_url}'\n\
-                 [providers.sim-pay]\ninstructions_url = '{sim_url}/instructions'\n[files]\ngates = ['{}']",
+                 [providers.sim-pay]\ninstructions_url = '{sim_url}/instructions'",
                 Zone::Extranet.address(),
                 ex("edge"),
-                ex("run/edge.sock"),
-                ex("inside/edge.sock"),
-                ex("run/files.sock")
+                ex("gates"),
+                ex("inside/edge.sock")
             ),
         );
         let outer = write(
@@ -119,11 +118,11 @@ impl Site {
             format!(
                 "user = '{OUTER}'\nedge_socket = '{}'\nlink = '{}'\nsecret_file = '{}'\nallowed_uids = [0, {INNER}]\n\
                  inside = '{}'\n[files]\nedge_socket = '{}'\nlink = '{}'",
-                ex("run/edge.sock"),
+                ex("gates/1/messages.sock"),
                 link("link.sock"),
                 ex("link.key"),
                 ex("run/outer.sock"),
-                ex("run/files.sock"),
+                ex("gates/1/files.sock"),
                 link("files.sock")
             ),
         );
