@@ -105,7 +105,7 @@ impl Edge {
         let inward = Inward::new(clock.clone());
         let receiver = push::Receiver { inbox: inbox.clone(), inward: inward.clone(), clock: clock.clone() };
         let files = Files::open(&config.data, &config.files, inward.clone(), clock.clone())?;
-        files.start(&shutdown);
+        files.start(&shutdown).await;
         let came = {
             let (inward, files, uids) = (inward.clone(), files.clone(), config.allowed_uids.clone());
             let shutdown = shutdown.clone();

@@ -85,8 +85,11 @@ impl Files {
         })))
     }
 
-    /// Starts what works on files by itself, until shutdown.
-    pub(crate) fn start(&self, shutdown: &Shutdown) {
+    /// Looks through what an earlier process left, then starts what works on files by itself, until shutdown.
+    pub(crate) async fn start(&self, shutdown: &Shutdown) {
+        if let Err(error) = self.reconcile().await {
+            tracing::error!(%error, "the folder of files was not looked through");
+        }
         let _aside = self.0.aside.enter();
         shutdown.spawn(self.clone().audit_all(shutdown.token()));
         shutdown.spawn(self.clone().upkeep(shutdown.token()));

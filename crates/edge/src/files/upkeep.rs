@@ -13,9 +13,6 @@ const KNOWN_MS: u64 = 90 * 24 * 3600 * 1000;
 impl Files {
     /// Does it until `stop`.
     pub(super) async fn upkeep(self, stop: CancellationToken) {
-        if let Err(error) = self.reconcile().await {
-            tracing::error!(%error, "the folder of files was not looked through");
-        }
         if let Err(error) = self.check_trail().await {
             tracing::error!(%error, "the audit trail was not looked through");
         }
@@ -32,8 +29,9 @@ impl Files {
         }
     }
 
-    /// At a start: bytes without a row go (nobody was told of them), a row without its bytes ends as lost.
-    async fn reconcile(&self) -> Result<(), FilesError> {
+    /// At a start, before anybody can send: bytes without a row go (nobody was told of them), a row without its bytes ends as
+    /// lost. Later this would take the bytes of a file whose row is just being written.
+    pub(super) async fn reconcile(&self) -> Result<(), FilesError> {
         let rows: HashMap<_, _> =
             self.0.records.on_disk().await?.into_iter().map(|(id, len, stage)| (id, (len, stage))).collect();
         let (bodies, known) = (self.0.bodies.clone(), rows.clone());
