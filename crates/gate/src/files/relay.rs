@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use protocol::{
     file::{CHUNK_LEN, ChunkHead, Ended, Offer, Wanted},
-    frame::{Direction, FrameKind, LinkKey, Opener, Sealer, Track},
+    frame::{Direction, Frame, FrameKind, LinkKey, Opener, Sealer, Track},
 };
 use runtime::{peers::check_uid, shutdown::Shutdown};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::Semaphore,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -186,9 +186,9 @@ impl Relay {
                 say(&mut edge, &Ended::Refused(counted::code("impossible-size"))).await?;
                 continue;
             }
-            let mut link = match self.pool.take(self.wait).await {
-                Ok(link) => link,
-                Err(why) => {
+            let (mut link, first) = match self.offered(&mut edge, &offer).await {
+                Ok(Ok(answered)) => answered,
+                Ok(Err(why)) => {
                     let why = match why {
                         NoLink::Busy => "busy",
                         NoLink::Away => "gate-away",
@@ -196,8 +196,14 @@ impl Relay {
                     say(&mut edge, &Ended::NotNow(counted::code(why))).await?;
                     continue;
                 }
+                Err(Stuck::Edge(fault)) => return Err(fault),
+                Err(Stuck::Link(fault)) => {
+                    counted::refused("link");
+                    tracing::warn!(file = %offer.file, %fault, "the link broke under an offer");
+                    return Ok(());
+                }
             };
-            match self.relay(&mut edge, &mut link, &offer, &mut piece).await {
+            match self.relay((&mut edge, &mut link), first, &offer, &mut piece).await {
                 Ok(Passed::Whole) => self.pool.park(link),
                 Ok(Passed::Early) => return Ok(()),
                 Err(Stuck::Edge(fault)) => return Err(fault),
@@ -210,16 +216,36 @@ impl Relay {
         }
     }
 
+    /// Offers a file to the inner half: the connection it was offered on, and the first answer. One that proves dead only
+    /// when it is used, since the inner half has just left it, is no reason to send the edge away: another is taken.
+    async fn offered(&self, edge: &mut Edge, offer: &Offer) -> Result<Result<(Link, Frame), NoLink>, Stuck> {
+        let end = Instant::now() + self.wait;
+        loop {
+            let mut link = match self.pool.take(end.saturating_duration_since(Instant::now())).await {
+                Ok(link) => link,
+                Err(why) => return Ok(Err(why)),
+            };
+            let inner = &mut link.stream;
+            let answer = match inner.writer.send(FrameKind::FileOffer, offer).await {
+                Ok(()) => self.answer(edge, &mut inner.reader).await,
+                Err(fault) => Err(Stuck::Link(fault)),
+            };
+            match answer {
+                Ok(first) => return Ok(Ok((link, first))),
+                Err(Stuck::Link(Fault::Io(_))) if Instant::now() < end => {}
+                Err(stuck) => return Err(stuck),
+            }
+        }
+    }
+
     async fn relay(
         &self,
-        edge: &mut Edge,
-        link: &mut Link,
+        (edge, link): (&mut Edge, &mut Link),
+        first: Frame,
         offer: &Offer,
         piece: &mut Vec<u8>,
     ) -> Result<Passed, Stuck> {
         let inner = &mut link.stream;
-        inner.writer.send(FrameKind::FileOffer, offer).await.map_err(Stuck::Link)?;
-        let first = self.answer(edge, &mut inner.reader).await?;
         if first.kind == FrameKind::FileEnded {
             let ended = read_as(&first, FrameKind::FileEnded).map_err(Stuck::Link)?;
             say(edge, &ended).await.map_err(Stuck::Edge)?;
@@ -259,11 +285,7 @@ impl Relay {
     }
 
     /// The inner half's next word, while the edge has none.
-    async fn answer(
-        &self,
-        edge: &mut Edge,
-        inner: &mut FileReader<link::Reader>,
-    ) -> Result<protocol::frame::Frame, Stuck> {
+    async fn answer(&self, edge: &mut Edge, inner: &mut FileReader<link::Reader>) -> Result<Frame, Stuck> {
         tokio::select! {
             biased;
             // Verifying, inspecting and attaching take their time.
