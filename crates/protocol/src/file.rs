@@ -14,6 +14,8 @@
 //! `FileEnded` may come at any time after the offer; where pieces were still to come, both sides close the connection. On the
 //! link the frames are sealed under the keys of its hello; inside a zone there is no hello, and they are sealed under
 //! [`LinkKey::within_zone`](crate::frame::LinkKey::within_zone).
+use std::marker::PhantomData;
+
 use blake3::hazmat::{self, HasherExt, Mode};
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::{Deserialize, Serialize};
@@ -117,82 +119,112 @@ pub enum Ended {
     NotNow(ShortName),
 }
 
-/// The center's word that a file is stored and attached. Always [`Receipt::LEN`] bytes.
+/// The center's word that a file is stored and attached.
+pub type Receipt = Signed<Attached>;
+
+/// The center's word that whoever shows it may fetch a file that it made, until a moment.
+pub type Ticket = Signed<MayFetch>;
+
+/// See [`Receipt`]. Its time is when the file was attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached;
+
+/// See [`Ticket`]. Its time is from when on it is not good any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MayFetch;
+
+/// What a [`Signed`] word about a file says.
+pub trait Word {
+    /// Stands before what is signed, so that one word is never another.
+    const CONTEXT: &'static [u8];
+}
+
+impl Word for Attached {
+    const CONTEXT: &'static [u8] = b"gridesk file receipt v1\0";
+}
+
+impl Word for MayFetch {
+    const CONTEXT: &'static [u8] = b"gridesk file ticket v1\0";
+}
+
+/// A word of the center about a file. Always [`SIGNED_LEN`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
+pub struct Signed<W> {
     /// Which file.
     pub file: FileId,
     /// Its length in bytes.
     pub size: u64,
     /// Its hash.
     pub root: Hash,
-    /// When it was attached, Unix ms.
+    /// The word's time, Unix ms.
     pub at_ms: u64,
     /// Which of the center's keys signed.
     pub key_id: u8,
     /// Ed25519 over all of the above.
     pub signature: [u8; 64],
+    word: PhantomData<W>,
 }
 
-const RECEIPT_CONTEXT: &[u8] = b"gridesk file receipt v1\0";
+/// The length of a [`Signed`] word as bytes.
+pub const SIGNED_LEN: usize = COVERED_LEN + 64;
+/// As much of it is signed.
+const COVERED_LEN: usize = 16 + 8 + 32 + 8 + 1;
 
-impl Receipt {
-    /// Its length as bytes.
-    pub const LEN: usize = Self::SIGNED_LEN + 64;
-    const SIGNED_LEN: usize = 16 + 8 + 32 + 8 + 1;
-
+impl<W: Word> Signed<W> {
     /// Signs one.
     pub fn sign(key: (u8, &SigningKey), (file, size, root): (FileId, u64, Hash), at_ms: u64) -> Self {
-        let mut receipt = Receipt { file, size, root, at_ms, key_id: key.0, signature: [0; 64] };
-        receipt.signature = key.1.sign(&receipt.signed()).to_bytes();
-        receipt
+        let (key_id, word) = (key.0, PhantomData);
+        let mut signed = Signed { file, size, root, at_ms, key_id, signature: [0; 64], word };
+        signed.signature = key.1.sign(&signed.covered()).to_bytes();
+        signed
     }
 
     /// Whether one of `keys` signed it.
     pub fn is_genuine(&self, keys: &[(u8, VerifyingKey)]) -> bool {
         let key = keys.iter().find(|(id, _)| *id == self.key_id);
         let signature = Signature::from_bytes(&self.signature);
-        key.is_some_and(|(_, key)| key.verify(&self.signed(), &signature).is_ok())
+        key.is_some_and(|(_, key)| key.verify(&self.covered(), &signature).is_ok())
     }
 
-    fn signed(&self) -> Vec<u8> {
-        [RECEIPT_CONTEXT, &self.to_bytes()[..Self::SIGNED_LEN]].concat()
+    fn covered(&self) -> Vec<u8> {
+        [W::CONTEXT, &self.to_bytes()[..COVERED_LEN]].concat()
     }
+}
 
+impl<W> Signed<W> {
     /// As bytes.
-    pub fn to_bytes(&self) -> [u8; Self::LEN] {
-        let mut bytes = [0; Self::LEN];
+    pub fn to_bytes(&self) -> [u8; SIGNED_LEN] {
+        let mut bytes = [0; SIGNED_LEN];
         bytes[..16].copy_from_slice(&self.file.bits().to_be_bytes());
         bytes[16..24].copy_from_slice(&self.size.to_be_bytes());
         bytes[24..56].copy_from_slice(&self.root);
         bytes[56..64].copy_from_slice(&self.at_ms.to_be_bytes());
         bytes[64] = self.key_id;
-        bytes[65..].copy_from_slice(&self.signature);
+        bytes[COVERED_LEN..].copy_from_slice(&self.signature);
         bytes
     }
 
     /// From bytes; whether it is genuine is another question.
-    pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
-        let mut receipt = Receipt {
+    pub fn from_bytes(bytes: &[u8; SIGNED_LEN]) -> Self {
+        Signed {
             file: FileId::from_bits(u128::from_be_bytes(part(bytes, 0))),
             size: u64::from_be_bytes(part(bytes, 16)),
             root: part(bytes, 24),
             at_ms: u64::from_be_bytes(part(bytes, 56)),
             key_id: bytes[64],
-            signature: [0; 64],
-        };
-        receipt.signature.copy_from_slice(&bytes[65..]);
-        receipt
+            signature: part(bytes, COVERED_LEN),
+            word: PhantomData,
+        }
     }
 }
 
-fn part<const N: usize>(bytes: &[u8; Receipt::LEN], at: usize) -> [u8; N] {
+fn part<const N: usize>(bytes: &[u8; SIGNED_LEN], at: usize) -> [u8; N] {
     let mut part = [0; N];
     part.copy_from_slice(&bytes[at..at + N]);
     part
 }
 
-impl Serialize for Receipt {
+impl<W> Serialize for Signed<W> {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         if s.is_human_readable() {
             s.serialize_str(&data_encoding::BASE64URL_NOPAD.encode(&self.to_bytes()))
@@ -202,17 +234,18 @@ impl Serialize for Receipt {
     }
 }
 
-impl<'de> Deserialize<'de> for Receipt {
+impl<'de, W> Deserialize<'de> for Signed<W> {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
         let bytes = if d.is_human_readable() {
             let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
             data_encoding::BASE64URL_NOPAD.decode(text.as_bytes()).map_err(D::Error::custom)?
         } else {
-            crate::bounds::Opaque::<{ Receipt::LEN }>::deserialize(d)?.to_vec()
+            crate::bounds::Opaque::<SIGNED_LEN>::deserialize(d)?.to_vec()
         };
-        let bytes = bytes.as_slice().try_into().map_err(|_| D::Error::custom("not a receipt"))?;
-        Ok(Receipt::from_bytes(bytes))
+        let bytes =
+            bytes.as_slice().try_into().map_err(|_| D::Error::custom("not as long as it has to be"))?;
+        Ok(Signed::from_bytes(bytes))
     }
 }
 
@@ -335,11 +368,13 @@ mod tests {
         assert!(receipt.is_genuine(&keys));
         assert!(!receipt.is_genuine(&[(2, key.verifying_key())]));
         assert!(!receipt.is_genuine(&[(3, SigningKey::from_bytes(&[8; 32]).verifying_key())]));
-        for at in 0..Receipt::LEN {
+        for at in 0..SIGNED_LEN {
             let mut bytes = receipt.to_bytes();
             bytes[at] ^= 1;
             assert!(!Receipt::from_bytes(&bytes).is_genuine(&keys), "changed at {at}");
         }
+        // A word of one kind is not one of the other.
+        assert!(!Ticket::from_bytes(&receipt.to_bytes()).is_genuine(&keys));
         let ended = Ended::Stored(receipt.clone());
         assert_eq!(wire::decode_exact::<Ended>(&wire::encode(&ended)), Ok(ended));
         let json = serde_json::to_string(&receipt).unwrap();
