@@ -1,8 +1,7 @@
 //! The way inside: every question of the portal and the API goes through here, over a gate, to the center.
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use ed25519_dalek::VerifyingKey;
@@ -17,16 +16,13 @@ use protocol::{
 };
 use runtime::{
     clock::{Clock, Deadline},
-    mux::{CallError, Limits, Peer, Plain, Service},
-    peers::{Peers, Told, Verdict, check_uid, keep},
+    mux::{CallError, Limits, Plain, Service},
+    peers::{Peers, Told, Verdict},
     shutdown::Shutdown,
     telemetry::{RequestId, TraceContext},
 };
-use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
-/// How long what is open over a gate that was taken away may take to end.
-const RETIRE_WITHIN: Duration = Duration::from_secs(60);
 /// How long a question may take from here if nothing else is said, in ms; a wait for a write's result comes on top.
 pub const DEADLINE_MS: u32 = 5_000;
 /// Verified session tokens kept in memory, so that each is verified once.
@@ -228,23 +224,9 @@ impl Inward {
         let (peers, gate, uids) = (self.state.peers.clone(), gate.to_owned(), uids.to_vec());
         let (pushes, stop) = (pushes.clone(), shutdown.token());
         tokio::spawn(async move {
-            let standing = Mutex::new(None);
-            let connect = || async {
-                let stream = UnixStream::connect(&gate).await?;
-                check_uid(&stream, &uids)?;
-                let (reader, writer) = stream.into_split();
-                let (peer, _) = Peer::start(reader, writer, (codec, codec), limits, pushes.clone());
-                peers.add(peer.clone());
-                *standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer.clone());
-                Ok(peer)
-            };
+            let kept = peers.keep_connected(&gate, &uids, codec, limits, pushes, there);
             // At this edge's own end what is open must still be answered.
-            if stop.run_until_cancelled(keep(&gate, there, connect)).await.is_some() {
-                let last = standing.into_inner().unwrap_or_else(PoisonError::into_inner);
-                if let Some(peer) = last {
-                    peers.retire(&peer, RETIRE_WITHIN).await;
-                }
-            }
+            stop.run_until_cancelled(kept).await;
         });
     }
 

@@ -121,13 +121,18 @@ impl Opened {
                 centers.keep_connected(&center, &uids, codec, limits, FromCenter(inner), last).await;
             });
         }
-        // Messages never wait for a piece of a file to be verified and written.
-        let aside = Background::start("files").map_err(GateError::Threads)?;
-        if let (Some(folders), Some(files)) = (files, &config.files) {
-            let receiver = Receiver::new(files, folders, inner.0.centers.clone(), shutdown.clone());
-            let _aside = aside.enter();
-            receiver.start(files, &side, &config.allowed_uids);
-        }
+        let _aside = match (files, &config.files) {
+            (Some(folders), Some(files)) => {
+                // Messages never wait for a piece of a file to be verified and written.
+                let aside = Background::start("files").map_err(GateError::Threads)?;
+                let receiver = Receiver::new(files, folders, inner.0.centers.clone(), shutdown.clone());
+                let entered = aside.enter();
+                receiver.start(files, &side, &config.allowed_uids);
+                drop(entered);
+                Some(aside)
+            }
+            _ => None,
+        };
         let connect = || async {
             let stream = link::connect(&config.link, &config.allowed_uids).await?;
             let (peer, _) =

@@ -133,16 +133,16 @@ impl Opened {
         let limits =
             Limits { calls: config.in_flight.max(1) as usize, served: config.in_flight.max(1) as usize };
         let side = Arc::new(Side { half: Half::Outer, secret, limits });
-        // Messages never wait for a piece of a file to be copied.
-        let aside = Background::start("files").map_err(GateError::Threads)?;
-        let files = {
-            let _aside = aside.enter();
-            match (&config.files, files) {
-                (Some(config), Some((edges, link))) => {
-                    Some((Relay::new(config, shutdown.clone()), from_std(link)?, from_std(edges)?))
-                }
-                _ => None,
+        let files = match (&config.files, files) {
+            (Some(config), Some((edges, link))) => {
+                // Messages never wait for a piece of a file to be copied.
+                let aside = Background::start("files").map_err(GateError::Threads)?;
+                let entered = aside.enter();
+                let (link, edges) = (from_std(link)?, from_std(edges)?);
+                drop(entered);
+                Some((aside, Relay::new(config, shutdown.clone()), link, edges))
             }
+            _ => None,
         };
         let (link, edges) = (from_std(link)?, from_std(edges)?);
         inside::serve(inside, readiness(&outer), sealed, &shutdown)?;
@@ -150,18 +150,16 @@ impl Opened {
 
         outer.0.in_flight.hold(&shutdown);
         let stop = shutdown.token();
-        let carry_files = {
+        let _aside = files.map(|(aside, relay, link, edges)| {
             let (side, uids) = (Arc::clone(&side), config.allowed_uids.clone());
-            let stop = shutdown.token();
-            let carrying = async move {
-                let Some((relay, link, edges)) = files else { return std::future::pending().await };
+            let entered = aside.enter();
+            tokio::spawn(shutdown.token().run_until_cancelled_owned(async move {
                 tokio::join!(relay.accept_links(&link, &side, &uids), relay.accept_edges(&edges, &uids));
-            };
-            let _aside = aside.enter();
-            tokio::spawn(stop.run_until_cancelled_owned(carrying))
-        };
+            }));
+            drop(entered);
+            aside
+        });
         tokio::select! {
-            _ = carry_files => {}
             () = accept_links(&outer, &link, &side, &config.allowed_uids) => {}
             () = accept_edges(&outer, &edges, limits, &config.allowed_uids) => {}
             () = stop.cancelled() => {}

@@ -2,7 +2,13 @@
 //!
 //! A request goes to the one with the fewest calls open. One whose stream breaks before the answer is asked of another,
 //! or of the same once it is back, within its deadline: what crosses zones may safely be asked twice.
-use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{net::UnixStream, sync::watch};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +24,8 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(50);
 const RECONNECT_LAST: Duration = Duration::from_secs(1);
 /// How long connecting may fail before anybody is told.
 const QUIET: Duration = Duration::from_secs(3);
+/// How long what is open on a stream that is not wanted any more may take to end.
+const RETIRE_WITHIN: Duration = Duration::from_secs(60);
 /// How long a full stream is left alone before it is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
@@ -70,15 +78,16 @@ impl Peers {
         self.add(peer);
     }
 
-    /// Asks nothing more over a stream, and closes it once all that is open on it has ended, after `within` at the latest.
-    pub async fn retire(&self, peer: &Peer, within: Duration) {
+    /// Asks nothing more over a stream, and closes it once all that is open on it has ended, after [`RETIRE_WITHIN`] at the
+    /// latest.
+    async fn retire(&self, peer: &Peer) {
         self.list.send_modify(|list| list.retain(|other| !other.is_same(peer)));
         let ended = async {
             while peer.in_flight() > 0 {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
         };
-        tokio::time::timeout(within, ended).await.ok();
+        tokio::time::timeout(RETIRE_WITHIN, ended).await.ok();
         peer.close();
     }
 
@@ -191,7 +200,8 @@ impl Peers {
     }
 
     /// Keeps a stream to the Unix socket at `path` as long as `stop` allows: connects, and connects again after a pause
-    /// when it ends (50 ms at first, then doubled up to 1 s). Who listens there must be of this user or of `uids`.
+    /// when it ends (50 ms at first, then doubled up to 1 s). Who listens there must be of this user or of `uids`. After
+    /// `stop` nothing new is asked over it, and it closes once what is open has ended.
     pub async fn keep_connected<C, S>(
         self,
         path: &Path,
@@ -204,15 +214,21 @@ impl Peers {
         C: Decode + Encode + Copy,
         S: Service,
     {
+        let standing = Mutex::new(None);
         let connect = || async {
             let stream = UnixStream::connect(path).await?;
             check_uid(&stream, uids)?;
             let (reader, writer) = stream.into_split();
             let (peer, _) = Peer::start(reader, writer, (codec, codec), limits, service.clone());
             self.add(peer.clone());
+            *standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer.clone());
             Ok(peer)
         };
         keep(path, stop, connect).await;
+        let last = standing.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = last {
+            self.retire(&peer).await;
+        }
     }
 }
 

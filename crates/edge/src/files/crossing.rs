@@ -66,8 +66,8 @@ type Key = Arc<Path>;
 struct Gate {
     queue: FairQueue,
     connected: bool,
-    /// Taken away: it is given nothing more, and forgotten once nothing crosses it.
-    leaves: bool,
+    /// Until it is taken away: then it is given nothing more, and forgotten once nothing crosses it.
+    there: CancellationToken,
     /// When it was found to be away.
     away_since: Option<tokio::time::Instant>,
     crossing: usize,
@@ -76,6 +76,12 @@ struct Gate {
     stored_bytes: u64,
     refused: u64,
     postponed: u64,
+}
+
+impl Gate {
+    fn leaves(&self) -> bool {
+        self.there.is_cancelled()
+    }
 }
 
 /// All gates. Cheap to clone.
@@ -98,7 +104,7 @@ impl Gates {
             name: key.parent().and_then(Path::file_name).unwrap_or_default().display().to_string(),
             socket: key.display().to_string(),
             connected: gate.connected,
-            leaves: gate.leaves,
+            leaves: gate.leaves(),
             waiting: gate.queue.len(),
             crossing: gate.crossing,
             bytes: gate.queue.bytes(),
@@ -112,16 +118,15 @@ impl Gates {
         all
     }
 
-    fn came(&self, key: &Key) {
-        self.all().entry(Arc::clone(key)).or_default().leaves = false;
+    fn came(&self, key: &Key, there: CancellationToken) {
+        self.all().entry(Arc::clone(key)).or_default().there = there;
     }
 
-    /// It is given nothing more; what waited for it goes to others.
-    fn leave(&self, key: &Key) {
+    /// It is given nothing more; what waited for it goes to others. Nothing happens where it is back already.
+    fn left(&self, key: &Key) {
         let left = {
             let mut gates = self.all();
-            let Some(gate) = gates.get_mut(key) else { return };
-            gate.leaves = true;
+            let Some(gate) = gates.get_mut(key).filter(|gate| gate.leaves()) else { return };
             let left = gate.queue.drain();
             if gate.crossing == 0 {
                 gates.remove(key);
@@ -134,7 +139,7 @@ impl Gates {
     /// Gives a file to the gate with the fewest bytes to send, of those that are there if any is.
     fn put(&self, file: Waiting) {
         let mut gates = self.all();
-        let stays = |gate: &&mut Gate| !gate.leaves;
+        let stays = |gate: &&mut Gate| !gate.leaves();
         let is_any_there = gates.values_mut().filter(stays).any(|gate| gate.connected);
         let best = gates
             .values_mut()
@@ -152,7 +157,7 @@ impl Gates {
 
     fn take(&self, key: &Key, connections: usize) -> Option<Waiting> {
         let mut gates = self.all();
-        let gate = gates.get_mut(key).filter(|gate| !gate.leaves)?;
+        let gate = gates.get_mut(key).filter(|gate| !gate.leaves())?;
         let most = if gate.large < connections.div_ceil(2) { u64::MAX } else { LARGE };
         let file = gate.queue.pop(most, connections.div_ceil(2).max(1))?;
         gate.crossing += 1;
@@ -167,7 +172,7 @@ impl Gates {
         gate.crossing -= 1;
         gate.large -= usize::from(file.size > LARGE);
         count(gate);
-        if gate.leaves && gate.crossing == 0 {
+        if gate.leaves() && gate.crossing == 0 {
             gates.remove(key);
         }
     }
@@ -201,7 +206,7 @@ impl Gates {
     /// What waits for gates that have been away for long, while another is there.
     fn left_behind(&self) -> Vec<Waiting> {
         let mut gates = self.all();
-        if !gates.values().any(|gate| gate.connected && !gate.leaves) {
+        if !gates.values().any(|gate| gate.connected && !gate.leaves()) {
             return Vec::new();
         }
         let long = |gate: &&mut Gate| gate.away_since.is_some_and(|since| since.elapsed() >= TAKEOVER);
@@ -253,7 +258,7 @@ impl Files {
         shutdown: &Shutdown,
     ) {
         let key: Key = socket.into();
-        self.0.gates.came(&key);
+        self.0.gates.came(&key, there.clone());
         let _aside = self.0.aside.enter();
         for _ in 0..self.0.settings.connections.max(1) {
             let life = Life { there: there.clone(), stop: shutdown.token() };
@@ -263,7 +268,7 @@ impl Files {
         let (gates, there, stop) = (self.0.gates.clone(), there.clone(), shutdown.token());
         tokio::spawn(async move {
             if stop.run_until_cancelled(there.cancelled()).await.is_some() {
-                gates.leave(&key);
+                gates.left(&key);
             }
         });
     }

@@ -50,42 +50,36 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
     let mut rsync = rsync::Daemon::start(site)?;
     let per_run = SMALL.0.div_ceil(FILES_PER_REQUEST) + 20;
     let track = Track::start(site, options.gates, options.runs * per_run)?;
-    let mb = |took: Duration| GIB as f64 / 1e6 / took.as_secs_f64();
-    let per_s = |took: Duration| SMALL.0 as f64 / took.as_secs_f64();
-    let mut cases = vec![
-        Series::new("random-1GiB", "MB/s", "rsync --fsync", Goal::RatioAtLeast(0.8)),
-        Series::new("text-1GiB", "MB/s", "rsync --fsync, zstd 1", Goal::RatioAtLeast(1.5)),
-        Series::new("small-10k", "/s", "rsync --fsync", Goal::RatioAtLeast(0.8)),
+    let random = || vec![Content::random(GIB)];
+    let text = || vec![Content::text(GIB)];
+    let small = || (0..SMALL.0).map(|_| Content::text(SMALL.1)).collect();
+    // Each: what is measured, how much of it there is in its unit, whether rsync compresses, the files.
+    let (mb, files) = (GIB as f64 / 1e6, SMALL.0 as f64);
+    let measured: [(Series, f64, bool, &dyn Fn() -> Vec<Content>); 3] = [
+        (Series::new("random-1GiB", "MB/s", "rsync --fsync", Goal::RatioAtLeast(0.8)), mb, false, &random),
+        (Series::new("text-1GiB", "MB/s", "rsync --fsync, zstd 1", Goal::RatioAtLeast(1.5)), mb, true, &text),
+        (Series::new("small-10k", "/s", "rsync --fsync", Goal::RatioAtLeast(0.8)), files, false, &small),
     ];
-    for series in &mut cases {
-        let is_text = series.case == "text-1GiB";
-        let mut files = match series.case {
-            "random-1GiB" => vec![Content::random(GIB)],
-            "text-1GiB" => vec![Content::text(GIB)],
-            _ => (0..SMALL.0).map(|_| Content::text(SMALL.1)).collect(),
-        };
-        let in_unit = |took| if files_are_small(series.case) { per_s(took) } else { mb(took) };
+    let mut cases = Vec::new();
+    for (mut series, amount, shrinks, make) in measured {
+        let mut files = make();
+        let rate = |took: Duration| amount / took.as_secs_f64();
         for run in 0..options.runs {
             files.iter_mut().for_each(Content::renew);
             rsync.take(&files)?;
-            let both = |files: &[Content]| -> Result<(f64, f64)> {
-                Ok(if run % 2 == 0 {
-                    (in_unit(rsync.copy(is_text)?), in_unit(track.cross(files)?))
-                } else {
-                    let figure = in_unit(track.cross(files)?);
-                    (in_unit(rsync.copy(is_text)?), figure)
-                })
+            let (base, figure) = if run % 2 == 0 {
+                let base = rate(rsync.copy(shrinks)?);
+                (base, rate(track.cross(&files)?))
+            } else {
+                let figure = rate(track.cross(&files)?);
+                (rate(rsync.copy(shrinks)?), figure)
             };
-            let (base, figure) = both(&files)?;
             series.add(Some(base), figure);
         }
+        cases.push(series);
     }
     cases.push(beside_files(site, options, &track)?);
     Ok(cases)
-}
-
-fn files_are_small(case: &str) -> bool {
-    case == "small-10k"
 }
 
 /// Round trips of messages while files fill the track, beside those while it is idle.

@@ -1,7 +1,8 @@
 //! A message of 1 KiB from the edge through both halves of the gate and back, beside a bare Unix socket.
 //!
 //! Here this process is the edge (by its own client, [`edge::inward::Inward`]), the halves are two children, and the inner
-//! one answers itself; with several gates, as the edge spreads messages over them. The bare echo is a child too. Both are persistent connections; one at a time, and 32 in flight.
+//! one answers itself; with several gates, as the edge spreads messages over them. The bare echo is a child too. Both are
+//! persistent connections; one at a time, and 32 in flight.
 use std::{
     io::{Read, Write},
     rc::Rc,

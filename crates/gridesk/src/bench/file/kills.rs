@@ -1,7 +1,7 @@
 //! A hundred times one half of a gate is killed and started anew while files cross: what is lost, doubled, or visible
 //! before it was verified is counted. It must be nothing.
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     net::SocketAddr,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -143,12 +143,11 @@ async fn doubled(address: SocketAddr, owners: &[(Home, ServiceRequestId)]) -> Re
         );
         let shown: Value =
             serde_json::from_slice(connection.ask(ask.as_bytes()).await?).during("a request")?;
-        let mut came: HashMap<&str, usize> = HashMap::new();
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
         let steps = shown["steps"].as_array().into_iter().flatten();
         for step in steps.filter(|step| step["kind"] == "file") {
-            *came.entry(step["text"].as_str().unwrap_or_default()).or_default() += 1;
+            *names.entry(step["text"].as_str().unwrap_or_default()).or_default() += 1;
         }
-        let names: BTreeMap<&str, usize> = came.into_iter().collect();
         wrong += names.values().filter(|times| **times != 1).count();
         wrong += FILES_PER_REQUEST.abs_diff(names.len());
     }
