@@ -108,14 +108,23 @@ fn judge<F: Read + Seek>(
         }
         _ => {}
     }
-    ending::no_other_kind(source, kind)?;
-    match (kind, archive) {
-        (Kind::Pdf, _) => pdf::check(source, &rules.pdf)?,
-        (Kind::Xml, _) => xml::check(source, &rules.text)?,
-        (Kind::Csv | Kind::Text, _) => text::check(source, kind, &rules.text)?,
-        (_, Some(archive)) => archive.check(source, kind, rules)?,
-        _ => picture::check(source, kind, &rules.picture)?,
+    // Who reads a text while it comes is not to wait for its end before its beginning was looked at.
+    let ends_last = matches!(kind, Kind::Xml | Kind::Csv | Kind::Text);
+    if !ends_last {
+        ending::no_other_kind(source, kind)?;
     }
+    let checked = match (kind, archive) {
+        (Kind::Pdf, _) => pdf::check(source, &rules.pdf),
+        (Kind::Xml, _) => xml::check(source, &rules.text),
+        (Kind::Csv | Kind::Text, _) => text::check(source, kind, &rules.text),
+        (_, Some(archive)) => archive.check(source, kind, rules),
+        _ => picture::check(source, kind, &rules.picture),
+    };
+    // What a person would have to look at is refused all the same where it is something else too.
+    if ends_last && matches!(checked, Ok(()) | Err(Stop::Person(_))) {
+        ending::no_other_kind(source, kind)?;
+    }
+    checked?;
     if rules.needs_person.contains(&kind) {
         return Err(Stop::Person(Reason::KindNeedsPerson));
     }

@@ -12,6 +12,7 @@ mod intake;
 mod queue;
 mod records;
 mod send;
+mod shrink;
 mod upkeep;
 
 use std::{io, path::Path, sync::Arc};

@@ -121,12 +121,12 @@ impl Records {
     ) -> Result<std::result::Result<(), Full>> {
         self.0
             .work(move |db| {
-                let transaction = db.transaction()?;
-                if let Err(full) = fits(&transaction, &record, quotas)? {
+                let savepoint = db.savepoint()?;
+                if let Err(full) = fits(&savepoint, &record, quotas)? {
                     return Ok(Err(full));
                 }
-                insert(&transaction, &record)?;
-                transaction.commit()?;
+                insert(&savepoint, &record)?;
+                savepoint.commit()?;
                 Ok(Ok(()))
             })
             .await
@@ -192,9 +192,9 @@ impl Records {
     pub(crate) async fn decide(&self, id: FileId, (from, to): (Stage, Stage), found: Found) -> Result<bool> {
         self.0
             .work(move |db| {
-                let transaction = db.transaction()?;
+                let savepoint = db.savepoint()?;
                 let cvs = found.cvs.as_flattened();
-                let moved = transaction.execute(
+                let moved = savepoint.execute(
                     "UPDATE file SET state = ?3, kind = iif(?4 = '', kind, ?4), why = ?5, root = coalesce(?6, root),
                             cvs = iif(?7 = x'', cvs, ?7), changed_ms = ?8, attempts = 0
                      WHERE id = ?1 AND state = ?2",
@@ -210,9 +210,9 @@ impl Records {
                     ],
                 )? == 1;
                 if moved {
-                    enter(&transaction, id, &found.decision)?;
+                    enter(&savepoint, id, &found.decision)?;
                 }
-                transaction.commit()?;
+                savepoint.commit()?;
                 Ok(moved)
             })
             .await
@@ -222,16 +222,16 @@ impl Records {
     pub(crate) async fn stored(&self, id: FileId, receipt: Vec<u8>, decision: Decision) -> Result<bool> {
         self.0
             .work(move |db| {
-                let transaction = db.transaction()?;
-                let moved = transaction.execute(
+                let savepoint = db.savepoint()?;
+                let moved = savepoint.execute(
                     "UPDATE file SET state = 'stored', why = '', receipt = ?2, changed_ms = ?3, told = 1
                      WHERE id = ?1 AND state = 'queued'",
                     params![bits(id), receipt, signed(decision.at_ms)],
                 )? == 1;
                 if moved {
-                    enter(&transaction, id, &decision)?;
+                    enter(&savepoint, id, &decision)?;
                 }
-                transaction.commit()?;
+                savepoint.commit()?;
                 Ok(moved)
             })
             .await

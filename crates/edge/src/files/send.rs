@@ -22,17 +22,14 @@ use tokio::{
     time::timeout,
 };
 
+use super::shrink::Shrink;
+
 /// How long the gate may be silent, and how long it may take to read a piece. Attaching waits for the center.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long its last words are waited for once it takes nothing any more.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Pieces that are read ahead of what is sent.
 const AHEAD: usize = 2;
-/// Compression that saves less than an eighth is not worth the time: the next pieces go as they are.
-const WORTH_IT: usize = 8;
-/// At most so many pieces go untried in a row.
-const MOST_UNTRIED: u32 = 64;
-const LEVEL: i32 = 1;
 
 /// Why a file was not sent to its end. It is sent again.
 #[derive(Debug, thiserror::Error)]
@@ -79,8 +76,8 @@ pub(super) struct Connection {
     writer: OwnedWriteHalf,
     sealer: Sealer,
     opener: Opener,
-    /// Files sent over it.
-    pub(super) sent: u32,
+    /// Away while pieces are read.
+    shrink: Option<Shrink>,
 }
 
 impl Connection {
@@ -94,7 +91,7 @@ impl Connection {
             writer,
             sealer: Sealer::new(LinkKey::within_zone(Direction::Inward), Track::Files),
             opener: Opener::new(LinkKey::within_zone(Direction::Outward), Track::Files),
-            sent: 0,
+            shrink: None,
         })
     }
 
@@ -121,8 +118,12 @@ impl Connection {
             return Err(SendError::Refused);
         }
         let (pieces, mut ready) = mpsc::channel(AHEAD);
-        let (read, plan) = (body, offer.clone());
-        let reading = tokio::task::spawn_blocking(move || read_pieces(read, &plan, &cvs, from, &pieces));
+        let (read, plan, shrink) = (body, offer.clone(), self.shrink.take());
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut shrink = shrink.map_or_else(Shrink::new, Ok)?;
+            read_pieces(read, &plan, &cvs, from, (&mut shrink, &pieces))?;
+            Ok(shrink)
+        });
         while let Some((head, piece)) = ready.recv().await {
             // Both sides write into buffers of the other: what it says early is heard while a piece is written.
             let mut bytes = Vec::with_capacity(256);
@@ -144,9 +145,9 @@ impl Connection {
             }
             metrics::counter!("edge_file_sent_bytes_total").increment(piece.len() as u64);
         }
-        reading.await.map_err(|error| SendError::Body(io::Error::other(error)))?.map_err(SendError::Body)?;
+        let read = reading.await.map_err(io::Error::other).flatten();
+        self.shrink = Some(read.map_err(SendError::Body)?);
         let frame = self.said(PATIENCE).await?;
-        self.sent += 1;
         Ok((ended(&frame)?, true))
     }
 
@@ -191,13 +192,13 @@ fn read_pieces(
     offer: &Offer,
     cvs: &[Hash],
     from: u32,
-    to: &mpsc::Sender<(ChunkHead, Vec<u8>)>,
+    (shrink, to): (&mut Shrink, &mpsc::Sender<(ChunkHead, Vec<u8>)>),
 ) -> io::Result<()> {
     if cvs.len() != offer.chunks() as usize {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its row does not fit its length"));
     }
     body.seek(SeekFrom::Start(u64::from(from) * CHUNK_LEN as u64))?;
-    let mut shrink = Shrink::new()?;
+    shrink.begin();
     for index in from..offer.chunks() {
         let mut piece = vec![0; offer.chunk_len(index)];
         body.read_exact(&mut piece)?;
@@ -211,55 +212,4 @@ fn read_pieces(
         }
     }
     Ok(())
-}
-
-/// Compresses while that is worth it.
-struct Shrink {
-    compressor: zstd::bulk::Compressor<'static>,
-    /// So many pieces go untried.
-    untried: u32,
-    /// How many will, when the next try is in vain too.
-    next: u32,
-}
-
-impl Shrink {
-    fn new() -> io::Result<Self> {
-        Ok(Shrink { compressor: zstd::bulk::Compressor::new(LEVEL)?, untried: 0, next: 2 })
-    }
-
-    fn shrunk(&mut self, piece: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        if self.untried > 0 {
-            self.untried -= 1;
-            return Ok(None);
-        }
-        let shorter = self.compressor.compress(piece)?;
-        if shorter.len() < piece.len() - piece.len() / WORTH_IT {
-            self.next = 2;
-            return Ok(Some(shorter));
-        }
-        (self.untried, self.next) = (self.next, (self.next * 2).min(MOST_UNTRIED));
-        Ok((shorter.len() < piece.len()).then_some(shorter))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_does_not_shrink_is_soon_not_tried_any_more() {
-        let mut random = vec![0; CHUNK_LEN];
-        getrandom::fill(&mut random).unwrap();
-        let mut shrink = Shrink::new().unwrap();
-        let mut tried = 0;
-        for _ in 0..200 {
-            tried += u32::from(shrink.untried == 0);
-            assert_eq!(shrink.shrunk(&random).unwrap(), None);
-        }
-        assert!(tried < 10, "{tried}");
-        // And what comes to shrink again is found.
-        let text = b"12 345 kWh, ".repeat(CHUNK_LEN / 12);
-        let found = (0..=MOST_UNTRIED).filter(|_| shrink.shrunk(&text).unwrap().is_some()).count();
-        assert!(found > 0);
-    }
 }

@@ -13,10 +13,11 @@ use tokio::task::JoinHandle;
 
 use super::{
     counted::{self, code},
+    growing::{Growing, Written},
     inspection::{Inspected, Inspection},
     pieces::{BadPiece, Slot},
     quarantine::{Marker, Part, Quarantine},
-    receive::Promised,
+    receive::{Promised, blocking},
     store::Store,
     stream::Fault,
 };
@@ -81,23 +82,30 @@ impl Slots {
     }
 }
 
-type Written = (Slot, io::Result<Result<Hash, BadPiece>>);
+type OnePiece = (Slot, io::Result<Result<Hash, BadPiece>>);
 
-/// A file of many pieces that is coming. One piece is verified and written, and some others are made durable, while the
-/// next is read.
+/// A file of many pieces that is coming. One piece is verified and written, some others are made durable, and what was written
+/// is inspected, while the next is read.
 pub(super) struct Coming {
     part: Part,
     promised: Promised,
-    writing: Option<JoinHandle<Written>>,
+    written: Written,
+    inspecting: JoinHandle<io::Result<Inspected>>,
+    writing: Option<JoinHandle<OnePiece>>,
     saving: Option<JoinHandle<io::Result<u32>>>,
     /// How many pieces are durable once `saving` has ended well.
     saved: u32,
 }
 
 impl Coming {
-    pub(super) fn new(part: Part, promised: Promised) -> Self {
-        let saved = part.durable;
-        Coming { part, promised, writing: None, saving: None, saved }
+    /// Goes on with a part. Inspecting what is there begins now.
+    pub(super) fn new(part: Part, promised: Promised, inspection: &Inspection) -> io::Result<Self> {
+        let (saved, size) = (part.durable, part.offer.size);
+        let (written, mut growing) = Growing::new(part.disk.part.try_clone()?, size);
+        written.reaches(size - part.left());
+        let inspection = inspection.clone();
+        let inspecting = tokio::task::spawn_blocking(move || inspection.inspected(&mut growing, size));
+        Ok(Coming { part, promised, written, inspecting, writing: None, saving: None, saved })
     }
 
     pub(super) fn offer(&self) -> &Offer {
@@ -130,6 +138,7 @@ impl Coming {
         let cv = written?.map_err(Stop::Bad)?;
         self.promised.came(self.part.offer.chunk_len(self.part.due()) as u64);
         self.part.cvs.push(cv);
+        self.written.reaches(self.part.offer.size - self.part.left());
         Ok(Some(slot))
     }
 
@@ -181,11 +190,20 @@ impl Coming {
         if is_full(error) { self.part.disk.remove() } else { Ok(()) }
     }
 
-    /// Verifies the whole, and has it inspected and shown. Blocking.
-    pub(super) fn finish(
+    /// All of it was written: verifies the whole, and shows it where it may be.
+    pub(super) async fn finish(
+        mut self,
+        quarantine: Quarantine,
+        store: Store,
+    ) -> io::Result<Result<Marker, NotStored>> {
+        let inspected = (&mut self.inspecting).await.map_err(io::Error::other)?;
+        blocking(move || self.show(inspected, &quarantine, &store)).await
+    }
+
+    fn show(
         self,
+        inspected: io::Result<Inspected>,
         quarantine: &Quarantine,
-        inspection: &Inspection,
         store: &Store,
     ) -> io::Result<Result<Marker, NotStored>> {
         let Part { offer, disk, cvs, taken_over, .. } = self.part;
@@ -199,9 +217,7 @@ impl Coming {
                 NotStored::NotNow(code("begin-again"))
             }));
         }
-        let mut file = disk.part.try_clone()?;
-        file.rewind()?;
-        let kind = match inspection.inspected(&mut file, offer.size)? {
+        let kind = match inspected? {
             Inspected::Passed(kind) => kind,
             Inspected::Refused(reason) => {
                 disk.remove()?;

@@ -1,6 +1,9 @@
 //! What a file is by its content, and whether such a thing may come in: the same rules as the edge's, asked again where
 //! nobody in the extranet can change them.
-use std::{fs::File, io};
+use std::{
+    io::{self, Read, Seek},
+    sync::Arc,
+};
 
 use inspect::{Rules, Verdict};
 use protocol::bounds::ShortName;
@@ -15,18 +18,19 @@ pub(super) enum Inspected {
     Refused(ShortName),
 }
 
-/// The rules; none where another program of the intranet inspects what is in the store.
-pub(super) struct Inspection(Option<Rules>);
+/// The rules; none where another program of the intranet inspects what is in the store. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Inspection(Option<Arc<Rules>>);
 
 impl Inspection {
     pub(super) fn by(rules: Option<Rules>) -> Self {
-        Inspection(rules)
+        Inspection(rules.map(Arc::new))
     }
 
-    /// Looks into a verified file of `size` bytes, which stands at its beginning. Blocking.
+    /// Looks into a file of `size` bytes. What it finds counts only where all of it is verified. Blocking.
     ///
     /// What only a person can decide passes here: the edge lets nothing of the kind cross that no person has looked at.
-    pub(super) fn inspected(&self, file: &mut File, size: u64) -> io::Result<Inspected> {
+    pub(super) fn inspected(&self, file: &mut (impl Read + Seek), size: u64) -> io::Result<Inspected> {
         let Some(rules) = &self.0 else { return Ok(Inspected::Passed(code("unknown"))) };
         Ok(match inspect::inspect(file, size, rules)? {
             Verdict::Pass { kind } | Verdict::NeedsPerson { kind, .. } => {

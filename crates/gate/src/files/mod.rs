@@ -12,6 +12,7 @@
 mod attach;
 mod coming;
 mod counted;
+mod growing;
 mod inspection;
 mod pieces;
 mod pool;

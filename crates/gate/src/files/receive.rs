@@ -311,10 +311,9 @@ impl Receiver {
                 }
             }
         }
-        let (state, of) = (Arc::clone(&self.0), offer.file);
-        let finished =
-            blocking(move || coming.finish(&state.quarantine, &state.inspection, &state.store)).await;
-        Ok((self.end(offer, finished.unwrap_or_else(|error| Err(not_now(of, &error)))).await, Then::GoOn))
+        let finished = coming.finish(self.0.quarantine.clone(), self.0.store.clone()).await;
+        let finished = finished.unwrap_or_else(|error| Err(not_now(offer.file, &error)));
+        Ok((self.end(offer, finished).await, Then::GoOn))
     }
 
     /// What is there of a file. An error: it is known without its bytes how it ends, or how it goes on.
@@ -340,7 +339,8 @@ impl Receiver {
                 Ok(Found::Verified(marker)) => return Err(Ok(marker)),
                 Ok(Found::Begun(part)) => {
                     let promised = self.0.room.promise(part.left()).map_err(Err)?;
-                    return Ok(Coming::new(part, promised));
+                    let coming = Coming::new(part, promised, &self.0.inspection);
+                    return coming.map_err(|error| Err(not_now(offer.file, &error)));
                 }
                 Ok(Found::Elsewhere) => tokio::time::sleep(pause).await,
                 Err(error) => return Err(Err(not_now(offer.file, &error))),
@@ -407,7 +407,8 @@ impl Receiver {
     }
 }
 
-/// Runs what blocks on a thread of its own. What a connection does is in order, so there are at most three of these for each.
+/// Runs what blocks on a thread of its own. What a connection does is in order, so there are at
+/// most four of these for each.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
