@@ -30,6 +30,13 @@ pub const MAX_FILE_LEN: u64 = 16 << 30;
 /// A BLAKE3 hash, or the chaining value of a subtree.
 pub type Hash = [u8; 32];
 
+/// Where a file of this hash is in the outward folder, relative to it: `ab/cdef…`.
+pub fn place(root: &Hash) -> std::path::PathBuf {
+    let hex = blake3::Hash::from_bytes(*root).to_hex();
+    let (folder, name) = hex.split_at(2);
+    std::path::Path::new(folder).join(name)
+}
+
 /// A file that wants to cross.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
