@@ -7,8 +7,8 @@ use std::{
 use domain::{calendar::Month, readings::DayReadings};
 use jiff::civil::Date;
 use protocol::{
-    AccountId, BillId, Bucket, CustomerId, ExportId, LaneId, OperationId, PaymentId, Position, PushId,
-    ServiceRequestId, SessionId, ShardId, bounds::Phone, file::Hash, push::Push, routing::ShardMap,
+    AccountId, BillId, Bucket, CustomerId, LaneId, OperationId, PaymentId, Position, PushId,
+    ServiceRequestId, SessionId, ShardId, bounds::Phone, push::Push, routing::ShardMap,
 };
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -18,16 +18,17 @@ use crate::{
     message::{Decision, LaneMessage, NewMessage, OperationRow},
     queue::{Recent, RecentLanes},
     rows::{
-        Account, BillDetail, BillHead, Customer, Entity, Export, Mandate, OutageRow, Payee, Payment, Person, Put,
+        Account, BillDetail, BillHead, Customer, Entity, Mandate, OutageRow, Payee, Payment, Person, Put,
         RequestView, ServiceRequest, Session,
     },
     sqlite::{
-        self, exports, load, payments, reads, reads_views as views, requests,
+        self, load, payments, reads, reads_views as views, requests,
         writer::{Command, Hooks, WAITING, Writer},
     },
     working_set::{NotLoaded, WorkingSet},
 };
 
+mod exports;
 mod shown;
 pub use shown::{AccountView, BillView, NoticePage, PersonView};
 
@@ -396,31 +397,6 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<(PaymentId, u64)>> {
         self.on_slave(shard, move |c| payments::refunds_due(c, now_ms, limit)).await
-    }
-
-    /// A file that is made for a customer.
-    pub async fn export(&self, id: ExportId) -> Result<Seen<Option<Export>>> {
-        self.seen(id.bucket(), move |c| exports::export(c, id)).await
-    }
-
-    /// The files that are made for an account, newest first; at most 100.
-    pub async fn exports(&self, account: AccountId) -> Result<Seen<Vec<Export>>> {
-        self.seen(account.bucket(), move |c| exports::of_account(c, account)).await
-    }
-
-    /// A shard's files that are to be made, ended or forgotten by `now_ms`, longest due first.
-    pub async fn exports_due(&self, shard: ShardId, now_ms: u64, limit: usize) -> Result<Vec<Export>> {
-        self.on_slave(shard, move |c| exports::due(c, now_ms, limit)).await
-    }
-
-    /// Whether one of a shard's files that can be had has this content.
-    pub async fn is_export_wanted(&self, shard: ShardId, root: Hash) -> Result<bool> {
-        self.on_slave(shard, move |c| exports::is_wanted(c, &root)).await
-    }
-
-    /// When the oldest of a shard's files that are being made was asked for, Unix ms.
-    pub async fn oldest_making_ms(&self, shard: ShardId) -> Result<Option<u64>> {
-        self.on_slave(shard, exports::oldest_making_ms).await
     }
 
     /// A session.
