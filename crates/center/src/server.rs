@@ -98,7 +98,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
     let (store, closing) = Store::open(&layout)?;
 
     let outward = config.outward.as_deref().map(Outward::open).transpose();
-    let outward = outward.map_err(|source| CenterError::Folder { path: config.outward.clone().unwrap_or_default(), source })?;
+    let outward = outward
+        .map_err(|source| CenterError::Folder { path: config.outward.clone().unwrap_or_default(), source })?;
     let readiness = Readiness::new();
     let filling = readiness.part("demonstration");
     let listening = readiness.part("gates");

@@ -6,6 +6,8 @@
 #[path = "../tests/it/portal_fixture.rs"]
 mod portal_fixture;
 #[allow(dead_code)]
+#[path = "../tests/it/exports_fixture.rs"]
+mod exports_fixture;
 #[path = "../tests/it/service_fixture.rs"]
 mod service_fixture;
 

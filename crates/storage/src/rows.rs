@@ -13,8 +13,8 @@ use domain::{
 };
 use jiff::civil::Date;
 use protocol::{
-    AccountId, BillId, Bucket, ChallengeId, Channel, CustomerId, ExportId, PaymentId, PushId, ServiceRequestId,
-    SessionId,
+    AccountId, BillId, Bucket, ChallengeId, Channel, CustomerId, ExportId, PaymentId, PushId,
+    ServiceRequestId, SessionId,
     bounds::Phone,
     catalogue::{
         replies::{NoticeBody, RequestStep},

@@ -5,12 +5,13 @@
 use std::collections::HashMap;
 
 use protocol::{
-    AccountId, BillId, ChallengeId, CustomerId, ExportId, FileId, OutageId, PaymentId, ServiceRequestId, SessionId,
+    AccountId, BillId, ChallengeId, CustomerId, ExportId, FileId, OutageId, PaymentId, ServiceRequestId,
+    SessionId,
 };
 
 use crate::rows::{
-    Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, Export, FileRow, Identity,
-    Mandate, Payee, Payment, Person, Put, ServiceRequest, Session, Supply,
+    Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, Export, FileRow,
+    Identity, Mandate, Payee, Payment, Person, Put, ServiceRequest, Session, Supply,
 };
 
 /// What can be asked for.

@@ -250,12 +250,26 @@ pub(super) mod tests {
         let lines = lines();
         let pdf = pdf(&sample(&lines));
         assert!(pdf.starts_with(b"%PDF-1.") && pdf.trim_ascii_end().ends_with(b"%%EOF"));
-        for text in
-            ["SAMPLE", "not a tax document", "YL3300000020009202610", "161.121", "0.5680", "91.52", "20.00", "123.05", "2026-11-08"]
-        {
+        for text in [
+            "SAMPLE",
+            "not a tax document",
+            "YL3300000020009202610",
+            "161.121",
+            "0.5680",
+            "91.52",
+            "20.00",
+            "123.05",
+            "2026-11-08",
+        ] {
             assert!(has(&pdf, text), "{text}");
         }
-        for text in ["样例", "电子发票（样例）", "峰段电费", "人民币壹佰贰拾叁元零伍分", "样***".trim_end_matches('*')] {
+        for text in [
+            "样例",
+            "电子发票（样例）",
+            "峰段电费",
+            "人民币壹佰贰拾叁元零伍分",
+            "样***".trim_end_matches('*'),
+        ] {
             assert!(has_zh(&pdf, text), "{text}");
         }
         assert!(has(&pdf, "/STSong-Light") && has(&pdf, "/UniGB-UTF16-H") && has(&pdf, "/Helvetica"));
@@ -268,7 +282,8 @@ pub(super) mod tests {
         let pdf = pdf(&sample(&lines()));
         let text: Vec<u8> = pdf.clone();
         let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(64)..]).into_owned();
-        let at: usize = tail.split("startxref").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+        let at: usize =
+            tail.split("startxref").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
         assert!(pdf[at..].starts_with(b"xref"));
         let table = String::from_utf8_lossy(&pdf[at..]).into_owned();
         let rows: Vec<&str> = table.lines().skip(2).take_while(|row| row.trim().len() == 18).collect();

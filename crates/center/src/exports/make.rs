@@ -63,7 +63,12 @@ async fn usage(node: &Node, row: &Export, asked: (Date, Date), draft: &mut Draft
     if is_empty { Err(Trouble::Never(ExportFailure::NoReadings)) } else { Ok(()) }
 }
 
-async fn green_button(node: &Node, row: &Export, asked: (Date, Date), draft: &mut Draft) -> Result<(), Trouble> {
+async fn green_button(
+    node: &Node,
+    row: &Export,
+    asked: (Date, Date),
+    draft: &mut Draft,
+) -> Result<(), Trouble> {
     let (account, from, to) = known(node, row, asked).await?;
     let title = match row.language {
         Language::Zh => format!("用电量 {} {from} – {to}", account.id),
@@ -114,7 +119,11 @@ async fn bill_invoice(node: &Node, id: BillId) -> Result<Vec<u8>, Trouble> {
 }
 
 /// The account, and the days that were asked for as far as there can be readings.
-async fn known(node: &Node, row: &Export, (from, to): (Date, Date)) -> Result<(Account, Date, Date), Trouble> {
+async fn known(
+    node: &Node,
+    row: &Export,
+    (from, to): (Date, Date),
+) -> Result<(Account, Date, Date), Trouble> {
     let none = || Trouble::Never(ExportFailure::NoReadings);
     let view = node.store().account(row.account, Vec::new()).await?.value.ok_or_else(none)?;
     let (first, last) = view.first_and_last.ok_or_else(none)?;

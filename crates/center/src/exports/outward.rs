@@ -89,7 +89,11 @@ impl Outward {
                 continue;
             }
             for file in fs::read_dir(folder.path())? {
-                let hex = format!("{}{}", folder.file_name().to_string_lossy(), file?.file_name().to_string_lossy());
+                let hex = format!(
+                    "{}{}",
+                    folder.file_name().to_string_lossy(),
+                    file?.file_name().to_string_lossy()
+                );
                 // What is not named by a hash is not ours, and stays.
                 found.extend(blake3::Hash::from_hex(hex).ok().map(|hash| *hash.as_bytes()));
             }

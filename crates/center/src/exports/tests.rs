@@ -160,7 +160,7 @@ async fn dying_before_it_is_said_that_a_file_is_there_makes_it_again_as_the_same
     let row = world.row(&asked).await.unwrap();
     assert_eq!((row.state, row.root, row.size), (ExportState::Ready, Some(root), size));
     assert_eq!(world.maker.outward.files().unwrap(), [root], "there is one");
-    let read = domain::green_button::read(&world.bytes(&row).unwrap()[..]).unwrap();
+    let read = domain::green_button::read(&world.bytes(&row).unwrap()[..], Default::default()).unwrap();
     assert_eq!(read.days.len(), 2);
     world.end();
 }
@@ -187,8 +187,9 @@ async fn what_nothing_refers_to_is_swept_unless_it_may_be_just_made() {
     let mut world = World::new().await;
     let kept = world.ask(world.csv()).await;
     world.look().await;
+    let outward = world.maker.outward.clone();
     let place_one = |bytes: &[u8]| {
-        let mut draft = world.maker.outward.begin().unwrap();
+        let mut draft = outward.begin().unwrap();
         draft.write(bytes).unwrap();
         draft.place().unwrap().0
     };

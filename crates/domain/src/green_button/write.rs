@@ -66,7 +66,12 @@ impl Writer {
             let start = begin + slot as i64 * i64::from(day.interval_s);
             block.push_str("<espi:IntervalReading>");
             if let Some(code) = quality_code(day.quality_of(slot)) {
-                push(&mut block, format_args!("<espi:ReadingQuality><espi:quality>{code}</espi:quality></espi:ReadingQuality>"));
+                push(
+                    &mut block,
+                    format_args!(
+                        "<espi:ReadingQuality><espi:quality>{code}</espi:quality></espi:ReadingQuality>"
+                    ),
+                );
             }
             push(
                 &mut block,
@@ -97,7 +102,12 @@ impl Writer {
         let n = self.lengths.len();
         let own = format!("UsagePoint/1/MeterReading/{n}");
         let (blocks, kind) = (format!("{own}/IntervalBlock"), format!("ReadingType/{n}"));
-        let links = [("self", own.as_str()), ("up", "UsagePoint/1/MeterReading"), ("related", &blocks), ("related", &kind)];
+        let links = [
+            ("self", own.as_str()),
+            ("up", "UsagePoint/1/MeterReading"),
+            ("related", &blocks),
+            ("related", &kind),
+        ];
         let title = format!("{} s", interval_s);
         self.entry(out, 10 + 2 * n as u128, &links, &title, "<espi:MeterReading/>");
         // Electricity delivered, energy in Wh, of each interval alone; 156 is the yuan, ISO 4217.
@@ -192,19 +202,22 @@ mod tests {
             of(date(2026, 10, 2), 3600, &[Quality::Missing]),
             of(date(2026, 10, 3), 3600, &[Quality::Valid, Quality::Missing]),
         ];
-        let found = read(file(&days).as_bytes()).unwrap();
+        let found = read(file(&days).as_bytes(), Limits::default()).unwrap();
         let found: Vec<DayReadings> = found.days.into_values().collect();
         assert_eq!(found, [days[0].clone(), days[2].clone()]);
     }
 
     #[test]
     fn each_length_of_slot_is_a_series_of_its_own() {
-        let days = [of(date(2026, 10, 1), 3600, &[Quality::Valid]), of(date(2026, 10, 2), 86_400, &[Quality::Valid])];
+        let days = [
+            of(date(2026, 10, 1), 3600, &[Quality::Valid]),
+            of(date(2026, 10, 2), 86_400, &[Quality::Valid]),
+        ];
         let text = file(&days);
-        assert!(read(text.as_bytes()).is_err(), "nothing is chosen by itself");
+        assert!(read(text.as_bytes(), Limits::default()).is_err(), "nothing is chosen by itself");
         for (n, day) in (1..).zip(&days) {
             let options = Options { select: Some(Select::Number(n)), ..Options::default() };
-            let found = read_with(text.as_bytes(), &options, &Limits::default()).unwrap();
+            let found = read_with(text.as_bytes(), Limits::default(), &options).unwrap();
             assert_eq!(found.days.into_values().collect::<Vec<_>>(), [day.clone()]);
         }
     }
@@ -227,7 +240,7 @@ mod tests {
                 day
             };
             let days: Vec<DayReadings> = days.iter().enumerate().map(make).collect();
-            let found = read(file(&days).as_bytes()).unwrap();
+            let found = read(file(&days).as_bytes(), Limits::default()).unwrap();
             prop_assert_eq!(found.interval_s, length);
             prop_assert_eq!(found.days.into_values().collect::<Vec<_>>(), days);
         }

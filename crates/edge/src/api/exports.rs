@@ -95,7 +95,11 @@ async fn content(
 }
 
 /// The bytes of a file, to who may see how it stands: the ticket that came with that fetches them.
-pub(crate) async fn deliver(files: &Files, asked: &HeaderMap, found: &ExportGet) -> Result<Response, Problem> {
+pub(crate) async fn deliver(
+    files: &Files,
+    asked: &HeaderMap,
+    found: &ExportGet,
+) -> Result<Response, Problem> {
     let export = &found.export;
     match (export.state, &found.ticket) {
         (ExportState::Ready, Some(ticket)) => {

@@ -86,8 +86,7 @@ pub(super) async fn page(mut visit: Visit, Asked(query): Asked<ExportsQuery>) ->
 
 async fn list(visit: &mut Visit, query: ExportsQuery) -> Made {
     let ExportsQuery { account, from, to } = query;
-    let typed =
-        Typed { kind: "csv".to_owned(), from: from.unwrap_or_default(), to: to.unwrap_or_default() };
+    let typed = Typed { kind: "csv".to_owned(), from: from.unwrap_or_default(), to: to.unwrap_or_default() };
     show(visit, account.as_deref(), typed, None).await
 }
 

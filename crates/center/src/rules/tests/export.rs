@@ -174,7 +174,11 @@ async fn who_is_taken_off_an_account_leaves_no_file_there() {
     world.own(Own::HolderRemove(gone), account.bucket()).await.unwrap();
     let now_ms = world.now_ms;
     let ended = |row: Export| (row.state, row.due_ms);
-    assert_eq!(ended(world.export_row(made).await.unwrap()), (ExportState::Expired, now_ms), "its bytes go next");
+    assert_eq!(
+        ended(world.export_row(made).await.unwrap()),
+        (ExportState::Expired, now_ms),
+        "its bytes go next"
+    );
     let row = world.export_row(making).await.unwrap();
     assert_eq!(ended(row), (ExportState::Expired, now_ms + 30 * DAY));
     // It was just being made: what came of it is not handed out.
