@@ -1,4 +1,5 @@
-//! One file over one connection to a gate's outer half: offered, sent piece by piece from where it is wanted, answered.
+//! One file over one connection to a gate's outer half: offered, sent piece by piece from where it is wanted, answered; or
+//! asked for, and taken piece by piece.
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
@@ -7,13 +8,14 @@ use std::{
 };
 
 use protocol::{
-    file::{CHUNK_LEN, ChunkHead, Coding, Ended, Hash, Offer, Wanted},
+    file::{CHUNK_LEN, ChunkHead, Coding, Ended, Fetch, Hash, Offer, Wanted},
     frame::{Direction, Frame, FrameError, FrameKind, LinkKey, Opener, Sealer, Track},
     wire::{self, WireError},
 };
 use runtime::{
     heads::{Heads, HeadsError},
     peers::check_uid,
+    shrink::Shrink,
 };
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -28,11 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Pieces that are read ahead of what is sent.
 const AHEAD: usize = 2;
-/// Compression that saves less than an eighth is not worth the time: the next pieces go as they are.
-const WORTH_IT: usize = 8;
-/// At most so many pieces go untried in a row.
-const MOST_UNTRIED: u32 = 64;
-const LEVEL: i32 = 1;
 
 /// Why a file was not sent to its end. It is sent again.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +83,16 @@ pub(super) struct Connection {
 impl Connection {
     /// Goes to a gate's socket for files.
     pub(super) async fn open(path: &Path, uids: &[u32]) -> Result<Self, SendError> {
-        let stream = timeout(PATIENCE, UnixStream::connect(path)).await.map_err(|_| SendError::Stalled)??;
+        Self::open_for(path, uids, PATIENCE).await
+    }
+
+    /// Goes to a gate's socket for files, which may be silent for `patience` in the middle of something.
+    pub(super) async fn open_for(path: &Path, uids: &[u32], patience: Duration) -> Result<Self, SendError> {
+        let stream = timeout(patience, UnixStream::connect(path)).await.map_err(|_| SendError::Stalled)??;
         check_uid(&stream, uids)?;
         let (reader, writer) = stream.into_split();
         Ok(Connection {
-            heads: Heads::new(reader, PATIENCE),
+            heads: Heads::new(reader, patience),
             writer,
             sealer: Sealer::new(LinkKey::within_zone(Direction::Inward), Track::Files),
             opener: Opener::new(LinkKey::within_zone(Direction::Outward), Track::Files),
@@ -148,6 +150,41 @@ impl Connection {
         let frame = self.said(PATIENCE).await?;
         self.sent += 1;
         Ok((ended(&frame)?, true))
+    }
+
+    /// Asks for a file; its pieces are [taken](Self::piece) one after the other then.
+    pub(super) async fn ask(&mut self, fetch: &Fetch) -> Result<(), SendError> {
+        self.write(FrameKind::FileFetch, &wire::encode(fetch), &[]).await
+    }
+
+    /// Takes the head and the body of a piece, or why there is none. All of it comes within `patience`.
+    pub(super) async fn piece(
+        &mut self,
+        offer: &Offer,
+        due: u32,
+        patience: Duration,
+    ) -> Result<Result<(ChunkHead, Vec<u8>), Ended>, SendError> {
+        let coming = async {
+            let frame = self.said(patience).await?;
+            match frame.kind {
+                FrameKind::FileChunk => {}
+                FrameKind::FileEnded => {
+                    let ended = ended(&frame)?;
+                    // Nothing is stored on the way out.
+                    let is_possible = !matches!(ended, Ended::Stored(_));
+                    return if is_possible { Ok(Err(ended)) } else { Err(SendError::Refused) };
+                }
+                _ => return Err(SendError::Refused),
+            }
+            let head: ChunkHead = wire::decode_exact(&frame.payload)?;
+            if !head.fits(offer, due) {
+                return Err(SendError::Refused);
+            }
+            let mut body = vec![0; head.len as usize];
+            self.heads.body::<FrameError>(&mut body).await?;
+            Ok(Ok((head, body)))
+        };
+        timeout(patience, coming).await.unwrap_or(Err(SendError::Stalled))
     }
 
     async fn write(&mut self, kind: FrameKind, payload: &[u8], body: &[u8]) -> Result<(), SendError> {
@@ -211,55 +248,4 @@ fn read_pieces(
         }
     }
     Ok(())
-}
-
-/// Compresses while that is worth it.
-struct Shrink {
-    compressor: zstd::bulk::Compressor<'static>,
-    /// So many pieces go untried.
-    untried: u32,
-    /// How many will, when the next try is in vain too.
-    next: u32,
-}
-
-impl Shrink {
-    fn new() -> io::Result<Self> {
-        Ok(Shrink { compressor: zstd::bulk::Compressor::new(LEVEL)?, untried: 0, next: 2 })
-    }
-
-    fn shrunk(&mut self, piece: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        if self.untried > 0 {
-            self.untried -= 1;
-            return Ok(None);
-        }
-        let shorter = self.compressor.compress(piece)?;
-        if shorter.len() < piece.len() - piece.len() / WORTH_IT {
-            self.next = 2;
-            return Ok(Some(shorter));
-        }
-        (self.untried, self.next) = (self.next, (self.next * 2).min(MOST_UNTRIED));
-        Ok((shorter.len() < piece.len()).then_some(shorter))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_does_not_shrink_is_soon_not_tried_any_more() {
-        let mut random = vec![0; CHUNK_LEN];
-        getrandom::fill(&mut random).unwrap();
-        let mut shrink = Shrink::new().unwrap();
-        let mut tried = 0;
-        for _ in 0..200 {
-            tried += u32::from(shrink.untried == 0);
-            assert_eq!(shrink.shrunk(&random).unwrap(), None);
-        }
-        assert!(tried < 10, "{tried}");
-        // And what comes to shrink again is found.
-        let text = b"12 345 kWh, ".repeat(CHUNK_LEN / 12);
-        let found = (0..=MOST_UNTRIED).filter(|_| shrink.shrunk(&text).unwrap().is_some()).count();
-        assert!(found > 0);
-    }
 }

@@ -68,7 +68,10 @@ impl Outbound {
                 if let ExportWhat::UsageCsv { from, to } | ExportWhat::GreenButton { from, to } = r.what
                     && from > to
                 {
-                    return Err(Problem::new(Code::InvalidRequest, "The days go from the first to the last."));
+                    return Err(Problem::new(
+                        Code::InvalidRequest,
+                        "The days go from the first to the last.",
+                    ));
                 }
                 let export = self.add(r.account, r.what, ExportState::Making, None);
                 Reply::ExportCreate(replies::ExportCreate { export })

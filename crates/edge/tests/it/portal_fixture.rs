@@ -629,7 +629,9 @@ impl State {
             other => {
                 let not_here = || Problem::new(Code::InvalidRequest, "Not here.");
                 let served = self.exports.serve(other)?;
-                return served.map_or_else(|| self.desk.serve(other), |reply| Ok(Some(reply)))?.ok_or_else(not_here);
+                return served
+                    .map_or_else(|| self.desk.serve(other), |reply| Ok(Some(reply)))?
+                    .ok_or_else(not_here);
             }
         })
     }

@@ -250,6 +250,7 @@ impl Places {
                         // The gates share both, so that what one has begun another goes on with.
                         ("quarantine", self.in_root("inner/quarantine")),
                         ("store", self.in_root("inner/store")),
+                        ("outward", self.in_root("outward")),
                     ])),
                 ),
             ]),
