@@ -42,7 +42,7 @@ impl World {
         let shutdown = Shutdown::new();
         server::start_tasks(&node, &Readiness::new(), &shutdown);
         let account = AccountId::mint(33, 77).unwrap();
-        let days = ["2026-10-01", "2026-10-02"].map(|date| {
+        let days = ["2024-10-01", "2024-10-02"].map(|date| {
             let mut day = domain::readings::DayReadings::new(date.parse().unwrap(), 3600).unwrap();
             (0..24).for_each(|hour| day.add(hour * 3600, domain::money::Wh(250), Quality::Valid).unwrap());
             day
@@ -104,7 +104,7 @@ impl World {
     }
 
     fn csv(&self) -> ExportWhat {
-        ExportWhat::UsageCsv { from: "2026-10-01".parse().unwrap(), to: "2026-10-31".parse().unwrap() }
+        ExportWhat::UsageCsv { from: "2024-10-01".parse().unwrap(), to: "2024-10-31".parse().unwrap() }
     }
 
     fn bytes(&self, row: &Export) -> Option<Vec<u8>> {
@@ -127,7 +127,7 @@ async fn a_file_is_made_had_ended_removed_and_forgotten() {
     assert_eq!((row.size, row.root), (bytes.len() as u64, Some(*blake3::hash(&bytes).as_bytes())));
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.starts_with('\u{feff}') && text.lines().count() == 49, "{text}");
-    assert!(text.contains("2026-10-01,09:00,10:00,0.250,峰,实测\r\n"), "{text}");
+    assert!(text.contains("2024-10-01,09:00,10:00,0.250,峰,实测\r\n"), "{text}");
     assert!(row.due_ms > row.created_ms + 6 * 24 * 3600 * 1000, "it can be had for a week");
 
     world.look().await;
@@ -149,7 +149,7 @@ async fn a_file_is_made_had_ended_removed_and_forgotten() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_before_it_is_said_that_a_file_is_there_makes_it_again_as_the_same() {
     let mut world = World::new().await;
-    let from_to = ("2026-10-01".parse().unwrap(), "2026-10-02".parse().unwrap());
+    let from_to = ("2024-10-01".parse().unwrap(), "2024-10-02".parse().unwrap());
     let what = ExportWhat::GreenButton { from: from_to.0, to: from_to.1 };
     let asked = world.ask(what).await;
     // The file is in its place, and the process dies.
@@ -187,24 +187,26 @@ async fn what_nothing_refers_to_is_swept_unless_it_may_be_just_made() {
     let mut world = World::new().await;
     let kept = world.ask(world.csv()).await;
     world.look().await;
-    let outward = world.maker.outward.clone();
+    let (outward, folder) = (world.maker.outward.clone(), world.folder.path().join("outward"));
     let place_one = |bytes: &[u8]| {
         let mut draft = outward.begin().unwrap();
         draft.write(bytes).unwrap();
-        draft.place().unwrap().0
+        let root = draft.place().unwrap().0;
+        fs::File::open(folder.join(place(&root))).unwrap()
     };
-    let orphan = place_one(b"of an earlier life");
+    let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    place_one(b"of an earlier life").set_modified(an_hour_ago).unwrap();
     world.maker.sweep().await.unwrap();
     let root = world.row(&kept).await.unwrap().root.unwrap();
     assert_eq!(world.maker.outward.files().unwrap(), [root]);
     // One that is being made since before it came may be the one that it belongs to.
     let making = world.ask(world.csv()).await;
     let fresh = place_one(b"of one that is being made");
-    assert_ne!(fresh, orphan);
     world.maker.sweep().await.unwrap();
     assert_eq!(world.maker.outward.files().unwrap().len(), 2);
     world.look().await;
     assert_eq!(world.row(&making).await.unwrap().state, ExportState::Ready);
+    fresh.set_modified(an_hour_ago).unwrap();
     world.maker.sweep().await.unwrap();
     assert_eq!(world.maker.outward.files().unwrap(), [root]);
     world.end();
@@ -213,9 +215,9 @@ async fn what_nothing_refers_to_is_swept_unless_it_may_be_just_made() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_never_be_made_says_why_and_what_cannot_now_is_tried_again() {
     let mut world = World::new().await;
-    let (from, to) = ("2025-01-01".parse().unwrap(), "2025-12-31".parse().unwrap());
+    let (from, to) = ("2020-01-01".parse().unwrap(), "2020-12-31".parse().unwrap());
     let none = world.ask(ExportWhat::UsageCsv { from, to }).await;
-    let bill: BillId = format!("{}-2026-10", world.account).parse().unwrap();
+    let bill: BillId = format!("{}-2024-10", world.account).parse().unwrap();
     let unpaid = world.ask(ExportWhat::Invoice { bill }).await;
     world.look().await;
     let why = |row: Export| (row.state, row.failure);
@@ -247,7 +249,7 @@ async fn what_can_never_be_made_says_why_and_what_cannot_now_is_tried_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paid_bill_has_its_invoice() {
     let mut world = World::new().await;
-    let bill: BillId = format!("{}-2026-10", world.account).parse().unwrap();
+    let bill: BillId = format!("{}-2024-10", world.account).parse().unwrap();
     let head = world.maker.node.store().bill(bill).await.unwrap().value.unwrap().head;
     world
         .maker
@@ -261,7 +263,7 @@ async fn a_paid_bill_has_its_invoice() {
     let row = world.row(&asked).await.unwrap();
     assert_eq!(row.state, ExportState::Ready);
     let pdf = world.bytes(&row).unwrap();
-    let number = format!("YL{}202610", world.account);
+    let number = format!("YL{}202410", world.account);
     assert!(pdf.starts_with(b"%PDF") && pdf.windows(number.len()).any(|w| w == number.as_bytes()));
     world.end();
 }

@@ -1,10 +1,6 @@
 //! Files to take away: use as a table or Green Button, and electronic invoices. Asked for, made, downloaded.
 use askama::Template;
-use axum::{
-    extract::Path,
-    http::HeaderMap,
-    response::{IntoResponse, Redirect, Response},
-};
+use axum::{extract::Path, http::HeaderMap, response::Response};
 use protocol::{
     AccountId, Code,
     catalogue::{
@@ -233,9 +229,9 @@ pub(super) async fn content(mut visit: Visit, Path(id): Path<String>, asked: Hea
         Err(stop) => return visit.finish(Err(stop)),
     };
     match deliver(&visit.portal.files, &asked, &found).await {
-        Ok(response) => response,
+        Ok(response) => visit.finish_with(response),
         Err(problem) if matches!(problem.code, Code::Conflict | Code::ExportGone) => {
-            Redirect::to(&format!("/exports?account={}", found.export.account)).into_response()
+            visit.finish(Ok(Page::See(format!("/exports?account={}", found.export.account))))
         }
         Err(problem) => visit.finish(Err(Stop::Problem(problem))),
     }
