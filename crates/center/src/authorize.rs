@@ -36,6 +36,8 @@ pub enum Relation {
     HolderOrPayer,
     /// They have bound the payment's account, or ordered the payment; then the account's other details stay hidden.
     PaymentHolderOrPayer,
+    /// They have bound the account that the file is about.
+    ExportHolder,
     /// It is an operation they asked for.
     Asker,
     /// The message carries a signature that proves itself.
@@ -111,6 +113,9 @@ pub const TABLE: &[Rule] = &[
     rule("notice_read", Role::Customer, Relation::Own),
     rule("operation_get", Role::Customer, Relation::Asker),
     rule("push_result", Role::System, Relation::None),
+    rule("export_create", Role::Customer, Relation::HolderInLane),
+    rule("export_get", Role::Customer, Relation::ExportHolder),
+    rule("export_list", Role::Customer, Relation::Holder),
 ];
 
 /// The line for an operation.
@@ -159,6 +164,7 @@ pub fn account_of(request: &Request) -> Option<AccountId> {
         Request::RequestList(r) => r.account,
         Request::OutageList(r) => Some(r.account),
         Request::AccountUnbindStart(r) => Some(r.account),
+        Request::ExportList(r) => Some(r.account),
         _ => None,
     }
 }

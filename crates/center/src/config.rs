@@ -48,6 +48,13 @@ pub struct Config {
     /// How long reconnecting takes once what is overdue is paid, in seconds: 300 unless set (meters are switched remotely).
     #[serde(default = "defaults::reconnect_after_s")]
     pub reconnect_after_s: u32,
+    /// Folder of the files that are made for customers, from which the gate's inner half hands them out; absent: none are
+    /// made.
+    #[serde(default)]
+    pub outward: Option<PathBuf>,
+    /// For how long such a file can be had, in seconds: 604800, a week, unless set.
+    #[serde(default = "defaults::export_keep_s")]
+    pub export_keep_s: u32,
     /// Automatic debit.
     #[serde(default)]
     pub debit: DebitTerms,
@@ -177,6 +184,9 @@ mod defaults {
     }
     pub(super) fn reconnect_after_s() -> u32 {
         300
+    }
+    pub(super) fn export_keep_s() -> u32 {
+        7 * 24 * 3600
     }
     pub(super) fn seed() -> u64 {
         2026

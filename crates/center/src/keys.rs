@@ -5,7 +5,7 @@ use ed25519_dalek::{SigningKey, VerifyingKey};
 use protocol::{
     ChallengeId, FileId,
     bounds::{OneTimeCode, ShortName},
-    file::{Hash, Receipt},
+    file::{Hash, Receipt, Ticket},
     push::EdgeSettings,
     session::{ACCESS_TTL_S, Claims, STAFF_TTL_S, StaffClaims, StaffRole, TokenUse},
 };
@@ -57,7 +57,7 @@ impl SessionKeys {
     pub const ACCESS_TTL_S: u64 = ACCESS_TTL_S;
 }
 
-/// Signs the receipts of files, under a context of their own.
+/// Signs the center's words about files, each under a context of its own.
 pub struct ReceiptKey(SigningKey);
 
 impl ReceiptKey {
@@ -69,6 +69,11 @@ impl ReceiptKey {
     /// The receipt of a file with its length and hash, attached at a time.
     pub fn sign(&self, file: (FileId, u64, Hash), at_ms: u64) -> Receipt {
         Receipt::sign((KEY_ID, &self.0), file, at_ms)
+    }
+
+    /// A ticket for a file with its length and hash, good until a time.
+    pub fn ticket(&self, file: (FileId, u64, Hash), until_ms: u64) -> Ticket {
+        Ticket::sign((KEY_ID, &self.0), file, until_ms)
     }
 }
 

@@ -10,6 +10,9 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 use storage::{message::Child, rows::OutageRow};
 
+mod exports;
+pub use exports::*;
+
 mod payments;
 pub use payments::*;
 
@@ -75,6 +78,12 @@ pub enum Own {
     DivisionReport(DivisionReportAdd),
     /// Tells a customer something.
     NoticeAdd(NoticeAdd),
+    /// A file that a customer asked for is in its place.
+    ExportMade(ExportMade),
+    /// A file that a customer asked for cannot be made.
+    ExportFail(ExportFail),
+    /// Does what is due about such a file: ends it, notes that its bytes are gone, forgets it.
+    ExportDue(ExportDue),
 }
 
 /// See [`Own::RequestAdvance`].
@@ -308,6 +317,9 @@ own! {
     OutageClose = 0x8032 v 1 "outage_close";
     DivisionReport = 0x8033 v 1 "division_report_add";
     NoticeAdd = 0x8034 v 1 "notice_add";
+    ExportMade = 0x8040 v 1 "export_made";
+    ExportFail = 0x8041 v 1 "export_fail";
+    ExportDue = 0x8042 v 1 "export_due";
 }
 
 impl Operation {

@@ -1,6 +1,7 @@
 //! Reads: from the cache, or a slave; authorized already, but for what only the row tells.
 mod account;
 mod bill;
+mod export;
 mod payee;
 mod payment;
 mod person;
@@ -61,6 +62,8 @@ impl Node {
             Request::RequestGet(r) => self.request_get(customer(asked)?, r.request).await,
             Request::OutageList(r) => self.outage_list(asked, r.account).await,
             Request::NoticeList(r) => self.notice_list(customer(asked)?, r).await,
+            Request::ExportGet(r) => self.export_get(customer(asked)?, r.export).await,
+            Request::ExportList(r) => self.export_list(r.account).await,
             Request::OperationGet(r) => self.operation_get(customer(asked)?, r.operation).await,
             other => {
                 let why = format!("{} is not a read.", other.spec().name);

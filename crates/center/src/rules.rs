@@ -5,6 +5,7 @@
 //! [`storage::working_set`].
 mod account;
 mod arrears;
+mod export;
 mod file;
 mod import;
 mod login;
@@ -22,6 +23,7 @@ mod supply;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use export::shown as export_shown;
 pub(crate) use outage::outage_id;
 pub(crate) use refund::newer_left_fen;
 
@@ -42,6 +44,7 @@ use crate::{
     operation::{Operation, Own},
 };
 
+pub use export::ExportTerms;
 pub use mandate::DebitTerms;
 pub use supply::SupplyTerms;
 
@@ -67,6 +70,8 @@ pub struct Rules {
     pub debit: DebitTerms,
     /// When power is cut off and how soon it is back.
     pub supply: SupplyTerms,
+    /// How files for customers are made.
+    pub exports: ExportTerms,
 }
 
 impl Decide for Rules {
@@ -110,6 +115,7 @@ impl Rules {
             Request::FileEnd(r) => file::end(rows, message, r),
             Request::FileAttach(r) => file::attach(self, rows, message, r),
             Request::NoticeRead(r) => Ok(request::notice_read(message, r)),
+            Request::ExportCreate(r) => export::create(self, rows, message, r),
             Request::PushResult(r) => Ok(Decision::done(
                 Reply::PushResult(replies::PushResult {}),
                 vec![Put::PushDone { id: r.push, delivered: r.delivered }],
@@ -149,6 +155,9 @@ impl Rules {
             Own::OutageClose(close) => outage::close(rows, close),
             Own::DivisionReport(add) => outage::report(rows, add),
             Own::NoticeAdd(add) => request::notice_add(rows, add),
+            Own::ExportMade(made) => export::made(self, rows, message, made),
+            Own::ExportFail(fail) => export::failed(rows, message, fail),
+            Own::ExportDue(due) => export::due(rows, message, due),
         }
     }
 }

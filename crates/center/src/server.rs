@@ -30,11 +30,13 @@ use tokio::{net::UnixListener, sync::Notify};
 use crate::{
     admin, applier,
     config::Config,
-    demo, follower,
+    demo,
+    exports::{self, Outward},
+    follower,
     keys::{CodeKey, ReceiptKey, SessionKeys},
     node::{Node, Parts},
     relay,
-    rules::{Rules, SupplyTerms},
+    rules::{ExportTerms, Rules, SupplyTerms},
     schedule,
     sessions::Sessions,
     staff::Staff,
@@ -95,6 +97,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
     let layout = Layout { folder: config.data.join("shards"), map: map.clone(), readers: config.readers };
     let (store, closing) = Store::open(&layout)?;
 
+    let outward = config.outward.as_deref().map(Outward::open).transpose();
+    let outward = outward
+        .map_err(|source| CenterError::Folder { path: config.outward.clone().unwrap_or_default(), source })?;
     let readiness = Readiness::new();
     let filling = readiness.part("demonstration");
     let listening = readiness.part("gates");
@@ -116,6 +121,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
     }
     filling.ready();
     start_tasks(&node, &readiness, &shutdown);
+    if let Some(outward) = outward {
+        shutdown.spawn(exports::run(node.clone(), outward, shutdown.clone()));
+    }
     let gates = unix::bind_shared(&config.socket, &config.allow_uids)?;
     listening.ready();
     tracing::info!(socket = %config.socket.display(), shards = map.shards(), lanes = map.lanes().count(), "serving");
@@ -134,7 +142,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
     Ok(())
 }
 
-async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, CenterError> {
+pub(crate) async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, CenterError> {
     let keys_folder = config.data.join("keys");
     std::fs::create_dir_all(&keys_folder)
         .map_err(|source| CenterError::Folder { path: keys_folder.clone(), source })?;
@@ -152,6 +160,7 @@ async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, Ce
             cut_after_overdue_days: config.cut_after_overdue_days,
             reconnect_after_s: config.reconnect_after_s,
         },
+        exports: ExportTerms { has_place: config.outward.is_some(), keep_s: config.export_keep_s },
     };
     let (mut applied, mut generations) = (Vec::new(), Vec::new());
     for lane in map.lanes() {
@@ -178,7 +187,7 @@ async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, Ce
     Ok(Node { parts: Arc::new(parts) })
 }
 
-fn start_tasks(node: &Node, readiness: &Readiness, shutdown: &Shutdown) {
+pub(crate) fn start_tasks(node: &Node, readiness: &Readiness, shutdown: &Shutdown) {
     for lane in node.store().map().lanes() {
         let ready = readiness.part(&format!("lane {lane}"));
         shutdown.spawn(follower::run(node.clone(), lane, shutdown.clone()));

@@ -63,6 +63,9 @@ pub(crate) const CREDITS: View = kind(15);
 /// An account's mandate.
 pub(crate) const MANDATE: View = kind(14);
 
+/// The files that are made for an account.
+pub(crate) const EXPORTS: View = kind(16);
+
 /// Standing and pace on a day.
 pub(crate) fn tier(day: u64) -> View {
     View { kind: 11, parameter: day }

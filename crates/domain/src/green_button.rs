@@ -42,11 +42,13 @@ mod local_time;
 mod measured;
 mod note;
 mod parse;
+mod write;
 mod xml;
 
 pub use error::{Found, GreenButtonError, Place};
 pub use local_time::{Dst, DstRule, LocalTime, RuleError};
 pub use note::Note;
+pub use write::Writer;
 
 /// The readings of one series of a file, by local day.
 #[derive(Clone, Debug, PartialEq, Eq)]

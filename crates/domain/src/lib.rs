@@ -4,6 +4,7 @@
 //! be tested by itself and gives the same answer on every node.
 pub mod billing;
 pub mod calendar;
+pub mod capitals;
 pub mod demo;
 pub mod forms;
 pub mod green_button;
@@ -15,3 +16,4 @@ pub mod readings;
 pub mod schema;
 pub mod tariff;
 pub mod usage;
+pub mod usage_csv;

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
+#[path = "../tests/it/exports_fixture.rs"]
+mod exports_fixture;
+#[allow(dead_code)]
 #[path = "../tests/it/portal_fixture.rs"]
 mod portal_fixture;
-#[allow(dead_code)]
 #[path = "../tests/it/service_fixture.rs"]
 mod service_fixture;
 

@@ -7,6 +7,7 @@ mod body;
 mod callbacks;
 mod caller;
 mod etag;
+pub(crate) mod exports;
 pub(crate) mod files;
 pub mod openapi;
 mod operations;
@@ -34,6 +35,7 @@ pub(crate) fn router(inward: Inward, files: Files) -> Router {
     let (router, _) = described().split_for_parts();
     router
         .merge(files::router())
+        .merge(exports::router())
         .layer(Extension(files))
         .fallback(nowhere)
         .method_not_allowed_fallback(async || {
@@ -88,6 +90,8 @@ fn described() -> OpenApiRouter<Inward> {
         .routes(routes!(requests::outages))
         .routes(routes!(requests::notices))
         .routes(routes!(requests::notices_read))
+        .routes(routes!(exports::list, exports::create))
+        .routes(routes!(exports::one))
         .routes(routes!(operations::get))
         .routes(routes!(operations::gate))
 }

@@ -75,6 +75,8 @@ pub struct FileSettings {
     pub keep_after_receipt: TimeSpan,
     /// Uploads under way at once; more are answered `503 overloaded`.
     pub uploads: usize,
+    /// Files that the center makes, and customers fetch.
+    pub fetched: FetchedSettings,
 }
 
 impl Default for FileSettings {
@@ -91,6 +93,35 @@ impl Default for FileSettings {
             keep_free_bytes: GIB,
             keep_after_receipt: TimeSpan(Duration::from_secs(24 * 3600)),
             uploads: 256,
+            fetched: FetchedSettings::default(),
+        }
+    }
+}
+
+/// What the edge does with files that it fetches from inside for customers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FetchedSettings {
+    /// No longer file is fetched, in bytes.
+    pub file_bytes_max: u64,
+    /// How many bytes of them are kept; the oldest give way.
+    pub bytes: u64,
+    /// How long a file is kept for who asks again.
+    pub keep: TimeSpan,
+    /// Fetches under way at once; more wait.
+    pub at_once: usize,
+    /// How long a fetch may take, with all its tries.
+    pub within: TimeSpan,
+}
+
+impl Default for FetchedSettings {
+    fn default() -> Self {
+        FetchedSettings {
+            file_bytes_max: 256 << 20,
+            bytes: 8 << 30,
+            keep: TimeSpan(Duration::from_secs(24 * 3600)),
+            at_once: 8,
+            within: TimeSpan(Duration::from_secs(60)),
         }
     }
 }

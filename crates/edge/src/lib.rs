@@ -22,7 +22,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 pub use api::openapi;
 pub use config::Config;
-pub use files::{Files, FilesError};
+pub use files::{Fetched, Files, FilesError};
 use gates::Gate;
 use inbox::Inbox;
 use inward::Inward;
@@ -131,6 +131,11 @@ impl Edge {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its files.
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// Serves until shutdown; then ends what is open, within the limit.

@@ -73,6 +73,13 @@ fn tries(folder: &Path, peer: i32) {
     // It is let go when this process ends.
     say("ptrace", ptrace::seize(Pid::from_raw(peer), ptrace::Options::empty()));
 
+    let given = folder.join("outward/ab/file");
+    say("outward-read", File::open(&given));
+    say("outward-list", fs::read_dir(folder.join("outward/ab")));
+    say("outward-write", OpenOptions::new().append(true).open(&given));
+    say("outward-make", File::create(folder.join("outward/ab/other")));
+    say("outward-remove", fs::remove_file(&given));
+
     // What the inner half is there for, and what it has no more to do with then.
     let (part, shown) = (folder.join("quarantine/captured.part"), folder.join("store/ab/captured"));
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);

@@ -110,6 +110,7 @@ mod tests {
             (FrameKind::FileWanted, false),
             (FrameKind::FileChunk, false),
             (FrameKind::FileEnded, false),
+            (FrameKind::FileFetch, false),
         ] {
             let mut bytes = Vec::new();
             Sealer::new(key(Direction::Inward), Track::Messages).seal(kind, 7, b"x", &mut bytes).unwrap();

@@ -125,7 +125,8 @@ impl Opened {
             (Some(folders), Some(files)) => {
                 // Messages never wait for a piece of a file to be verified and written.
                 let aside = Background::start("files").map_err(GateError::Threads)?;
-                let receiver = Receiver::new(files, folders, inner.0.centers.clone(), shutdown.clone());
+                let of_center = (inner.0.centers.clone(), inner.0.settings.clone());
+                let receiver = Receiver::new(files, folders, of_center, shutdown.clone());
                 let entered = aside.enter();
                 receiver.start(files, &side, &config.allowed_uids);
                 drop(entered);

@@ -1,4 +1,5 @@
 //! The last settings for the edges: kept in memory, told to everybody who connects and whenever they change.
+use ed25519_dalek::VerifyingKey;
 use protocol::{
     envelope::Refusal,
     push::{MAX_PUSH_LEN, Push, PushAck, PushBody},
@@ -35,7 +36,8 @@ pub(crate) fn ack(push: &Push) -> Vec<u8> {
     wire::encode(&PushAck { id: push.id })
 }
 
-/// The last settings.
+/// The last settings. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Settings {
     last: watch::Sender<Option<(Push, Vec<u8>)>>,
 }
@@ -47,6 +49,17 @@ impl Settings {
 
     pub(crate) fn set(&self, push: Push, bytes: Vec<u8>) {
         self.last.send_replace(Some((push, bytes)));
+    }
+
+    /// The public keys by which the center signs, as far as they are known.
+    pub(crate) fn keys(&self) -> Vec<(u8, VerifyingKey)> {
+        let key = |(id, bytes): &(u8, [u8; 32])| VerifyingKey::from_bytes(bytes).ok().map(|key| (*id, key));
+        match &*self.last.borrow() {
+            Some((Push { body: PushBody::Settings(settings), .. }, _)) => {
+                settings.session_keys.iter().filter_map(key).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Tells `peer` the last settings, and every later ones, until its stream ends.

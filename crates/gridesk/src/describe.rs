@@ -107,6 +107,7 @@ fn who(rule: &Rule) -> String {
         Relation::PaymentHolderOrPayer => " who has bound the account, or ordered the payment",
         Relation::HolderIfNamed => " who has bound the account, where one is named",
         Relation::RequestParty => " who made the request; of a fault report, who has bound its account",
+        Relation::ExportHolder => " who has bound the account that the file is about",
         Relation::Asker => " who asked for it",
         Relation::Signed => ", by what is signed",
     };

@@ -4,17 +4,30 @@
 //! value stands in the head of the piece; together they give the hash of the whole. So every byte is hashed once, a piece is
 //! verified as it comes, and what has come is verified again after an interruption without being read.
 //!
-//! One connection of the file track carries one file at a time:
+//! One connection of the file track carries one file at a time, from the extranet into the intranet:
 //!
 //! ```text
 //! inward   FileOffer                FileChunk + piece … FileChunk + piece
 //! outward             FileWanted                                           FileEnded
 //! ```
 //!
-//! `FileEnded` may come at any time after the offer; where pieces were still to come, both sides close the connection. On the
+//! `FileEnded` may come at any time after the offer; where pieces were still to come, both sides close the connection.
+//!
+//! Or one that the center made is fetched, with a [`Ticket`] that says which one it is:
+//!
+//! ```text
+//! inward   FileFetch
+//! outward             FileChunk + piece … FileChunk + piece
+//! outward             FileEnded, instead of any of these
+//! ```
+//!
+//! After the last piece, or after `FileEnded`, the connection is between two files. A piece that is not what the ticket's hash
+//! says is found out once all are there; whoever fetched the file then throws it away.
+//!
+//! On the
 //! link the frames are sealed under the keys of its hello; inside a zone there is no hello, and they are sealed under
 //! [`LinkKey::within_zone`](crate::frame::LinkKey::within_zone).
-use std::marker::PhantomData;
+use std::{marker::PhantomData, path::PathBuf};
 
 use blake3::hazmat::{self, HasherExt, Mode};
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
@@ -29,6 +42,13 @@ pub const MAX_FILE_LEN: u64 = 16 << 30;
 
 /// A BLAKE3 hash, or the chaining value of a subtree.
 pub type Hash = [u8; 32];
+
+/// Where content of this hash is in a folder of files that are called by their content: `ab/cdef…`.
+pub fn place(root: &Hash) -> PathBuf {
+    let hex = data_encoding::HEXLOWER.encode(root);
+    let (first, rest) = hex.split_at(2);
+    [first, rest].iter().collect()
+}
 
 /// A file that wants to cross.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +92,23 @@ pub struct Wanted {
     pub from: u32,
 }
 
+/// A file is to be fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// That it may be, and which one it is.
+    pub ticket: Ticket,
+    /// The first piece to send: those before are there.
+    pub from: u32,
+}
+
+impl Fetch {
+    /// Whether there is a file of that length, and at least one piece to send.
+    pub fn is_possible(&self) -> bool {
+        let offer = self.ticket.offer();
+        offer.is_possible() && self.from < offer.chunks()
+    }
+}
+
 /// How a piece is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Coding {
@@ -108,7 +145,7 @@ impl ChunkHead {
     }
 }
 
-/// What became of a file.
+/// What became of a file. One that is fetched is never `Stored`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ended {
     /// It is in the intranet's store, attached to its request.
@@ -215,6 +252,18 @@ impl<W> Signed<W> {
             signature: part(bytes, COVERED_LEN),
             word: PhantomData,
         }
+    }
+}
+
+impl Ticket {
+    /// The file it is for, as one that crosses.
+    pub fn offer(&self) -> Offer {
+        Offer { file: self.file, size: self.size, root: self.root }
+    }
+
+    /// Whether it is good no more at `now_ms`, Unix ms.
+    pub fn is_over(&self, now_ms: u64) -> bool {
+        now_ms >= self.at_ms
     }
 }
 
@@ -360,6 +409,31 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_the_hash_in_two_parts() {
+        let mut root = [0xff; 32];
+        (root[0], root[1]) = (0x0a, 0xbc);
+        assert_eq!(place(&root), PathBuf::from(format!("0a/bc{}", "f".repeat(60))));
+    }
+
+    #[test]
+    fn what_cannot_be_fetched_is_found_out() {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let fetch = |size, from| {
+            let file = FileId::mint(Bucket::FIRST, 9);
+            Fetch { ticket: Ticket::sign((1, &key), (file, size, [1; 32]), 50), from }
+        };
+        assert!(fetch(CHUNK_LEN as u64 + 1, 1).is_possible() && fetch(1, 0).is_possible());
+        for (size, from) in [(0, 0), (1, 1), (CHUNK_LEN as u64 + 1, 2), (MAX_FILE_LEN + 1, 0), (9, u32::MAX)]
+        {
+            assert!(!fetch(size, from).is_possible(), "{size} {from}");
+        }
+        let fetch = fetch(7, 0);
+        assert!(!fetch.ticket.is_over(49) && fetch.ticket.is_over(50));
+        assert_eq!(fetch.ticket.offer(), Offer { file: fetch.ticket.file, size: 7, root: [1; 32] });
+        assert_eq!(wire::decode_exact::<Fetch>(&wire::encode(&fetch)), Ok(fetch));
+    }
+
+    #[test]
     fn a_receipt_is_believed_only_genuine() {
         let key = SigningKey::from_bytes(&[7; 32]);
         let file = FileId::mint(Bucket::FIRST, 9);
@@ -387,6 +461,7 @@ mod tests {
             let _ = wire::decode_exact::<Offer>(&bytes);
             let _ = wire::decode_exact::<ChunkHead>(&bytes);
             let _ = wire::decode_exact::<Ended>(&bytes);
+            let _ = wire::decode_exact::<Fetch>(&bytes);
         }
     }
 }

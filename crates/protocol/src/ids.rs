@@ -369,6 +369,18 @@ bucketed_id!(
     OutageId,
     "ou"
 );
+bucketed_id!(
+    /// A file that is made for a customer: an export of their use, an invoice.
+    ExportId,
+    "ex"
+);
+
+impl ExportId {
+    /// The same as the id of a file: how its ticket names it.
+    pub fn file(self) -> FileId {
+        FileId(self.0)
+    }
+}
 
 impl OperationId {
     /// The id of the write that `client`, speaking for `subject`, asks for under `key`: retries get the same id.

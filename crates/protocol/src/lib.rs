@@ -20,8 +20,8 @@ pub mod wire;
 pub use catalogue::{Kind, Reply, Request, Spec};
 pub use envelope::{Channel, Outcome, ReplyEnvelope, RequestEnvelope};
 pub use ids::{
-    AccountId, BillId, Bucket, ChallengeId, CustomerId, FileId, MandateId, OperationId, OutageId, PaymentId,
-    PushId, RefundId, ServiceRequestId, SessionId,
+    AccountId, BillId, Bucket, ChallengeId, CustomerId, ExportId, FileId, MandateId, OperationId, OutageId,
+    PaymentId, PushId, RefundId, ServiceRequestId, SessionId,
 };
 pub use position::{LaneId, Position, ShardId, Token};
 pub use problem::{Code, Problem};

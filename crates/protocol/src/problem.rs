@@ -139,6 +139,9 @@ codes! {
     /// The disk for files has no room for more.
     StorageFull = "storage_full", 507, "No room for more files",
         "Try again after `Retry-After` seconds.";
+    /// The file was made, and its time is over.
+    ExportGone = "export_gone", 410, "The file is not there any more",
+        "Ask for a new one.";
 }
 
 impl Code {

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod mux;
 pub mod peers;
 pub mod secret;
+pub mod shrink;
 pub mod shutdown;
 pub mod supervise;
 pub mod telemetry;

@@ -1,4 +1,5 @@
 //! The rows of the business, as values. A row's tables and columns are in the store's schema.
+mod export;
 mod payment;
 mod request;
 
@@ -12,8 +13,8 @@ use domain::{
 };
 use jiff::civil::Date;
 use protocol::{
-    AccountId, BillId, Bucket, ChallengeId, Channel, CustomerId, PaymentId, PushId, ServiceRequestId,
-    SessionId,
+    AccountId, BillId, Bucket, ChallengeId, Channel, CustomerId, ExportId, PaymentId, PushId,
+    ServiceRequestId, SessionId,
     bounds::Phone,
     catalogue::{
         replies::{NoticeBody, RequestStep},
@@ -25,6 +26,7 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use export::Export;
 pub use payment::{LastFailure, Mandate, Payment, Refund, Settled};
 pub use protocol::catalogue::replies::SupplyState;
 pub use request::{DivisionReport, DivisionState, FileRow, OutageRow, RequestView, ServiceRequest};
@@ -411,6 +413,15 @@ pub enum Put {
     },
     /// Inserts or replaces a file of a request.
     File(FileRow),
+    /// Inserts or replaces a file that is made for a customer.
+    Export(Export),
+    /// Forgets a file that was made for a customer.
+    ExportGone {
+        /// Which.
+        export: ExportId,
+        /// Its account.
+        account: AccountId,
+    },
     /// Inserts or replaces an outage.
     Outage(OutageRow),
     /// Inserts or replaces a fault report of a district.
@@ -509,6 +520,8 @@ impl Put {
                 [Some(Entity::Payment(payment.id)), Some(Entity::Account(payment.account))]
             }
             Put::Mandate(mandate) => one(Entity::Account(mandate.account)),
+            Put::Export(export) => one(Entity::Account(export.account)),
+            Put::ExportGone { account, .. } => one(Entity::Account(*account)),
             Put::PaymentSettled { payment, account, .. }
             | Put::PaymentFailed { payment, account, .. }
             | Put::PaymentRefunds { payment, account, .. } => {

@@ -28,6 +28,7 @@ use crate::{
     working_set::{NotLoaded, WorkingSet},
 };
 
+mod exports;
 mod shown;
 pub use shown::{AccountView, BillView, NoticePage, PersonView};
 

@@ -5,12 +5,13 @@
 use std::collections::HashMap;
 
 use protocol::{
-    AccountId, BillId, ChallengeId, CustomerId, FileId, OutageId, PaymentId, ServiceRequestId, SessionId,
+    AccountId, BillId, ChallengeId, CustomerId, ExportId, FileId, OutageId, PaymentId, ServiceRequestId,
+    SessionId,
 };
 
 use crate::rows::{
-    Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, FileRow, Identity,
-    Mandate, Payee, Payment, Person, Put, ServiceRequest, Session, Supply,
+    Account, BillHead, BindTries, Challenge, Customer, DivisionReport, DivisionState, Export, FileRow,
+    Identity, Mandate, Payee, Payment, Person, Put, ServiceRequest, Session, Supply,
 };
 
 /// What can be asked for.
@@ -52,6 +53,10 @@ pub enum Key {
     File(FileId),
     /// A request's files.
     RequestFiles(ServiceRequestId),
+    /// A file that is made for a customer.
+    Export(ExportId),
+    /// The files that are made for an account.
+    Exports(AccountId),
     /// How many of a customer's requests are open in this shard.
     OpenRequests(CustomerId),
     /// A district's outages and reports.
@@ -136,6 +141,10 @@ tables! {
     files: FileId => FileRow, file, fill_file, |k| Key::File(*k);
     /// A request's files, oldest first; at most 100.
     request_files: ServiceRequestId => Vec<FileRow>, request_files, fill_request_files, |k| Key::RequestFiles(*k);
+    /// A file that is made for a customer.
+    exports: ExportId => Export, export, fill_export, |k| Key::Export(*k);
+    /// The files that are made for an account, newest first; at most 100.
+    account_exports: AccountId => Vec<Export>, account_exports, fill_account_exports, |k| Key::Exports(*k);
     /// How many of a customer's requests are open in this shard.
     open_requests: CustomerId => u32, open_requests, fill_open_requests, |k| Key::OpenRequests(*k);
     /// A district's outages and reports.
@@ -224,6 +233,14 @@ impl WorkingSet {
             Put::File(row) => {
                 self.request_files.remove(&row.request);
                 self.fill_file(row.id, Some(row.clone()));
+            }
+            Put::Export(row) => {
+                self.account_exports.remove(&row.account);
+                self.fill_export(row.id, Some(row.clone()));
+            }
+            Put::ExportGone { export, account } => {
+                self.account_exports.remove(account);
+                self.fill_export(*export, None);
             }
             Put::Outage(row) => drop(self.divisions.remove(&row.division)),
             Put::DivisionReport { division, .. } => {

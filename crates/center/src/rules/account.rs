@@ -16,7 +16,7 @@ use storage::{
 };
 
 use super::{
-    Decided, Rules,
+    Decided, Rules, export,
     login::{CODE_TTL_S, check_code, new_challenge, send_code},
     mandate,
 };
@@ -134,6 +134,7 @@ pub(super) fn unbind(
     };
     puts.push(Put::HolderGone { account: asked.account, customer });
     puts.extend(mandate::end_unbound(rules, rows, message, (asked.account, customer))?);
+    puts.extend(export::end_of(rows, message, customer, asked.account)?);
     let gone = CustomerAccountRemove { customer, account: asked.account };
     let children = vec![Own::CustomerAccountRemove(gone).child(customer.bucket())];
     let reply = Reply::AccountUnbind(replies::AccountUnbind { account: asked.account });
@@ -271,6 +272,7 @@ pub(super) fn holder_remove(
     let put = Put::HolderGone { account: asked.account, customer: asked.customer };
     let mut puts = if holds { vec![put] } else { Vec::new() };
     puts.extend(mandate::end_unbound(rules, rows, message, (asked.account, asked.customer))?);
+    puts.extend(export::end_of(rows, message, asked.customer, asked.account)?);
     let reply = Reply::AccountUnbind(replies::AccountUnbind { account: asked.account });
     Ok(Decision::done(reply, puts))
 }

@@ -29,13 +29,14 @@ use storage::{
 
 mod person;
 
-use super::{DebitTerms, Rules, SupplyTerms};
+use super::{DebitTerms, ExportTerms, Rules, SupplyTerms};
 use crate::{
     config::{Provider, SharedSecret},
     keys::{CodeKey, ReceiptKey},
     operation::{Import, Operation, Own, SessionContinue, Settle},
 };
 
+mod export;
 mod files;
 mod mandate;
 mod supply;
@@ -78,6 +79,7 @@ impl World {
             late_fee: LateFeeRate::RESIDENTS,
             debit: DebitTerms::default(),
             supply: SupplyTerms { cut_after_overdue_days: 30, reconnect_after_s: 300 },
+            exports: ExportTerms { has_place: true, keep_s: 7 * 24 * 3600 },
         };
         World {
             store,

@@ -60,7 +60,7 @@ pub(crate) struct GateStatus {
 }
 
 /// What a gate is known by: its socket for files.
-type Key = Arc<Path>;
+pub(super) type Key = Arc<Path>;
 
 #[derive(Default)]
 struct Gate {
@@ -72,6 +72,10 @@ struct Gate {
     away_since: Option<tokio::time::Instant>,
     crossing: usize,
     large: usize,
+    /// Whom it may run as, besides this process's own user.
+    uids: Arc<[u32]>,
+    /// Files that are fetched from it just now.
+    fetching: usize,
     stored: u64,
     stored_bytes: u64,
     refused: u64,
@@ -118,8 +122,26 @@ impl Gates {
         all
     }
 
-    fn came(&self, key: &Key, there: CancellationToken) {
-        self.all().entry(Arc::clone(key)).or_default().there = there;
+    fn came(&self, key: &Key, there: CancellationToken, uids: &[u32]) {
+        let mut gates = self.all();
+        let gate = gates.entry(Arc::clone(key)).or_default();
+        (gate.there, gate.uids) = (there, uids.into());
+    }
+
+    /// From which gates a file can be fetched, the least busy first, with the users they may run as.
+    pub(super) fn to_fetch_from(&self) -> Vec<(Key, Arc<[u32]>)> {
+        let gates = self.all();
+        let mut there: Vec<_> = gates.iter().filter(|(_, gate)| !gate.leaves()).collect();
+        there.sort_by_key(|(_, gate)| (!gate.connected, gate.fetching, gate.queue.bytes()));
+        there.into_iter().map(|(key, gate)| (Arc::clone(key), Arc::clone(&gate.uids))).collect()
+    }
+
+    /// Counts a fetch from a gate until this is dropped.
+    pub(super) fn fetching(&self, key: &Key) -> Fetching {
+        if let Some(gate) = self.all().get_mut(key) {
+            gate.fetching += 1;
+        }
+        Fetching { gates: self.clone(), key: Arc::clone(key) }
     }
 
     /// It is given nothing more; what waited for it goes to others. Nothing happens where it is back already.
@@ -214,6 +236,21 @@ impl Gates {
     }
 }
 
+/// A fetch from a gate.
+pub(super) struct Fetching {
+    gates: Gates,
+    key: Key,
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        // It may have been taken away, and have come back, meanwhile.
+        if let Some(gate) = self.gates.all().get_mut(&self.key) {
+            gate.fetching = gate.fetching.saturating_sub(1);
+        }
+    }
+}
+
 /// How long a connection is kept.
 struct Life {
     /// Its gate is one of the cluster.
@@ -258,7 +295,7 @@ impl Files {
         shutdown: &Shutdown,
     ) {
         let key: Key = socket.into();
-        self.0.gates.came(&key, there.clone());
+        self.0.gates.came(&key, there.clone(), uids);
         let _aside = self.0.aside.enter();
         for _ in 0..self.0.settings.connections.max(1) {
             let life = Life { there: there.clone(), stop: shutdown.token() };

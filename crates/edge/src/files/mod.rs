@@ -1,4 +1,5 @@
-//! Files on their way in: taken from customers, audited, queued for a gate, sent, and removed once their receipt is there.
+//! Files on their way in: taken from customers, audited, queued for a gate, sent, and removed once their receipt is there. And
+//! on their way out: [fetched](self::fetch) through a gate for whom the center gave a ticket.
 //!
 //! Each step is durable before the next begins and before anybody hears of it; at a start everything goes on from its row:
 //! 1. [`Intake`](self::intake) writes the bytes, flushes them, then says in the row how many there are.
@@ -8,11 +9,17 @@
 pub(crate) mod audit;
 mod bodies;
 mod crossing;
+mod download;
+mod fetch;
 mod intake;
 mod queue;
 mod records;
 mod send;
+<<<<<<< HEAD
 mod shrink;
+=======
+mod shelf;
+>>>>>>> a147a5eb2a7db498011adb13977707697152ea61
 mod upkeep;
 
 use std::{io, path::Path, sync::Arc};
@@ -22,7 +29,8 @@ use protocol::{Code, FileId, Problem};
 use runtime::{background::Background, clock::Clock, shutdown::Shutdown};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
-use self::{bodies::Bodies, records::Records};
+pub use self::fetch::Fetched;
+use self::{bodies::Bodies, fetch::Fetches, records::Records};
 pub(crate) use self::{
     crossing::GateStatus,
     intake::NewFile,
@@ -61,6 +69,7 @@ struct State {
     /// Something ended.
     ended: Notify,
     gates: crossing::Gates,
+    fetches: Fetches,
     /// Where all this runs, so that no request waits for it.
     aside: Background,
 }
@@ -76,6 +85,7 @@ impl Files {
             records: Records::open(data)?,
             bodies: Bodies::open(data, settings.keep_free_bytes)?,
             gates: crossing::Gates::default(),
+            fetches: Fetches::open(data, &settings.fetched)?,
             aside: Background::start("files")?,
             settings: settings.clone(),
             inward,
@@ -91,6 +101,7 @@ impl Files {
         if let Err(error) = self.reconcile().await {
             tracing::error!(%error, "the folder of files was not looked through");
         }
+        self.0.fetches.end_with(shutdown);
         let _aside = self.0.aside.enter();
         shutdown.spawn(self.clone().audit_all(shutdown.token()));
         shutdown.spawn(self.clone().upkeep(shutdown.token()));

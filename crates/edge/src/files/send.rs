@@ -1,4 +1,5 @@
-//! One file over one connection to a gate's outer half: offered, sent piece by piece from where it is wanted, answered.
+//! One file over one connection to a gate's outer half: offered, sent piece by piece from where it is wanted, answered; or
+//! asked for, and taken piece by piece.
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
@@ -7,13 +8,14 @@ use std::{
 };
 
 use protocol::{
-    file::{CHUNK_LEN, ChunkHead, Coding, Ended, Hash, Offer, Wanted},
+    file::{CHUNK_LEN, ChunkHead, Coding, Ended, Fetch, Hash, Offer, Wanted},
     frame::{Direction, Frame, FrameError, FrameKind, LinkKey, Opener, Sealer, Track},
     wire::{self, WireError},
 };
 use runtime::{
     heads::{Heads, HeadsError},
     peers::check_uid,
+    shrink::Shrink,
 };
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -83,11 +85,16 @@ pub(super) struct Connection {
 impl Connection {
     /// Goes to a gate's socket for files.
     pub(super) async fn open(path: &Path, uids: &[u32]) -> Result<Self, SendError> {
-        let stream = timeout(PATIENCE, UnixStream::connect(path)).await.map_err(|_| SendError::Stalled)??;
+        Self::open_for(path, uids, PATIENCE).await
+    }
+
+    /// Goes to a gate's socket for files, which may be silent for `patience` in the middle of something.
+    pub(super) async fn open_for(path: &Path, uids: &[u32], patience: Duration) -> Result<Self, SendError> {
+        let stream = timeout(patience, UnixStream::connect(path)).await.map_err(|_| SendError::Stalled)??;
         check_uid(&stream, uids)?;
         let (reader, writer) = stream.into_split();
         Ok(Connection {
-            heads: Heads::new(reader, PATIENCE),
+            heads: Heads::new(reader, patience),
             writer,
             sealer: Sealer::new(LinkKey::within_zone(Direction::Inward), Track::Files),
             opener: Opener::new(LinkKey::within_zone(Direction::Outward), Track::Files),
@@ -149,6 +156,41 @@ impl Connection {
         self.shrink = Some(read.map_err(SendError::Body)?);
         let frame = self.said(PATIENCE).await?;
         Ok((ended(&frame)?, true))
+    }
+
+    /// Asks for a file; its pieces are [taken](Self::piece) one after the other then.
+    pub(super) async fn ask(&mut self, fetch: &Fetch) -> Result<(), SendError> {
+        self.write(FrameKind::FileFetch, &wire::encode(fetch), &[]).await
+    }
+
+    /// Takes the head and the body of a piece, or why there is none. All of it comes within `patience`.
+    pub(super) async fn piece(
+        &mut self,
+        offer: &Offer,
+        due: u32,
+        patience: Duration,
+    ) -> Result<Result<(ChunkHead, Vec<u8>), Ended>, SendError> {
+        let coming = async {
+            let frame = self.said(patience).await?;
+            match frame.kind {
+                FrameKind::FileChunk => {}
+                FrameKind::FileEnded => {
+                    let ended = ended(&frame)?;
+                    // Nothing is stored on the way out.
+                    let is_possible = !matches!(ended, Ended::Stored(_));
+                    return if is_possible { Ok(Err(ended)) } else { Err(SendError::Refused) };
+                }
+                _ => return Err(SendError::Refused),
+            }
+            let head: ChunkHead = wire::decode_exact(&frame.payload)?;
+            if !head.fits(offer, due) {
+                return Err(SendError::Refused);
+            }
+            let mut body = vec![0; head.len as usize];
+            self.heads.body::<FrameError>(&mut body).await?;
+            Ok(Ok((head, body)))
+        };
+        timeout(patience, coming).await.unwrap_or(Err(SendError::Stalled))
     }
 
     async fn write(&mut self, kind: FrameKind, payload: &[u8], body: &[u8]) -> Result<(), SendError> {

@@ -81,6 +81,7 @@ impl Files {
             self.end(record.id, Stage::Receiving, self.decision("rules", "expired", "expired")).await?;
         }
         self.see_off().await?;
+        self.sweep_fetched().await?;
         records.forget(now_ms.saturating_sub(KNOWN_MS)).await.map_err(|error| broken(&error))?;
         for (stage, files, bytes) in records.counts().await.map_err(|error| broken(&error))? {
             metrics::gauge!("edge_files", "stage" => stage.name()).set(files as f64);

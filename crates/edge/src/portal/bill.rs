@@ -19,6 +19,7 @@ use web::{
 
 use super::{
     bills::StateTag,
+    exports::ExportWords,
     shell::{Shell, Tab, figure},
     visit::{Made, Page, Stop, Visit},
     why::{self, Voice, Why, period_name},
@@ -42,6 +43,10 @@ struct Bill {
     standing: String,
     late_fee: Option<String>,
     pay_href: Option<String>,
+    x: &'static ExportWords,
+    /// Whether there is an invoice of it.
+    has_invoice: bool,
+    account_number: String,
     why: Option<Why>,
     receipt: Receipt,
     formulas: Vec<String>,
@@ -143,6 +148,9 @@ async fn make(visit: &mut Visit, id: &str) -> Made {
         standing,
         late_fee,
         pay_href: is_open.then(|| format!("/pay?account={}", bill.account)),
+        x: ExportWords::of(visit.language),
+        has_invoice: head.state == BillState::Paid,
+        account_number: bill.account.to_string(),
         why: why::why(Voice { w, f, zh: visit.is_zh() }, &reply),
         receipt: receipt(visit, &reply.lines, head.amount_fen, &reply.tier_limits_wh),
         formulas: reply.lines.iter().map(formula).collect(),

@@ -37,6 +37,14 @@ pub(super) async fn request(visit: Visit, Path(id): Path<String>) -> Response {
     }
 }
 
+/// `GET /exports/{account}/live`
+pub(super) async fn exports(visit: Visit, Path(account): Path<String>) -> Response {
+    match account.parse() {
+        Ok(account) => follow(visit, requests::ExportList { account }).await,
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
 async fn follow<O>(mut visit: Visit, operation: O) -> Response
 where
     O: Operation<Reply: PartialEq + Send> + Clone + Send + Sync + 'static,

@@ -33,6 +33,7 @@ mod data;
 mod debit;
 mod developers;
 mod errors;
+mod exports;
 mod home;
 mod live;
 mod login;
@@ -142,6 +143,9 @@ pub const PAGES: &[(&str, &str)] = &[
     ("preferences_set", "/me/settings"),
     ("session_list", "/me/sessions"),
     ("session_end_other", "/me/sessions"),
+    ("export_create", "/exports"),
+    ("export_list", "/exports"),
+    ("export_get", "/exports/{id}/content"),
     ("operation_get", "/working/{operation}"),
     ("staff_login", "/audit/login"),
 ];
@@ -162,6 +166,9 @@ pub fn router(inward: Inward, config: Arc<Config>, files: Files, closing: Cancel
         .route("/bills", get(bills::page))
         .route("/bills/{id}", get(bill::page))
         .route("/usage", get(usage::page))
+        .route("/exports", get(exports::page).post(exports::ask))
+        .route("/exports/{id}/content", get(exports::content))
+        .route("/exports/{id}/live", get(live::exports))
         .route("/tariffs", get(tariffs::page))
         .route("/pay", get(pay::page).post(pay::order))
         .route("/pay/other", get(payee::page).post(payee::look))

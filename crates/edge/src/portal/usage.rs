@@ -17,6 +17,7 @@ use web::{
 
 use super::{
     bill::hour_bars,
+    exports::{self, ExportWords},
     shell::{Shell, Tab, quantity},
     visit::{Asked, Made, Page, Visit},
 };
@@ -63,6 +64,8 @@ struct Usage {
     next_href: Option<String>,
     last_known_href: Option<String>,
     none_title: String,
+    x: &'static ExportWords,
+    download_href: String,
     days: Option<Days>,
     day: Option<Day>,
 }
@@ -124,6 +127,8 @@ async fn make(visit: &mut Visit, query: UsageQuery) -> Made {
         previous_href: link(month.prev()),
         next_href: link(month.next()),
         last_known_href: usage.last_month.filter(|last| *last != month).map(|last| href(account, last, None)),
+        x: ExportWords::of(visit.language),
+        download_href: exports::of_month(account, month),
         none_title: words::fill(visit.w.usage_none, &[&f.month(month)]),
         days: days(visit, &usage, query.day.as_deref()),
         day: query.day.as_deref().and_then(|day| one_day(visit, &usage, day)),

@@ -407,6 +407,12 @@ impl Visit {
         response
     }
 
+    /// An answer that is no page, with the visit's cookies: the session may have been renewed on the way.
+    pub(super) fn finish_with(self, mut response: Response) -> Response {
+        self.cookies.write(response.headers_mut());
+        response
+    }
+
     /// Where to come back to after logging in: this page, if it can be fetched.
     pub(super) fn return_path(&self) -> String {
         if self.method == Method::GET || self.method == Method::HEAD {

@@ -1,5 +1,6 @@
 //! A whole edge in front of a gate that the tests play.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod exports_fixture;
 mod files;
 mod files_fixture;
 mod gates;
@@ -7,6 +8,7 @@ mod hostile;
 mod http;
 mod limits;
 mod openapi;
+mod portal_exports;
 mod portal_fixture;
 mod portal_money;
 mod portal_pages;

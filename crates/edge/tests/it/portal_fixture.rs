@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use crate::service_fixture::Desk;
+use crate::{exports_fixture::Outbound, service_fixture::Desk};
 use domain::{
     billing::{BillDraft, BillTerms, Billed, VersionChoice, explain, year_bills},
     calendar::Month,
@@ -92,6 +92,7 @@ struct State {
     by_key: HashMap<String, PaymentId>,
     sequence: u64,
     desk: Desk,
+    exports: Outbound,
     mandate: Option<Mandate>,
 }
 
@@ -113,6 +114,7 @@ impl Inside {
             by_key: HashMap::new(),
             sequence: 0,
             desk: Desk::new(),
+            exports: Outbound::of(accounts()[0]),
             mandate: None,
         };
         Inside {
@@ -139,6 +141,11 @@ impl Inside {
     /// Does something at the service's desk.
     pub(crate) fn desk<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> T {
         work(&mut self.state.lock().unwrap().desk)
+    }
+
+    /// Does something about the files for customers.
+    pub(crate) fn exports<T>(&self, work: impl FnOnce(&mut Outbound) -> T) -> T {
+        work(&mut self.state.lock().unwrap().exports)
     }
 
     /// Makes the session one that was opened long ago.
@@ -621,7 +628,10 @@ impl State {
             }),
             other => {
                 let not_here = || Problem::new(Code::InvalidRequest, "Not here.");
-                return self.desk.serve(other)?.ok_or_else(not_here);
+                let served = self.exports.serve(other)?;
+                return served
+                    .map_or_else(|| self.desk.serve(other), |reply| Ok(Some(reply)))?
+                    .ok_or_else(not_here);
             }
         })
     }

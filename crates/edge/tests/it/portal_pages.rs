@@ -132,6 +132,8 @@ fn paths() -> Vec<String> {
         format!("/accounts/{second}/unbind"),
         format!("/pay/other/{first}"),
         format!("/?account={second}"),
+        format!("/exports?account={first}"),
+        format!("/exports?account={second}&from=2026-07-01&to=2026-07-31"),
         format!("/bills/{first}-2026-07"),
         format!("/bills/{first}-2025-12"),
         format!("/bills/{second}-2026-07"),

@@ -1,7 +1,7 @@
 //! Landlock: the files a half can still reach, and what else it cannot.
 //!
-//! The outer half reaches none: its sockets are bound by then. The inner half works in its quarantine, and adds to its store
-//! what it can afterwards neither read nor change. Landlock does not decide about connecting to a socket at a path: which of
+//! The outer half reaches none: its sockets are bound by then. The inner half works in its quarantine, adds to its store what it
+//! can afterwards neither read nor change, and reads what the center made for outside. Landlock does not decide about connecting to a socket at a path: which of
 //! those the inner half can connect to is decided by their owners' rights, and by who listens there (`SO_PEERCRED`).
 use std::path::PathBuf;
 
@@ -22,6 +22,8 @@ pub(crate) enum Use {
     Keeps,
     /// Links files into it, and into the folders in it.
     Adds,
+    /// Reads the files in it whose names it knows.
+    Reads,
 }
 
 impl Use {
@@ -32,6 +34,7 @@ impl Use {
             }
             // A folder is opened to be flushed.
             Use::Adds => make_bitflags!(AccessFs::{ReadDir | MakeReg | Refer}),
+            Use::Reads => AccessFs::ReadFile.into(),
         }
     }
 }

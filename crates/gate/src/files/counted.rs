@@ -31,12 +31,22 @@ pub(super) fn piece(raw_bytes: usize, wire_bytes: usize) {
 
 /// What became of a file.
 pub(super) fn ended(ended: &Ended) {
-    let (outcome, reason) = match ended {
+    let (outcome, reason) = names(ended);
+    metrics::counter!("gate_files_total", "outcome" => outcome, "reason" => reason).increment(1);
+}
+
+fn names(ended: &Ended) -> (&'static str, String) {
+    match ended {
         Ended::Stored(_) => ("stored", String::new()),
         Ended::Refused(reason) => ("refused", reason.to_string()),
         Ended::NotNow(reason) => ("not-now", reason.to_string()),
-    };
-    metrics::counter!("gate_files_total", "outcome" => outcome, "reason" => reason).increment(1);
+    }
+}
+
+/// How a fetch ended: with all that was asked for, or why not.
+pub(super) fn fetched(ended: Option<&Ended>) {
+    let (outcome, reason) = ended.map_or_else(|| ("given", String::new()), names);
+    metrics::counter!("gate_fetches_total", "outcome" => outcome, "reason" => reason).increment(1);
 }
 
 /// A reason's code; underscores of codes from elsewhere become hyphens.

@@ -21,6 +21,19 @@ pub(super) enum NoLink {
     Busy,
     /// The inner half is away.
     Away,
+    /// The inner half is of a version that does not know what it would be asked for.
+    OfBefore,
+}
+
+impl NoLink {
+    /// The reason's code.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            NoLink::Busy => "busy",
+            NoLink::Away => "gate-away",
+            NoLink::OfBefore => "not-yet",
+        }
+    }
 }
 
 /// The connections to the inner half. Cheap to clone.
@@ -49,6 +62,8 @@ impl Default for Free {
 /// A connection to the inner half.
 pub(super) struct Link {
     pub(super) stream: FileStream<Reader, Writer>,
+    /// The catalogue's version that both halves read.
+    pub(super) catalogue: u8,
     _standing: Standing,
 }
 
@@ -71,9 +86,9 @@ impl Pool {
     }
 
     /// Takes in a new connection.
-    pub(super) fn add(&self, stream: FileStream<Reader, Writer>) {
+    pub(super) fn add(&self, stream: FileStream<Reader, Writer>, catalogue: u8) {
         self.0.standing.fetch_add(1, Ordering::SeqCst);
-        self.park(Link { stream, _standing: Standing(self.clone()) });
+        self.park(Link { stream, catalogue, _standing: Standing(self.clone()) });
     }
 
     /// Gives a connection back that is between two files.

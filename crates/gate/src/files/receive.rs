@@ -11,7 +11,7 @@ use std::{
 };
 
 use protocol::{
-    file::{ChunkHead, Ended, MAX_FILE_LEN, Offer, Wanted},
+    file::{ChunkHead, Ended, Fetch, MAX_FILE_LEN, Offer, Wanted},
     frame::{FrameKind, Track},
 };
 use runtime::{peers::Peers, shutdown::Shutdown};
@@ -22,6 +22,7 @@ use super::{
     attach::attach,
     coming::{Coming, NotStored, Slots, Stop, not_now, verify_small},
     counted::{self, InFlight, code},
+    give::Giver,
     inspection::Inspection,
     pieces::Slot,
     quarantine::{Marker, Part, Quarantine},
@@ -31,6 +32,7 @@ use super::{
 use crate::{
     GateError, confine,
     link::{self, LinkError, Reader, Side, Writer},
+    settings::Settings,
 };
 
 /// The pauses before a connection is made again: at first, and at most.
@@ -56,6 +58,12 @@ pub struct ReceiveConfig {
     /// By which rules.
     #[serde(default)]
     pub rules: inspect::Rules,
+    /// The folder of files that the center makes for outside; it is there before this half starts. Without it none go out.
+    #[serde(default)]
+    pub outward: Option<PathBuf>,
+    /// So many files go out at once, over at most half of the connections; more are told that it is busy.
+    #[serde(default = "default_outward_connections")]
+    pub outward_connections: u32,
     /// Connections to the outer half, each of which carries one file at a time.
     #[serde(default = "default_connections")]
     pub connections: u32,
@@ -73,6 +81,10 @@ pub struct ReceiveConfig {
 
 fn default_connections() -> u32 {
     16
+}
+
+fn default_outward_connections() -> u32 {
+    4
 }
 
 fn default_max_file_bytes() -> u64 {
@@ -96,13 +108,14 @@ struct State {
     inspection: Inspection,
     store: Store,
     room: Room,
+    giver: Giver,
     centers: Peers,
     max_file_bytes: u64,
     patience: Duration,
     shutdown: Shutdown,
 }
 
-type Link = FileStream<Reader, Writer>;
+pub(super) type Link = FileStream<Reader, Writer>;
 
 /// What becomes of a file, and whether its connection is between two files then.
 type End = (Ended, Then);
@@ -120,8 +133,11 @@ impl ReceiveConfig {
     }
 
     /// What it does in them.
-    pub(crate) fn uses(&self) -> [(PathBuf, confine::Use); 2] {
-        [(self.quarantine.clone(), confine::Use::Keeps), (self.store.clone(), confine::Use::Adds)]
+    pub(crate) fn uses(&self) -> Vec<(PathBuf, confine::Use)> {
+        let mut uses =
+            vec![(self.quarantine.clone(), confine::Use::Keeps), (self.store.clone(), confine::Use::Adds)];
+        uses.extend(self.outward.clone().map(|folder| (folder, confine::Use::Reads)));
+        uses
     }
 }
 
@@ -149,13 +165,23 @@ impl Folders {
         {
             return Err(GateError::Settings("files: quarantine and store must be on the same file system"));
         }
+        if config.outward.as_ref().is_some_and(|folder| !folder.is_dir()) {
+            return Err(GateError::Settings(
+                "files.outward: there is no such folder; the center's user makes it, with the mode 0711",
+            ));
+        }
         Ok(Folders { quarantine, store })
     }
 }
 
 impl Receiver {
     /// Works in folders that are open.
-    pub(crate) fn new(config: &ReceiveConfig, folders: Folders, centers: Peers, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(
+        config: &ReceiveConfig,
+        folders: Folders,
+        (centers, settings): (Peers, Settings),
+        shutdown: Shutdown,
+    ) -> Self {
         let room = Room {
             folder: config.quarantine.clone(),
             keep_free: config.keep_free_bytes,
@@ -166,6 +192,7 @@ impl Receiver {
             inspection: Inspection::by(config.inspect.then(|| config.rules.clone())),
             store: folders.store,
             room,
+            giver: Giver::new(config, settings),
             centers,
             max_file_bytes: config.max_file_bytes,
             patience: Duration::from_secs(config.patience_s.max(1)),
@@ -230,6 +257,11 @@ impl Receiver {
         loop {
             let next = stop.run_until_cancelled(link.reader.next(EVER)).await;
             let Some(Some(frame)) = next.transpose()? else { return Ok(()) };
+            if frame.kind == FrameKind::FileFetch {
+                *files += 1;
+                self.give(link, &read_as(&frame, FrameKind::FileFetch)?).await?;
+                continue;
+            }
             let offer: Offer = read_as(&frame, FrameKind::FileOffer)?;
             if !offer.is_possible() {
                 return Err(Fault::Malformed(FrameKind::FileOffer));
@@ -248,6 +280,24 @@ impl Receiver {
                 return Ok(());
             }
         }
+    }
+
+    /// Gives one file.
+    async fn give(&self, link: &mut Link, fetch: &Fetch) -> Result<(), Fault> {
+        if !fetch.is_possible() {
+            return Err(Fault::Malformed(FrameKind::FileFetch));
+        }
+        let (_open, file) = (InFlight::enter(), fetch.ticket.file);
+        let ended = self.0.giver.give(link, fetch, &self.0.shutdown.token()).await?;
+        counted::fetched(ended.as_ref());
+        match ended {
+            None => tracing::info!(%file, from = fetch.from, size = fetch.ticket.size, "file given"),
+            Some(ended) => {
+                tracing::warn!(%file, ?ended, "file not given");
+                link.writer.send(FrameKind::FileEnded, &ended).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes one file.

@@ -1,15 +1,16 @@
-//! The outer half's part: takes a file from an edge, piece by piece, and hands it on over the link.
+//! The outer half's part: takes a file from an edge, piece by piece, and hands it on over the link. The way back is in
+//! [`fetch`](super::fetch).
 //!
 //! Nothing is passed on as it came: every frame is decoded, checked against what may come now, and written anew. What is in
 //! memory is one piece a connection.
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use protocol::{
-    file::{CHUNK_LEN, ChunkHead, Ended, Offer, Wanted},
+    file::{CHUNK_LEN, ChunkHead, Ended, Fetch, Offer, Wanted},
     frame::{Direction, Frame, FrameKind, LinkKey, Opener, Sealer, Track},
 };
 use runtime::{peers::check_uid, shutdown::Shutdown};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::{
     net::{
         UnixListener, UnixStream,
@@ -21,6 +22,7 @@ use tokio::{
 
 use super::{
     counted::{self, InFlight},
+    fetch,
     pool::{Link, NoLink, Pool},
     stream::{EVER, Fault, FileReader, FileStream, FileWriter, read_as},
 };
@@ -66,7 +68,7 @@ fn default_patience_s() -> u64 {
     30
 }
 
-type Edge = FileStream<OwnedReadHalf, OwnedWriteHalf>;
+pub(super) type Edge = FileStream<OwnedReadHalf, OwnedWriteHalf>;
 
 /// The outer half's file track. Cheap to clone.
 #[derive(Clone)]
@@ -74,7 +76,7 @@ pub(crate) struct Relay {
     pool: Pool,
     edges: Arc<Semaphore>,
     wait: Duration,
-    patience: Duration,
+    pub(super) patience: Duration,
     shutdown: Shutdown,
 }
 
@@ -86,8 +88,14 @@ enum Passed {
     Early,
 }
 
+/// A connection to the inner half, and its first answer on it.
+pub(super) struct Begun {
+    pub(super) link: Link,
+    pub(super) first: Frame,
+}
+
 /// A file that got stuck.
-enum Stuck {
+pub(super) enum Stuck {
     /// The edge's fault.
     Edge(Fault),
     /// The link's.
@@ -122,7 +130,10 @@ impl Relay {
             let (relay, side) = (self.clone(), Arc::clone(side));
             tokio::spawn(self.shutdown.token().run_until_cancelled_owned(async move {
                 match side.greet(stream, Track::Files).await {
-                    Ok(link) => relay.pool.add(FileStream::from_link(link, relay.patience)),
+                    Ok(link) => {
+                        let catalogue = link.catalogue;
+                        relay.pool.add(FileStream::from_link(link, relay.patience), catalogue);
+                    }
                     Err(error) => {
                         counted::refused("link");
                         tracing::warn!(%error, "file link refused");
@@ -178,60 +189,76 @@ impl Relay {
                 return Ok(());
             };
             let Some(frame) = next? else { return Ok(()) };
-            let offer: Offer = read_as(&frame, FrameKind::FileOffer)?;
             let _open = InFlight::enter();
-            if !offer.is_possible() {
-                counted::refused("impossible-size");
-                tracing::warn!(file = %offer.file, size = offer.size, "file refused");
-                say(&mut edge, &Ended::Refused(counted::code("impossible-size"))).await?;
-                continue;
-            }
-            let (mut link, first) = match self.offered(&mut edge, &offer).await {
-                Ok(Ok(answered)) => answered,
-                Ok(Err(why)) => {
-                    let why = match why {
-                        NoLink::Busy => "busy",
-                        NoLink::Away => "gate-away",
-                    };
-                    say(&mut edge, &Ended::NotNow(counted::code(why))).await?;
-                    continue;
-                }
-                Err(Stuck::Edge(fault)) => return Err(fault),
-                Err(Stuck::Link(fault)) => {
-                    counted::refused("link");
-                    tracing::warn!(file = %offer.file, %fault, "the link broke under an offer");
-                    return Ok(());
-                }
+            let (file, passed) = if frame.kind == FrameKind::FileFetch {
+                let fetch: Fetch = read_as(&frame, FrameKind::FileFetch)?;
+                let fetched = self.fetch(&mut edge, &fetch, &mut piece).await;
+                (fetch.ticket.file, fetched.map(|()| Passed::Whole))
+            } else {
+                let offer: Offer = read_as(&frame, FrameKind::FileOffer)?;
+                (offer.file, self.take(&mut edge, &offer, &mut piece).await)
             };
-            match self.relay((&mut edge, &mut link), first, &offer, &mut piece).await {
-                Ok(Passed::Whole) => self.pool.park(link),
+            match passed {
+                Ok(Passed::Whole) => {}
                 Ok(Passed::Early) => return Ok(()),
                 Err(Stuck::Edge(fault)) => return Err(fault),
                 Err(Stuck::Link(fault)) => {
                     counted::refused("link");
-                    tracing::warn!(file = %offer.file, %fault, "the link broke under a file");
+                    tracing::warn!(%file, %fault, "the link broke under a file");
                     return Ok(());
                 }
             }
         }
     }
 
-    /// Offers a file to the inner half: the connection it was offered on, and the first answer. One that proves dead only
-    /// when it is used, since the inner half has just left it, is no reason to send the edge away: another is taken.
-    async fn offered(&self, edge: &mut Edge, offer: &Offer) -> Result<Result<(Link, Frame), NoLink>, Stuck> {
+    /// Takes one file that an edge offers.
+    async fn take(&self, edge: &mut Edge, offer: &Offer, piece: &mut Vec<u8>) -> Result<Passed, Stuck> {
+        if !offer.is_possible() {
+            counted::refused("impossible-size");
+            tracing::warn!(file = %offer.file, size = offer.size, "file refused");
+            return say(edge, &Ended::Refused(counted::code("impossible-size"))).await;
+        }
+        let Begun { mut link, first } = match self.begin(edge, FrameKind::FileOffer, offer).await? {
+            Ok(begun) => begun,
+            Err(why) => return say(edge, &Ended::NotNow(counted::code(why.code()))).await,
+        };
+        let passed = self.relay((edge, &mut link), first, offer, piece).await?;
+        if matches!(passed, Passed::Whole) {
+            self.pool.park(link);
+        }
+        Ok(passed)
+    }
+
+    /// Gives a connection back that is between two files.
+    pub(super) fn park(&self, link: Link) {
+        self.pool.park(link);
+    }
+
+    /// Offers a file to the inner half, or asks it for one: the connection on which, and the first answer. One that proves dead
+    /// only when it is used, since the inner half has just left it, is no reason to send the edge away: another is taken.
+    pub(super) async fn begin<T: Serialize>(
+        &self,
+        edge: &mut Edge,
+        kind: FrameKind,
+        what: &T,
+    ) -> Result<Result<Begun, NoLink>, Stuck> {
         let end = Instant::now() + self.wait;
         loop {
             let mut link = match self.pool.take(end.saturating_duration_since(Instant::now())).await {
                 Ok(link) => link,
                 Err(why) => return Ok(Err(why)),
             };
+            if kind == FrameKind::FileFetch && link.catalogue < fetch::SINCE {
+                self.pool.park(link);
+                return Ok(Err(NoLink::OfBefore));
+            }
             let inner = &mut link.stream;
-            let answer = match inner.writer.send(FrameKind::FileOffer, offer).await {
+            let answer = match inner.writer.send(kind, what).await {
                 Ok(()) => self.answer(edge, &mut inner.reader).await,
                 Err(fault) => Err(Stuck::Link(fault)),
             };
             match answer {
-                Ok(first) => return Ok(Ok((link, first))),
+                Ok(first) => return Ok(Ok(Begun { link, first })),
                 Err(Stuck::Link(Fault::Io(_))) if Instant::now() < end => {}
                 Err(stuck) => return Err(stuck),
             }
@@ -248,8 +275,7 @@ impl Relay {
         let inner = &mut link.stream;
         if first.kind == FrameKind::FileEnded {
             let ended = read_as(&first, FrameKind::FileEnded).map_err(Stuck::Link)?;
-            say(edge, &ended).await.map_err(Stuck::Edge)?;
-            return Ok(Passed::Whole);
+            return say(edge, &ended).await;
         }
         let wanted: Wanted = read_as(&first, FrameKind::FileWanted).map_err(Stuck::Link)?;
         if wanted.from >= offer.chunks() {
@@ -280,8 +306,8 @@ impl Relay {
             None => self.answer(edge, &mut inner.reader).await?,
         };
         let ended = read_as(&last, FrameKind::FileEnded).map_err(Stuck::Link)?;
-        say(edge, &ended).await.map_err(Stuck::Edge)?;
-        Ok(if is_early { Passed::Early } else { Passed::Whole })
+        let whole = say(edge, &ended).await?;
+        Ok(if is_early { Passed::Early } else { whole })
     }
 
     /// The inner half's next word, while the edge has none.
@@ -326,7 +352,8 @@ async fn forward(
 }
 
 /// Tells the edge what became of its file.
-async fn say(edge: &mut Edge, ended: &Ended) -> Result<(), Fault> {
+async fn say(edge: &mut Edge, ended: &Ended) -> Result<Passed, Stuck> {
     counted::ended(ended);
-    edge.writer.send(FrameKind::FileEnded, ended).await
+    edge.writer.send(FrameKind::FileEnded, ended).await.map_err(Stuck::Edge)?;
+    Ok(Passed::Whole)
 }

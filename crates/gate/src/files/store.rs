@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use protocol::file::Hash;
+use protocol::file::{self, Hash};
 use runtime::durable::sync_folder;
 
 /// The mode of what is in the store.
@@ -31,9 +31,7 @@ impl Store {
 
     /// Where content of this hash is: `ab/cdef…`.
     pub(super) fn place(&self, root: &Hash) -> PathBuf {
-        let hex: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
-        let (first, rest) = hex.split_at(2);
-        self.folder.join(first).join(rest)
+        self.folder.join(file::place(root))
     }
 
     /// Shows a file under its hash, durably. What comes here was verified and inspected, and is whole; the file keeps its

@@ -43,15 +43,26 @@ fn settings(half: &str, folder: &Path, more: &str) -> PathBuf {
         ),
         _ => format!(
             "link = '{}'\nsecret_file = '{}'\ncenters = ['{}']\n{user}{more}\n\
-             [files]\nlink = '{}'\nquarantine = '{}'\nstore = '{}'",
+             [files]\nlink = '{}'\nquarantine = '{}'\nstore = '{}'\noutward = '{}'",
             at("run/link"),
             at("key"),
             at("center"),
             at("run/files-link"),
             at("quarantine"),
-            at("store")
+            at("store"),
+            at("outward")
         ),
     };
+    // The center's, with a file whose name who knows its hash knows.
+    let outward = folder.join("outward");
+    if !outward.exists() {
+        fs::create_dir_all(outward.join("ab")).unwrap();
+        fs::write(outward.join("ab/file"), "x").unwrap();
+        for (path, mode) in [(outward.join("ab/file"), 0o444), (outward.join("ab"), 0o711), (outward, 0o711)]
+        {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
     let file = folder.join(format!("{half}.toml"));
     fs::write(&file, text).unwrap();
     file
@@ -182,7 +193,10 @@ fn a_captured_half_can_do_nothing_that_it_does_not_need() {
     };
     assert_eq!(done("outer"), [""; 0]);
     // A socket at a path is not Landlock's: who listens there decides. The rest is its work.
-    assert_eq!(done("inner"), ["connect-path", "quarantine-remove", "quarantine-write", "store-link"]);
+    assert_eq!(
+        done("inner"),
+        ["connect-path", "outward-read", "quarantine-remove", "quarantine-write", "store-link"]
+    );
 }
 
 /// What a half that was taken over achieves: each try with its outcome.

@@ -102,14 +102,6 @@ async fn every_lie_closes_its_own_connection() {
     stored(folder);
 }
 
-async fn until_refused(folder: &std::path::Path, reason: &str, times: u32) {
-    let started = Instant::now();
-    while refused(folder, reason).await < times {
-        assert!(started.elapsed() < LONG, "{reason} was not counted");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test]
 async fn a_file_of_another_hash_than_offered_is_refused_and_gone() {
     let world = World::start();

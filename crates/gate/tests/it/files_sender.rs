@@ -45,7 +45,7 @@ pub(crate) struct Sender {
     pub(crate) stream: UnixStream,
     pub(crate) sealer: Sealer,
     opener: Opener,
-    buffer: Vec<u8>,
+    pub(crate) buffer: Vec<u8>,
     pub(crate) compresses: bool,
 }
 
@@ -121,7 +121,7 @@ impl Sender {
         }
     }
 
-    async fn frame(&mut self) -> Option<Frame> {
+    pub(crate) async fn frame(&mut self) -> Option<Frame> {
         loop {
             if !self.buffer.is_empty()
                 && let Some((frame, len)) = self.opener.open(&self.buffer).unwrap()
@@ -220,4 +220,14 @@ pub(crate) async fn metrics(folder: &Path, half: &str, name: &str) -> Vec<String
 pub(crate) async fn refused(folder: &Path, reason: &str) -> u32 {
     let name = format!("gate_file_refused_total{{reason=\"{reason}\"}} ");
     metrics(folder, "outer", &name).await.iter().map(|line| line[name.len()..].parse::<u32>().unwrap()).sum()
+}
+
+/// Waits until something was refused for a reason so often.
+pub(crate) async fn until_refused(folder: &Path, reason: &str, times: u32) {
+    let waiting = async {
+        while refused(folder, reason).await < times {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting).await.unwrap_or_else(|_| panic!("{reason} was not counted"));
 }

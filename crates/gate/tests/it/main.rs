@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod confined;
 mod files;
+mod files_fetcher;
 mod files_hostile;
 mod files_kills;
+mod files_outward;
+mod files_outward_hostile;
 mod files_resume;
 mod files_sender;
 mod files_trouble;

@@ -16,7 +16,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-use crate::{files_sender::*, world::*};
+use crate::{files_fetcher::*, files_sender::*, world::*};
 
 /// A name and bytes a line. Frames of hellos under [`SECRET`]; of all else the payloads, since their frames are sealed with
 /// what both hellos say.
@@ -224,8 +224,11 @@ async fn a_file_crosses_between_halves_of_both_versions() {
         assert_eq!(piece, bytes);
         inner.send(FrameKind::FileEnded, 0, &recorded("ended"), &[]).await;
     };
+    // What that version does not know it is not asked for; its connection is as good as it was.
+    assert_eq!(sender.not_given(&ticket(1, &bytes)).await, "not now: not-yet");
     let (told, ()) = tokio::join!(sender.file(&offer, &bytes), crossing);
     assert_eq!(protocol::wire::encode(&told.unwrap()), recorded("ended"));
+    assert_eq!(sender.not_given(&ticket(1, &bytes)).await, "not now: not-yet");
     outer.stop().await;
 }
 

@@ -12,12 +12,12 @@ use std::{
 use ed25519_dalek::SigningKey;
 use gate::files::{ReceiveConfig, RelayConfig};
 use protocol::{
-    AccountId, Channel, Code, FileId, OperationId, Outcome, Reply, ReplyEnvelope, Request, RequestEnvelope,
-    Token,
+    AccountId, Bucket, Channel, Code, FileId, OperationId, Outcome, PushId, Reply, ReplyEnvelope, Request,
+    RequestEnvelope, Token,
     catalogue::{replies, requests},
     envelope::{Language, MAX_REPLY_LEN, RequestHead},
     file::Receipt,
-    push::{Push, PushAck},
+    push::{EdgeSettings, Push, PushAck, PushBody},
     wire,
 };
 use runtime::{
@@ -87,7 +87,11 @@ pub(crate) fn relay_config(folder: &Path) -> RelayConfig {
 }
 
 pub(crate) fn receive_config(folder: &Path) -> ReceiveConfig {
+    let outward = path(folder, "outward");
+    std::fs::create_dir_all(&outward).unwrap();
     ReceiveConfig {
+        outward: Some(outward),
+        outward_connections: 2,
         link: path(folder, "files-link.sock"),
         quarantine: path(folder, "quarantine"),
         store: path(folder, "store"),
@@ -246,6 +250,16 @@ impl Center {
 
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Tells the inner half with which key it signs.
+    pub(crate) async fn pushes_keys(&self) {
+        until(|| !self.peers.by_load().is_empty()).await;
+        let keys = vec![(1, center_key().verifying_key().to_bytes())];
+        let body = PushBody::Settings(EdgeSettings { session_keys: keys });
+        let push = Push { id: PushId::mint(Bucket::FIRST, 1 << 12), body };
+        let peer = self.peers.by_load()[0].clone();
+        peer.push(wire::encode(&push), LONG).await.unwrap();
     }
 }
 

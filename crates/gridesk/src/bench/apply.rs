@@ -13,7 +13,7 @@ use center::{
     config::ProviderConfig,
     keys::{CodeKey, ReceiptKey},
     operation::{Own, Settle},
-    rules::{DebitTerms, Rules, SupplyTerms},
+    rules::{DebitTerms, ExportTerms, Rules, SupplyTerms},
 };
 use domain::{forms::FormBook, late_fee::LateFeeRate, money::Fen, tariff::TariffBook};
 use protocol::{Channel, LaneId, OperationId, PaymentId, envelope::Language};
@@ -88,6 +88,7 @@ fn rules(site: &Site) -> Result<Arc<dyn Decide>> {
         late_fee: LateFeeRate::RESIDENTS,
         debit: DebitTerms::default(),
         supply: SupplyTerms { cut_after_overdue_days: 30, reconnect_after_s: 300 },
+        exports: ExportTerms { has_place: false, keep_s: 0 },
     }))
 }
 

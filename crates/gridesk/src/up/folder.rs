@@ -77,6 +77,8 @@ impl DataFolder {
         for name in ["edge", "inner", "center", "sim", "run", "secrets", "logs"] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(name)).map_err(io)?;
         }
+        // Whoever knows the hash of a file in it may open it; nobody else can list it.
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(root.join("outward")).map_err(io)?;
         Ok(DataFolder { root, _lock: lock })
     }
 

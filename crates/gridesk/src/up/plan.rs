@@ -207,6 +207,7 @@ impl Places {
                     ("data", self.in_root("center")),
                     ("socket", self.run("center.sock")),
                     ("admin", inside()),
+                    ("outward", self.in_root("outward")),
                     ("public_url", ports.portal_url().into()),
                     // What a newcomer wants to see happens at once.
                     ("cut_after_overdue_days", 0.into()),
@@ -249,6 +250,7 @@ impl Places {
                         // The gates share both, so that what one has begun another goes on with.
                         ("quarantine", self.in_root("inner/quarantine")),
                         ("store", self.in_root("inner/store")),
+                        ("outward", self.in_root("outward")),
                     ])),
                 ),
             ]),

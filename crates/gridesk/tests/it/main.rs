@@ -6,6 +6,7 @@ mod checker;
 mod cli;
 mod client;
 mod debit;
+mod exports;
 mod files;
 mod flush;
 mod import;

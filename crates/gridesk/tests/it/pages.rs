@@ -24,6 +24,8 @@ const RULES: [&str; 6] = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"
 const NO_PAGES: &[(&str, &str)] = &[
     ("/audit/{file}/look", "a file"),
     ("/assets/{name}", "style sheet, script and icon: they come with the pages"),
+    ("/exports/{id}/content", "a file"),
+    ("/exports/{id}/live", "a stream of events"),
     ("/me/data/download", "a file"),
     ("/payments/{id}/live", "a stream of events"),
     ("/requests/{id}/live", "a stream of events"),
@@ -192,6 +194,7 @@ async fn pages_of_customer(world: &World, customer: &mut Client) -> Vec<Place> {
     }
     let report = json!({ "kind": "no_power", "text": "No power since nine.", "phone": null });
     let fault = customer.post(&format!("/v1/accounts/{account}/faults"), &key("look"), 10, &report).await;
+    files_to_take_away(customer, account, &bill(1)).await;
     let other = world.customer(&world.phones[1]).await.account().await;
     world.carried(Duration::from_secs(20)).await;
     let requests = customer.get(&format!("/v1/requests?account={account}")).await.json;
@@ -233,6 +236,9 @@ async fn pages_of_customer(world: &World, customer: &mut Client) -> Vec<Place> {
         place("/payments/{id}", format!("/payments/{}", payments[1])),
         place("", "/there-is-no-such-page"),
         wrong("/accounts/bind", "/accounts/bind", "#account", "1"),
+        place("/exports", format!("/exports?account={account}")),
+        place("/exports", format!("/exports?account={}", accounts.last().unwrap())),
+        wrong("/exports", format!("/exports?account={account}"), "#from", ""),
         wrong("/me/phone", "/me/phone", "#phone", "1"),
         wrong("/pay", "/pay", "#amount", "x"),
     ]);
@@ -243,6 +249,20 @@ async fn pages_of_customer(world: &World, customer: &mut Client) -> Vec<Place> {
         place("/requests/new/{form}", format!("/requests/new/{}", form["id"].as_str().unwrap()))
     }));
     places
+}
+
+/// One file that is there, one that could not be made, and an invoice.
+async fn files_to_take_away(customer: &mut Client, account: &str, bill: &str) {
+    for what in [
+        json!({ "usage_csv": { "from": "2026-10-01", "to": "2026-10-31" } }),
+        json!({ "green_button": { "from": "2001-01-01", "to": "2001-01-31" } }),
+        json!({ "invoice": { "bill": bill } }),
+    ] {
+        let path = format!("/v1/accounts/{account}/exports");
+        let asked = customer.post(&path, &key("look"), 10, &json!({ "what": what })).await;
+        assert_eq!(asked.status, 201, "{asked:?}");
+        crate::exports::settled(customer, asked.json["export"]["export"].as_str().unwrap()).await;
+    }
 }
 
 /// Comes to the pages on which a code is typed, without typing it; they stay open for some minutes.

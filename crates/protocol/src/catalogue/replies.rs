@@ -23,6 +23,9 @@ macro_rules! replies {
     };
 }
 
+mod export;
+pub use export::*;
+
 mod payment;
 pub use payment::*;
 

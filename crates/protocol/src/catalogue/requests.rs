@@ -20,6 +20,9 @@ macro_rules! requests {
     };
 }
 
+mod export;
+pub use export::*;
+
 mod person;
 pub use person::*;
 

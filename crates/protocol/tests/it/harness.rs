@@ -5,14 +5,14 @@ use protocol::{
     Outcome, ReplyEnvelope, Request, RequestEnvelope, Spec, Token,
     catalogue::{ALL, OLDEST_VERSION, VERSION},
     envelope::{Language, MAX_REPLY_LEN, MAX_REQUEST_LEN, RequestHead},
-    file::{CHUNK_LEN, ChunkHead, Ended, Offer, Wanted},
+    file::{CHUNK_LEN, ChunkHead, Ended, Fetch, Offer, Wanted},
     frame::{Direction, Frame, FrameKind, Half, Hello, LinkKey, MAX_FILE_PAYLOAD, Opener, Sealer, Track},
     push::{MAX_PUSH_LEN, Push, PushAck},
     wire,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-const KINDS: [FrameKind; 9] = [
+const KINDS: [FrameKind; 10] = [
     FrameKind::Hello,
     FrameKind::Request,
     FrameKind::Reply,
@@ -22,6 +22,7 @@ const KINDS: [FrameKind; 9] = [
     FrameKind::FileWanted,
     FrameKind::FileChunk,
     FrameKind::FileEnded,
+    FrameKind::FileFetch,
 ];
 const TRACKS: [Track; 2] = [Track::Messages, Track::Files];
 
@@ -118,6 +119,14 @@ impl Crossing {
             FrameKind::FileOffer => {
                 if let Some(offer) = exact::<Offer>(payload).filter(Offer::is_possible) {
                     *self = Crossing { offer: Some(offer), ..Crossing::default() };
+                }
+            }
+            FrameKind::FileFetch => {
+                // What comes outward then is held to the ticket as it is to an offer.
+                if let Some(fetch) = exact::<Fetch>(payload).filter(Fetch::is_possible) {
+                    let offer = fetch.ticket.offer();
+                    let bytes = u64::from(fetch.from) * CHUNK_LEN as u64;
+                    *self = Crossing { offer: Some(offer), due: fetch.from, bytes };
                 }
             }
             FrameKind::FileWanted => drop(exact::<Wanted>(payload)),

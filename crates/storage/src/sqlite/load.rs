@@ -4,7 +4,7 @@ use protocol::{AccountId, BillId, ChallengeId, Channel, CustomerId, SessionId, c
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    payments, requests,
+    exports, payments, requests,
     values::{bits, corrupt, date_from, id_from, month_from, parse, unpack},
 };
 use crate::{
@@ -48,6 +48,8 @@ pub(crate) fn load(c: &Connection, key: &Key, into: &mut WorkingSet) -> Result<(
         Key::Request(id) => into.fill_request(*id, requests::request(c, *id)?),
         Key::File(id) => into.fill_file(*id, requests::file(c, *id)?),
         Key::RequestFiles(id) => into.fill_request_files(*id, Some(requests::files(c, *id)?)),
+        Key::Export(id) => into.fill_export(*id, exports::export(c, *id)?),
+        Key::Exports(id) => into.fill_account_exports(*id, Some(exports::of_account(c, *id)?)),
         Key::OpenRequests(id) => into.fill_open_requests(*id, Some(requests::open_count(c, *id)?)),
         Key::Division(code) => into.fill_division(code.clone(), Some(requests::division(c, code)?)),
         Key::OutageReports(outage, after) => {

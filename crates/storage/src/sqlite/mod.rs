@@ -2,6 +2,7 @@
 //!
 //! One writer thread a file does all that writes, and gathers what waits into one transaction, so that appends to lanes
 //! and applied batches share a flush. Readers have connections of their own; each read is one snapshot.
+pub(crate) mod exports;
 pub(crate) mod load;
 pub(crate) mod payments;
 pub(crate) mod reads;
@@ -28,6 +29,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_supply.sql"),
     include_str!("schema_mandate.sql"),
     include_str!("schema_files.sql"),
+    include_str!("schema_export.sql"),
 ];
 
 /// Opens the file for its one writer: creates it, brings its schema up to date, takes a new epoch for its lanes.

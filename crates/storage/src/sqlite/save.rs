@@ -2,7 +2,7 @@
 use rusqlite::{Connection, params};
 
 use super::values::{bits, date_number, month_number, pack};
-use super::{payments, requests};
+use super::{exports, payments, requests};
 use crate::{
     StorageError,
     rows::{Put, SupplyState},
@@ -244,6 +244,10 @@ fn write(c: &Connection, put: &Put, accepted_ms: u64) -> rusqlite::Result<()> {
                 f.changed_ms as i64
             ],
         ),
+        Put::Export(e) => exports::save(c, e).map(drop),
+        Put::ExportGone { export, .. } => {
+            run("DELETE FROM export WHERE id = ?1", params![bits(export.bits())])
+        }
         Put::Outage(o) => run(
             "INSERT OR REPLACE INTO outage VALUES (?1, ?2, ?3, ?4, ?5)",
             params![

@@ -86,6 +86,7 @@ async fn who_is_connected_stays_so_and_what_is_not_due_holds_nothing_back() {
         late_fee: LateFeeRate::NONE,
         debit: DebitTerms::default(),
         supply: SupplyTerms { cut_after_overdue_days: 0, reconnect_after_s: 0 },
+        exports: world.rules.exports,
     });
     world.cut(account).await.unwrap();
     world.pay(account, "t2", 4783).await;

@@ -12,6 +12,7 @@ const TAGS: &[(&str, &str)] = &[
     ("usage", "What was used, by day and hour."),
     ("payments", "Orders, their state, receipts."),
     ("requests", "Forms, fault reports, requests and their progress, outages, what customers are told."),
+    ("exports", "Files that are made for customers: use as a table or Green Button, electronic invoices."),
     ("operations", "How accepted writes stand, and how the way inside does."),
     ("callbacks", "What payment providers tell."),
 ];
@@ -24,6 +25,7 @@ const PATH_PARAMETERS: &[(&str, &str, &str)] = &[
     ("payment", "PaymentId", "The payment's id."),
     ("operation", "OperationId", "The operation's id, as `Location` named it."),
     ("request", "ServiceRequestId", "The request's id."),
+    ("export", "ExportId", "The file's id."),
     ("provider", "ShortName", "The payment provider's name."),
 ];
 
