@@ -46,22 +46,44 @@ const WITHIN: Duration = Duration::from_secs(300);
 /// How often the edge is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// Files whose crossing is measured.
+struct Measured {
+    series: Series,
+    /// How much of it there is, in the series' unit without the time.
+    amount: f64,
+    /// Whether rsync compresses.
+    shrinks: bool,
+    make: fn() -> Vec<Content>,
+}
+
 pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
     let mut rsync = rsync::Daemon::start(site)?;
     let per_run = SMALL.0.div_ceil(FILES_PER_REQUEST) + 20;
     let track = Track::start(site, options.gates, options.runs * per_run)?;
-    let random = || vec![Content::random(GIB)];
-    let text = || vec![Content::text(GIB)];
-    let small = || (0..SMALL.0).map(|_| Content::text(SMALL.1)).collect();
-    // Each: what is measured, how much of it there is in its unit, whether rsync compresses, the files.
+    let series = |case, unit, base, at_least| Series::new(case, unit, base, Goal::RatioAtLeast(at_least));
     let (mb, files) = (GIB as f64 / 1e6, SMALL.0 as f64);
-    let measured: [(Series, f64, bool, &dyn Fn() -> Vec<Content>); 3] = [
-        (Series::new("random-1GiB", "MB/s", "rsync --fsync", Goal::RatioAtLeast(0.8)), mb, false, &random),
-        (Series::new("text-1GiB", "MB/s", "rsync --fsync, zstd 1", Goal::RatioAtLeast(1.5)), mb, true, &text),
-        (Series::new("small-10k", "/s", "rsync --fsync", Goal::RatioAtLeast(0.8)), files, false, &small),
+    let measured = [
+        Measured {
+            series: series("random-1GiB", "MB/s", "rsync --fsync", 0.8),
+            amount: mb,
+            shrinks: false,
+            make: || vec![Content::random(GIB)],
+        },
+        Measured {
+            series: series("text-1GiB", "MB/s", "rsync --fsync, zstd 1", 1.5),
+            amount: mb,
+            shrinks: true,
+            make: || vec![Content::text(GIB)],
+        },
+        Measured {
+            series: series("small-10k", "/s", "rsync --fsync", 0.8),
+            amount: files,
+            shrinks: false,
+            make: || (0..SMALL.0).map(|_| Content::text(SMALL.1)).collect(),
+        },
     ];
     let mut cases = Vec::new();
-    for (mut series, amount, shrinks, make) in measured {
+    for Measured { mut series, amount, shrinks, make } in measured {
         let mut files = make();
         let rate = |took: Duration| amount / took.as_secs_f64();
         for run in 0..options.runs {
