@@ -423,7 +423,8 @@ mod tests {
             Fetch { ticket: Ticket::sign((1, &key), (file, size, [1; 32]), 50), from }
         };
         assert!(fetch(CHUNK_LEN as u64 + 1, 1).is_possible() && fetch(1, 0).is_possible());
-        for (size, from) in [(0, 0), (1, 1), (CHUNK_LEN as u64 + 1, 2), (MAX_FILE_LEN + 1, 0), (9, u32::MAX)] {
+        for (size, from) in [(0, 0), (1, 1), (CHUNK_LEN as u64 + 1, 2), (MAX_FILE_LEN + 1, 0), (9, u32::MAX)]
+        {
             assert!(!fetch(size, from).is_possible(), "{size} {from}");
         }
         let fetch = fetch(7, 0);

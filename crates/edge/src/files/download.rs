@@ -168,8 +168,14 @@ mod tests {
     fn a_name_of_any_script_is_said_and_nothing_else() {
         for (name, says) in [
             ("usage-2026.csv", "filename=\"usage-2026.csv\"; filename*=UTF-8''usage-2026.csv"),
-            ("电费 账单.pdf", "filename=\"__ __.pdf\"; filename*=UTF-8''%E7%94%B5%E8%B4%B9%20%E8%B4%A6%E5%8D%95.pdf"),
-            ("a\"b%c;d'e\\f/g\r\nh", "filename=\"a_b_c;d'e_f_g__h\"; filename*=UTF-8''a%22b%25c%3Bd%27e_f_g__h"),
+            (
+                "电费 账单.pdf",
+                "filename=\"__ __.pdf\"; filename*=UTF-8''%E7%94%B5%E8%B4%B9%20%E8%B4%A6%E5%8D%95.pdf",
+            ),
+            (
+                "a\"b%c;d'e\\f/g\r\nh",
+                "filename=\"a_b_c;d'e_f_g__h\"; filename*=UTF-8''a%22b%25c%3Bd%27e_f_g__h",
+            ),
             ("../../etc/passwd", "filename=\"_.._etc_passwd\"; filename*=UTF-8''_.._etc_passwd"),
             ("x\u{202e}fdp.exe", "filename=\"x_fdp.exe\"; filename*=UTF-8''x_fdp.exe"),
             (" .. ", "filename=\"file\"; filename*=UTF-8''file"),
@@ -230,7 +236,8 @@ mod tests {
             if let Some(range) = range {
                 asked.insert(header::RANGE, range.parse().unwrap());
             }
-            let response = respond(Fetched { file, size, root: [0xab; 32] }, &asked, "用电.csv", "text/csv").await;
+            let response =
+                respond(Fetched { file, size, root: [0xab; 32] }, &asked, "用电.csv", "text/csv").await;
             let (parts, body) = response.unwrap().into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
             let says = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());

@@ -225,7 +225,8 @@ impl Files {
     }
 
     async fn sweep(&self, bytes: u64) -> Result<(), Problem> {
-        let (shelf, before) = (self.0.fetches.shelf.clone(), before(self.now_ms(), self.0.settings.fetched.keep.0));
+        let (shelf, before) =
+            (self.0.fetches.shelf.clone(), before(self.now_ms(), self.0.settings.fetched.keep.0));
         let left = blocking(move || shelf.sweep(before, bytes)).await.map_err(|error| disk(&error))?;
         metrics::gauge!("edge_fetched_bytes").set(left as f64);
         Ok(())
@@ -263,7 +264,11 @@ impl Files {
                     Tried::Disk(error) => return Err(disk(&error)),
                     Tried::NotNow(reason) => {
                         tracing::info!(file = %ticket.file, gate = %gate.display(), reason, "a file is not given now");
-                        why = if reason == "busy" { busy() } else { no_gate("The way inside is closed for the moment.") };
+                        why = if reason == "busy" {
+                            busy()
+                        } else {
+                            no_gate("The way inside is closed for the moment.")
+                        };
                     }
                     Tried::Broke(error) => {
                         tracing::warn!(file = %ticket.file, gate = %gate.display(), %error, "a fetch broke off");
@@ -271,7 +276,8 @@ impl Files {
                     }
                 }
             }
-            if !liars.is_empty() && self.0.gates.to_fetch_from().iter().all(|(gate, _)| liars.contains(gate)) {
+            if !liars.is_empty() && self.0.gates.to_fetch_from().iter().all(|(gate, _)| liars.contains(gate))
+            {
                 return Err(no_gate("The file did not come as it was made. Nothing of it is shown."));
             }
             if Instant::now() + pause >= end {
@@ -330,7 +336,9 @@ fn lied(gate: &Key, reason: &'static str, ticket: &Ticket) {
 fn refused(ticket: &Ticket, reason: &str) -> Problem {
     tracing::warn!(file = %ticket.file, reason, "a file is not given");
     match reason {
-        "gone" | "expired" => Problem::new(Code::NotFound, "The file is not there any more. Ask for it anew."),
+        "gone" | "expired" => {
+            Problem::new(Code::NotFound, "The file is not there any more. Ask for it anew.")
+        }
         _ => Problem::new(Code::Internal, "The file could not be handed out."),
     }
 }

@@ -131,7 +131,9 @@ impl Draft {
     }
 
     /// What writes pieces where it may block. Each is then [noted](Self::note).
-    pub(super) fn writer(&self) -> impl FnOnce(ChunkHead, Vec<u8>) -> Result<Hash, PieceError> + Send + use<> {
+    pub(super) fn writer(
+        &self,
+    ) -> impl FnOnce(ChunkHead, Vec<u8>) -> Result<Hash, PieceError> + Send + use<> {
         let (file, offer) = (Arc::clone(&self.file), self.offer.clone());
         move |head, body| {
             let piece = match head.coding {

@@ -1,5 +1,7 @@
 //! A whole edge in front of a gate that the tests play.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod fetches;
+mod fetches_fixture;
 mod files;
 mod files_fixture;
 mod gates;

@@ -58,7 +58,8 @@ fn settings(half: &str, folder: &Path, more: &str) -> PathBuf {
     if !outward.exists() {
         fs::create_dir_all(outward.join("ab")).unwrap();
         fs::write(outward.join("ab/file"), "x").unwrap();
-        for (path, mode) in [(outward.join("ab/file"), 0o444), (outward.join("ab"), 0o711), (outward, 0o711)] {
+        for (path, mode) in [(outward.join("ab/file"), 0o444), (outward.join("ab"), 0o711), (outward, 0o711)]
+        {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
     }

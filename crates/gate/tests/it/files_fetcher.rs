@@ -77,7 +77,11 @@ impl Sender {
 
     /// All of a file from a piece on, and how many pieces were compressed. The error: what came instead, `None` where the
     /// connection was closed.
-    pub(crate) async fn fetch(&mut self, ticket: &Ticket, from: u32) -> Result<(Vec<u8>, u32), Option<Ended>> {
+    pub(crate) async fn fetch(
+        &mut self,
+        ticket: &Ticket,
+        from: u32,
+    ) -> Result<(Vec<u8>, u32), Option<Ended>> {
         if !self.ask(ticket, from).await {
             return Err(None);
         }

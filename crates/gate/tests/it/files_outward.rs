@@ -29,7 +29,8 @@ async fn files_of_all_lengths_go_out_whole_between_files_that_come_in() {
     }
     for half in ["outer", "inner"] {
         let lines = metrics(folder, half, "gate_fetches_total{outcome=\"given\"").await;
-        let given: u32 = lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap()).sum();
+        let given: u32 =
+            lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap()).sum();
         // Both halves of this test count in one place.
         assert!(given == 2 * whole || given == whole, "{lines:?}");
     }

@@ -75,7 +75,9 @@ async fn a_fetch_of_what_cannot_be_is_refused_at_once() {
     let (_center, mut edge) = ready_fetcher(&world).await;
     let small = put(world.folder.path(), 1, b"small");
     let of = |size| signed((small.file, size, small.root), LATER_MS);
-    for (ticket, from) in [(of(0), 0), (of(1 << 36), 0), (of(u64::MAX), 0), (small.clone(), 1), (small.clone(), u32::MAX)] {
+    for (ticket, from) in
+        [(of(0), 0), (of(1 << 36), 0), (of(u64::MAX), 0), (small.clone(), 1), (small.clone(), u32::MAX)]
+    {
         assert!(edge.ask(&ticket, from).await);
         let Got::Ended(ended) = edge.got(&small, 0).await else { panic!("{ticket:?}") };
         assert_eq!(why(&ended), "refused: impossible-size");
@@ -190,8 +192,23 @@ async fn a_captured_inner_half_passes_nothing_that_does_not_fit() {
     let ticket = ticket(1, &bytes);
     let offer: Offer = ticket.offer();
     for what in [
-        "skips", "repeats", "longer", "shorter", "empty", "huge", "stored", "wants", "offers", "fetches", "greets",
-        "malformed", "garbage", "says nothing", "half a piece", "trickles", "leaves",
+        "skips",
+        "repeats",
+        "longer",
+        "shorter",
+        "empty",
+        "huge",
+        "stored",
+        "wants",
+        "offers",
+        "fetches",
+        "greets",
+        "malformed",
+        "garbage",
+        "says nothing",
+        "half a piece",
+        "trickles",
+        "leaves",
     ] {
         let mut inner = Captured::inner(folder).await;
         let before = refused(folder, "link").await;
@@ -221,7 +238,9 @@ async fn a_captured_inner_half_passes_nothing_that_does_not_fit() {
             }
             "wants" => inner.say(FrameKind::FileWanted, &0u32, &[]).await,
             "offers" => inner.say(FrameKind::FileOffer, &offer, &[]).await,
-            "fetches" => inner.say(FrameKind::FileFetch, &Fetch { ticket: ticket.clone(), from: 0 }, &[]).await,
+            "fetches" => {
+                inner.say(FrameKind::FileFetch, &Fetch { ticket: ticket.clone(), from: 0 }, &[]).await
+            }
             "greets" => inner.say(FrameKind::Hello, &0u32, &[]).await,
             "malformed" => inner.say(piece, &[0u8; 3], &[]).await,
             "garbage" => drop(inner.writer.write_all(&[0xff; 64]).await),
