@@ -1,6 +1,8 @@
 //! A whole edge in front of a gate that the tests play.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod exports_fixture;
+mod fetches;
+mod fetches_fixture;
 mod files;
 mod files_fixture;
 mod gates;

@@ -134,6 +134,7 @@ pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) gate: Gate,
     pub(crate) address: SocketAddr,
+    pub(crate) files: edge::Files,
     pub(crate) client: reqwest::Client,
     pub(crate) shutdown: Shutdown,
     pub(crate) task: JoinHandle<Result<(), EdgeError>>,
@@ -183,11 +184,11 @@ impl World {
         };
         let shutdown = Shutdown::new();
         let edge = Edge::start(config, shutdown.clone()).await.unwrap();
-        let address = edge.address();
+        let (address, files) = (edge.address(), edge.files().clone());
         let task = tokio::spawn(edge.serve());
         gate.peers.ready().await;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let world = World { folder, gate, address, client, shutdown, task };
+        let world = World { folder, gate, address, files, client, shutdown, task };
         // The gate sees the connection before the edge does.
         while world.get("/readyz").send().await.unwrap().status() != 200 {
             tokio::task::yield_now().await;
