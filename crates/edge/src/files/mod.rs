@@ -15,11 +15,8 @@ mod intake;
 mod queue;
 mod records;
 mod send;
-<<<<<<< HEAD
-mod shrink;
-=======
 mod shelf;
->>>>>>> a147a5eb2a7db498011adb13977707697152ea61
+mod shrink;
 mod upkeep;
 
 use std::{io, path::Path, sync::Arc};
