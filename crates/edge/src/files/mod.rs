@@ -16,7 +16,6 @@ mod queue;
 mod records;
 mod send;
 mod shelf;
-mod shrink;
 mod upkeep;
 
 use std::{io, path::Path, sync::Arc};

@@ -24,8 +24,6 @@ use tokio::{
     time::timeout,
 };
 
-use super::shrink::Shrink;
-
 /// How long the gate may be silent, and how long it may take to read a piece. Attaching waits for the center.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long its last words are waited for once it takes nothing any more.
