@@ -103,6 +103,7 @@ pub const TABLE: &[Rule] = &[
     rule("request_get", Role::Customer, Relation::RequestParty),
     rule("request_note", Role::Customer, Relation::RequestParty),
     rule("request_cancel", Role::Customer, Relation::RequestParty),
+    rule("request_form", Role::Customer, Relation::RequestParty),
     rule("file_create", Role::Customer, Relation::RequestParty),
     rule("file_end", Role::System, Relation::None),
     rule("file_attach", Role::System, Relation::None),

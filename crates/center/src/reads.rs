@@ -59,6 +59,7 @@ impl Node {
             Request::FormList(_) => Ok(self.form_list()),
             Request::RequestList(r) => self.request_list(customer(asked)?, r).await,
             Request::RequestGet(r) => self.request_get(customer(asked)?, r.request).await,
+            Request::RequestForm(r) => self.request_form(customer(asked)?, r.request).await,
             Request::OutageList(r) => self.outage_list(asked, r.account).await,
             Request::NoticeList(r) => self.notice_list(customer(asked)?, r).await,
             Request::OperationGet(r) => self.operation_get(customer(asked)?, r.operation).await,

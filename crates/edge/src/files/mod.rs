@@ -11,6 +11,7 @@ mod crossing;
 mod intake;
 mod queue;
 mod records;
+mod rules;
 mod send;
 mod upkeep;
 
@@ -21,11 +22,13 @@ use protocol::{Code, FileId, Problem};
 use runtime::{background::Background, clock::Clock, shutdown::Shutdown};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
+pub use self::rules::KindRules;
 use self::{bodies::Bodies, records::Records};
 pub(crate) use self::{
     crossing::GateStatus,
     intake::NewFile,
     records::{Decision, Record, Stage},
+    rules::{About, RulesFor},
 };
 use crate::{config::FileSettings as Settings, database::DatabaseError, inward::Inward};
 
@@ -39,7 +42,7 @@ pub enum FilesError {
     #[error("files: {0}")]
     Io(#[from] io::Error),
     /// The audit's rules cannot be.
-    #[error("files.rules: {0}")]
+    #[error("{0}")]
     Rules(String),
 }
 
@@ -70,7 +73,7 @@ impl Files {
     /// # Errors
     /// [`FilesError`].
     pub fn open(data: &Path, settings: &Settings, inward: Inward, clock: Clock) -> Result<Self, FilesError> {
-        settings.rules.validate().map_err(|error| FilesError::Rules(error.to_string()))?;
+        settings.check_rules().map_err(FilesError::Rules)?;
         Ok(Files(Arc::new(State {
             records: Records::open(data)?,
             bodies: Bodies::open(data, settings.keep_free_bytes)?,

@@ -1,5 +1,6 @@
 //! A whole edge in front of a gate that the tests play.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod file_rules;
 mod files;
 mod files_fixture;
 mod gates;

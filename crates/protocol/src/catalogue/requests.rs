@@ -247,6 +247,11 @@ requests! {
         /// Its length in bytes.
         size: FileSize,
     }
+    /// What a request is, for who takes its files in.
+    RequestForm {
+        /// Which request.
+        request: ServiceRequestId,
+    }
     /// Says that a file will not come.
     FileEnd {
         /// Which file.
