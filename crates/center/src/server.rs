@@ -38,6 +38,7 @@ use crate::{
     schedule,
     sessions::Sessions,
     staff::Staff,
+    staff_revoked::StaffRevoked,
 };
 
 /// Why a node does not start, or had to stop.
@@ -52,6 +53,9 @@ pub enum CenterError {
     /// The store does not open.
     #[error("the store does not open: {0}")]
     Storage(#[from] StorageError),
+    /// Whose staff tokens are revoked cannot be read.
+    #[error("staff-revoked.json: {0}")]
+    Revoked(#[source] std::io::Error),
     /// The layout makes no sense.
     #[error("settings shards and lanes_per_shard: {0}")]
     Layout(#[from] RoutingError),
@@ -159,6 +163,7 @@ async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, Ce
         applied.push(tokio::sync::watch::Sender::new(at.sequence));
         generations.push(at.generation);
     }
+    let staff_revoked = StaffRevoked::open(&config.data).map_err(CenterError::Revoked)?;
     let parts = Parts {
         config: config.clone(),
         clock: Clock::system(),
@@ -169,6 +174,7 @@ async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, Ce
         rules: Arc::new(rules),
         sessions: Sessions::new(),
         staff: Staff::new(),
+        staff_revoked,
         gates: Peers::default(),
         applied,
         generations,

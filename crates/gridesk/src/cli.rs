@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use domain::tariff::TariffId;
-use protocol::{AccountId, OutageId, ServiceRequestId};
+use protocol::{AccountId, OutageId, ServiceRequestId, bounds::ShortName};
 
 use crate::{
     bench::{Name, Profile, peer::Peer},
@@ -241,6 +241,16 @@ pub enum GateAction {
 pub enum StaffAction {
     /// Read a password from standard input and print its hash, for `password_hash` in the center's `[[staff]]`
     Hash,
+    /// End every log-in of a member of the staff: tokens made before now are not good any more, at any edge
+    ///
+    /// Who is still in the center's `[[staff]]` can log in anew: take them out of it, or change the password, first.
+    Revoke {
+        /// Whose
+        name: ShortName,
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+    },
 }
 
 /// `gridesk outage …`

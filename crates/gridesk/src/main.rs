@@ -51,6 +51,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gate { action: GateAction::Scale { gates, data } } => {
             print_all(vec![up::control::scale(&data, gates).await?])
         }
+        Command::Staff { action: StaffAction::Revoke { name, data } } => {
+            print_all(operate::revoke(&name, &data).await?)
+        }
         Command::Staff { action: StaffAction::Hash } => print_all(vec![staff::hash_typed()?]),
         Command::Outage { action } => print_all(operate::outage(&action).await?),
         Command::Config { action: ConfigAction::Check { files, role, json } } => {

@@ -5,7 +5,7 @@ use axum::{
 };
 use protocol::{
     Bucket, Code, OutageId, Problem, Reply, ServiceRequestId, ShardId,
-    bounds::{IdempotencyKey, Prose, Text},
+    bounds::{IdempotencyKey, Prose, ShortName, Text},
     catalogue::replies::{Outage, RequestBrief, StepBy, StepKind},
 };
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use crate::{
     operation::{OutagePut, Own, RequestAdvance},
     reads::request_brief,
     rules::outage_id,
+    staff_revoked::RevokeError,
 };
 
 /// The most open requests that are listed, a shard.
@@ -178,4 +179,22 @@ async fn put(node: &Node, outage: OutageRow, now_ms: u64) -> Result<Vec<Outage>,
         Reply::OutageList(list) => Ok(list.outages),
         _ => Ok(Vec::new()),
     }
+}
+
+/// `POST /admin/staff/{name}/revoke`: the tokens that a member of the staff has are not good any more.
+pub(super) async fn revoke(
+    State(node): State<Node>,
+    Path(name): Path<ShortName>,
+) -> Result<Json<serde_json::Value>, Refused> {
+    let now_s = node.clock().unix_ms() / 1000;
+    let (by, who) = (node.clone(), name.clone());
+    let revoked = tokio::task::spawn_blocking(move || by.parts.staff_revoked.revoke(who, now_s)).await;
+    let revoked = revoked.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+    revoked.map_err(|error| match error {
+        RevokeError::Full => Problem::new(Code::Conflict, error.to_string()),
+        RevokeError::Io(_) => Problem::new(Code::Unavailable, error.to_string()),
+    })?;
+    tracing::info!(%name, "the tokens of a member of the staff are revoked");
+    let may_log_in = node.parts.config.staff.iter().any(|member| member.name == name);
+    Ok(Json(serde_json::json!({ "name": name, "until_s": now_s, "may_log_in": may_log_in })))
 }

@@ -26,7 +26,10 @@ use super::{
     uploads::{FileWords, size_text},
     visit::{Made, Page, Posted, Stop, Visit},
 };
-use crate::files::{GateStatus, Record, Stage};
+use crate::{
+    files::{GateStatus, Record, Stage},
+    inward::NotStaff,
+};
 
 mod words;
 use self::words::AuditWords;
@@ -124,11 +127,16 @@ enum Look {
     Gone,
 }
 
-/// Who looks; `None` where they have to log in first.
+/// Who looks; `None` where they have to log in first, and are told there if their log-in was taken back.
 fn auditor(visit: &Visit) -> Option<ShortName> {
     let token = visit.cookies.get(name::STAFF)?;
-    let claims = visit.portal.inward.check_staff(token)?;
+    let claims = visit.portal.inward.check_staff(token).ok()?;
     claims.roles.contains(&StaffRole::Auditor).then_some(claims.name)
+}
+
+fn is_revoked(visit: &Visit) -> bool {
+    let token = visit.cookies.get(name::STAFF);
+    token.is_some_and(|token| visit.portal.inward.check_staff(token) == Err(NotStaff::Revoked))
 }
 
 fn log_in_first() -> Made {
@@ -137,7 +145,8 @@ fn log_in_first() -> Made {
 
 /// `GET /audit/login`
 pub(super) async fn login_page(visit: Visit) -> Response {
-    let made = show_login(&visit, String::new(), None).map(Page::html);
+    let why = is_revoked(&visit).then(|| AuditWords::of(visit.language).login_revoked.to_owned());
+    let made = show_login(&visit, String::new(), why).map(Page::html);
     visit.finish(made)
 }
 

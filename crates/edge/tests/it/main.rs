@@ -15,4 +15,5 @@ mod portal_service;
 mod pushes;
 mod service_fixture;
 mod sources;
+mod staff;
 mod world;

@@ -13,6 +13,7 @@ web::words! {
         login: "Log in", "登录";
         login_wrong: "Name or password is wrong.", "账号或密码错误。";
         login_role: "This account is no auditor's.", "该账号没有审核权限。";
+        login_revoked: "Your log-in was ended by an administrator. What you had not decided was not done.", "您的登录已被管理员终止，未提交的处理没有生效。";
         logout: "Log out", "退出";
         who: "Logged in as", "当前账号";
         waiting: "Waiting for you", "待审核";
