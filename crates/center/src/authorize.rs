@@ -106,6 +106,7 @@ pub const TABLE: &[Rule] = &[
     rule("request_form", Role::Customer, Relation::RequestParty),
     rule("file_create", Role::Customer, Relation::RequestParty),
     rule("file_end", Role::System, Relation::None),
+    rule("file_result", Role::System, Relation::None),
     rule("file_attach", Role::System, Relation::None),
     rule("outage_list", Role::Customer, Relation::Holder),
     rule("notice_list", Role::Customer, Relation::Own),

@@ -1,7 +1,7 @@
 //! What travels in lanes: operations of the catalogue, and the center's own, which never cross a zone.
 use domain::{billing::BillTerms, readings::DayReadings, tariff::TariffId};
 use protocol::{
-    AccountId, CustomerId, OutageId, Request, ServiceRequestId, SessionId,
+    AccountId, CustomerId, FileId, OutageId, Request, ServiceRequestId, SessionId,
     bounds::Phone,
     catalogue::replies::{NoticeBody, StepBy, StepKind},
     envelope::Refusal,
@@ -65,6 +65,8 @@ pub enum Own {
     HolderRemove(CustomerAccountRemove),
     /// Goes on deleting a customer's data where it is too much for one operation.
     PersonForget(PersonForget),
+    /// Gives up a file that was named and never came.
+    FileExpire(FileExpire),
     /// Moves a request on.
     RequestAdvance(RequestAdvance),
     /// Publishes an outage, changes it, or says that power is back.
@@ -106,6 +108,13 @@ pub struct OutageClose {
     pub outage: OutageId,
     /// Reports up to this one have been told.
     pub after: ServiceRequestId,
+}
+
+/// See [`Own::FileExpire`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileExpire {
+    /// Which file.
+    pub file: FileId,
 }
 
 /// See [`Own::DivisionReport`].
@@ -308,6 +317,7 @@ own! {
     OutageClose = 0x8032 v 1 "outage_close";
     DivisionReport = 0x8033 v 1 "division_report_add";
     NoticeAdd = 0x8034 v 1 "notice_add";
+    FileExpire = 0x8035 v 1 "file_expire";
 }
 
 impl Operation {

@@ -6,6 +6,7 @@
 mod account;
 mod arrears;
 mod file;
+mod file_words;
 mod import;
 mod login;
 mod mandate;
@@ -108,6 +109,7 @@ impl Rules {
             Request::RequestCancel(r) => request::cancel(rows, message, r),
             Request::FileCreate(r) => file::create(rows, message, r),
             Request::FileEnd(r) => file::end(rows, message, r),
+            Request::FileResult(r) => file::result(rows, message, r),
             Request::FileAttach(r) => file::attach(self, rows, message, r),
             Request::NoticeRead(r) => Ok(request::notice_read(message, r)),
             Request::PushResult(r) => Ok(Decision::done(
@@ -130,6 +132,7 @@ impl Rules {
             Own::MandateLeave(leave) => mandate::left(rows, message, leave),
             Own::MandateDue(due) => mandate::due(self, rows, message, due),
             Own::RefundEnd(end) => refund::ended(rows, message, end),
+            Own::FileExpire(due) => file::expire(rows, message, due),
             Own::RefundDue(due) => refund::due(self, rows, message, due),
             Own::CustomerAccountAdd(add) => account::list_add(rows, add),
             Own::CustomerAccountRemove(gone) => account::list_remove(rows, gone),

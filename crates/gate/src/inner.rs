@@ -4,7 +4,7 @@ use std::{os::unix::net::UnixListener as StdListener, path::PathBuf, sync::Arc};
 
 use protocol::{
     Code, Outcome, Problem, Reply, ReplyEnvelope, Request, RequestEnvelope, Spec, Token, catalogue::replies,
-    envelope::MAX_REPLY_LEN, frame::Half, push::PushBody,
+    envelope::MAX_REPLY_LEN, frame::Half,
 };
 use runtime::{
     background::Background,

@@ -15,7 +15,6 @@ use protocol::{
     catalogue::VERSION,
     envelope::{MAX_REPLY_LEN, MAX_REQUEST_LEN},
     frame::Half,
-    push::PushBody,
 };
 use runtime::{
     background::Background,

@@ -6,7 +6,10 @@ use futures_util::{Stream, StreamExt};
 use protocol::{
     Channel, Code, CustomerId, FileId, Problem, ServiceRequestId, Token,
     bounds::{BoundsError, FileSize, Text},
-    catalogue::{replies, requests},
+    catalogue::{
+        replies,
+        requests::{self, FileEnding},
+    },
 };
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
@@ -21,6 +24,8 @@ use crate::{inward::Call, tus::Checksum};
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 /// So much is gathered before it is written.
 const GATHER: usize = 256 * 1024;
+/// How the trail of decisions begins the name of a person who decides.
+pub(crate) const AUDITOR: &str = "auditor:";
 /// Why a file ends that its request has no place for.
 const TOO_MANY: &str = "too-many-files";
 /// How long a part waits to be joined with others, in ms.
@@ -381,7 +386,35 @@ impl Files {
         Decision { at_ms: self.now_ms(), who: who.into(), what: what.into(), why: why.into() }
     }
 
-    /// Tells the center that a file will not come, and why: a code, or an auditor's words, which stay here.
+    /// Tells the center how the audit of a file ended that does not come, from the last decision about it: the request's timeline
+    /// says so. Its key is the file's: said again after a death, it is the same.
+    pub(super) async fn tell_result(&self, record: &Record) -> Result<(), Problem> {
+        let last = self.decisions(record.id).await?.pop();
+        let (who, what) = last.map(|decision| (decision.who, decision.what)).unwrap_or_default();
+        let how = match what.as_str() {
+            "withdrawn" => FileEnding::Withdrawn,
+            "expired" => FileEnding::Expired,
+            "lost" => FileEnding::Lost,
+            _ if who.starts_with(AUDITOR) => FileEnding::RefusedByPerson,
+            _ => FileEnding::Refused,
+        };
+        let internal = |error: BoundsError| Problem::new(Code::Internal, error.to_string());
+        let by_person = how == FileEnding::RefusedByPerson;
+        let (why, words) =
+            if by_person { ("refused", record.why.as_str()) } else { (record.why.as_str(), "") };
+        let result = requests::FileResult {
+            file: record.id,
+            how,
+            why: why.parse().or_else(|_| "refused".parse()).map_err(internal)?,
+            words: Text::new(words).map_err(internal)?,
+            rule: Text::new(who.strip_prefix("rules:").unwrap_or_default()).map_err(internal)?,
+        };
+        let mut call = Call::new(Channel::System);
+        call.idempotency_key = format!("{}-result", record.id).parse().ok();
+        self.0.inward.ask(&call, result).await.map(drop)
+    }
+
+    /// Tells the center that a file will not come that was only named, and why: a code.
     pub(super) async fn tell_end(&self, file: FileId, why: &str) -> Result<(), Problem> {
         let why = why.parse().or_else(|_| "refused".parse());
         let why = why.map_err(|error: BoundsError| Problem::new(Code::Internal, error.to_string()))?;

@@ -26,7 +26,7 @@ pub use self::rules::KindRules;
 use self::{bodies::Bodies, records::Records};
 pub(crate) use self::{
     crossing::GateStatus,
-    intake::NewFile,
+    intake::{AUDITOR, NewFile},
     records::{Decision, Record, Stage},
     rules::{About, RulesFor},
 };

@@ -27,7 +27,7 @@ use super::{
     visit::{Made, Page, Posted, Stop, Visit},
 };
 use crate::{
-    files::{GateStatus, Record, Stage},
+    files::{AUDITOR, GateStatus, Record, Stage},
     inward::NotStaff,
 };
 
@@ -371,7 +371,7 @@ async fn settle(visit: &mut Visit, file: &str, form: DecideForm) -> Made {
     let a = AuditWords::of(visit.language);
     let id: FileId = file.parse().map_err(|_| Stop::NotFound)?;
     let files = visit.portal.files.clone();
-    let who = format!("auditor:{who}");
+    let who = format!("{AUDITOR}{who}");
     let moved = match form.what.as_str() {
         "approve" => files.approve(id, &who).await?,
         "refuse" => match Text::<200>::new(form.why.trim()) {

@@ -143,6 +143,9 @@ impl Site {
                 Request::FileEnd(requests::FileEnd { file: ended, why }) if *ended == file => {
                     Some(why.to_string())
                 }
+                Request::FileResult(requests::FileResult { file: ended, why, .. }) if *ended == file => {
+                    Some(why.to_string())
+                }
                 _ => None,
             })
         };

@@ -1,6 +1,7 @@
 //! Staff tokens that were taken back.
 use protocol::{
-    Bucket, PushId,
+    Bucket, Code, Outcome, Problem, PushId, Request,
+    catalogue::requests::{FileEnding, FileResult},
     push::{Push, PushBody, StaffRevocation},
     session::{STAFF_TTL_S, StaffClaims, StaffRole, sign_staff},
 };
@@ -80,4 +81,50 @@ async fn tokens_that_were_taken_back_end_with_a_word_and_stay_so() {
     site.world.gate.push(&revoked("li", now_s), LONG).await.unwrap();
     site.world.gate.push(&crate::files_fixture::settings(), LONG).await.unwrap();
     assert!(!site.is_let_in(&before).await && !site.is_let_in(&later).await);
+}
+
+/// What the center was told of a file, whole.
+fn result(site: &Site, file: protocol::FileId) -> Option<FileResult> {
+    let seen = site.world.gate.seen.lock().unwrap();
+    seen.iter().find_map(|asked| match &asked.request {
+        Request::FileResult(result) if result.file == file => {
+            let key = asked.head.idempotency_key.as_ref().unwrap();
+            assert_eq!(key.as_str(), format!("{file}-result"), "the same, however often it is said");
+            Some(result.clone())
+        }
+        _ => None,
+    })
+}
+
+#[tokio::test]
+async fn the_words_of_whoever_refused_a_file_reach_the_center_also_after_a_restart() {
+    let site = Site::on(tempfile::tempdir().unwrap(), file_settings()).await;
+    let file = site.send(1, b"a,=SUM(A1:A9)\nb,c\n").await;
+    site.comes_to(file, "for-a-person").await;
+    let token = token("li", now_s());
+    let (_, page) = site.page(&format!("/audit/{file}"), &token).await;
+    let form = page.split_once("name=\"form\" value=\"").unwrap().1.split_once('"').unwrap().0.to_owned();
+    let cookie = format!("gd_staff={token}; gd_lang=en; gd_form={form}");
+    // The center is away while they decide.
+    let asked = site.world.gate.seen.lock().unwrap().len();
+    site.world.gate.answers(Outcome::Problem(Problem::new(Code::Unavailable, "away")));
+    let client = &site.world.client;
+    let body = [("form", form.as_str()), ("what", "refuse"), ("why", "看不清")];
+    let decided = client.post(site.world.url(&format!("/audit/{file}"))).header("cookie", cookie).form(&body);
+    assert!(decided.send().await.unwrap().status().is_success());
+    crate::world::until(|| site.world.gate.seen.lock().unwrap().len() > asked).await;
+    site.world.gate.seen.lock().unwrap().clear();
+
+    let site = Site::on(site.stop().await, file_settings()).await;
+    crate::world::until(|| result(&site, file).is_some()).await;
+    let told = result(&site, file).unwrap();
+    assert_eq!(
+        (told.how, told.why.as_str(), &*told.words),
+        (FileEnding::RefusedByPerson, "refused", "看不清")
+    );
+
+    let refused = site.send(2, b"#!/bin/sh\nrm -rf /\n").await;
+    crate::world::until(|| result(&site, refused).is_some()).await;
+    let told = result(&site, refused).unwrap();
+    assert_eq!((told.how, &*told.words, &*told.rule), (FileEnding::Refused, "", ""));
 }

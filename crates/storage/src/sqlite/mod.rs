@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_supply.sql"),
     include_str!("schema_mandate.sql"),
     include_str!("schema_files.sql"),
+    include_str!("schema_files_due.sql"),
 ];
 
 /// Opens the file for its one writer: creates it, brings its schema up to date, takes a new epoch for its lanes.

@@ -117,6 +117,18 @@ pub(super) fn files(c: &Connection, request: ServiceRequestId) -> Result<Vec<Fil
     many(c, "reading a request's files", &sql, [bits(request.bits())], file_row)
 }
 
+/// Files that were named up to a time and have not come, the oldest first.
+pub(crate) fn files_overdue(c: &Connection, named_ms: u64, limit: usize) -> Result<Vec<FileId>> {
+    many(
+        c,
+        "looking for files that never came",
+        "SELECT id FROM request_file INDEXED BY request_file_expected WHERE state = x'00' AND created_ms <= ?1
+         ORDER BY created_ms LIMIT ?2",
+        params![named_ms as i64, limit as i64],
+        |row| Ok(id_from(row.get_ref(0)?.as_blob()?).map(FileId::from_bits)),
+    )
+}
+
 /// An account's requests made before a time, newest first.
 pub(crate) fn of_account(
     c: &Connection,

@@ -76,6 +76,11 @@ replies! {
         /// Which file.
         file: FileId,
     }
+    /// It is noted.
+    FileResult {
+        /// Of which file.
+        file: FileId,
+    }
     /// It is attached.
     FileAttach {
         /// The word of it for who sent it.
