@@ -92,7 +92,7 @@ mod tests {
         revoked.revoke("li".parse().unwrap(), 100).unwrap();
         revoked.revoke("li".parse().unwrap(), 200).unwrap();
         let li = StaffRevocation { name: "li".parse().unwrap(), until_s: 200 };
-        assert_eq!(*open().watch().borrow(), [li.clone()]);
+        assert_eq!(*open().watch().borrow(), [li]);
         for n in 1..STAFF_REVOCATIONS_MAX {
             revoked.revoke(format!("n{n}").parse().unwrap(), 300).unwrap();
         }

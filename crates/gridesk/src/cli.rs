@@ -56,6 +56,12 @@ pub enum Command {
         #[command(subcommand)]
         action: GateAction,
     },
+    /// Look through the intranet's store of files
+    Store {
+        /// What to do.
+        #[command(subcommand)]
+        action: StoreAction,
+    },
     /// Make what the staff log in with
     Staff {
         /// What to do.
@@ -233,6 +239,28 @@ pub enum GateAction {
         /// One JSON object for each half, queue and state
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// `gridesk store …`
+#[derive(Debug, Subcommand)]
+pub enum StoreAction {
+    /// List content to which no request refers, older than a day
+    ///
+    /// With --remove it is moved aside, and what a run at least a day ago moved aside is deleted. Run it by itself every day.
+    Check {
+        /// Take it away
+        #[arg(long)]
+        remove: bool,
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+        /// The store, where it is not the data folder's own
+        #[arg(long, value_name = "DIR", requires = "quarantine")]
+        store: Option<PathBuf>,
+        /// The quarantine of a gate that shares the store; name all of them
+        #[arg(long, value_name = "DIR")]
+        quarantine: Vec<PathBuf>,
     },
 }
 

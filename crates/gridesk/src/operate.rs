@@ -154,7 +154,7 @@ pub async fn revoke(name: &ShortName, data: &Path) -> Result<Vec<String>, Operat
     Ok(lines)
 }
 
-async fn post(data: &Path, path: &str, body: &Value) -> Result<Value, OperateError> {
+pub(crate) async fn post(data: &Path, path: &str, body: &Value) -> Result<Value, OperateError> {
     let body = Full::new(Bytes::from(body.to_string()));
     understood(data, unix_http::post(&socket(data), path, "application/json", body).await)
 }

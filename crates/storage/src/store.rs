@@ -7,7 +7,7 @@ use std::{
 use domain::{calendar::Month, readings::DayReadings};
 use jiff::civil::Date;
 use protocol::{
-    AccountId, BillId, Bucket, CustomerId, FileId, LaneId, OperationId, PaymentId, Position, PushId,
+    AccountId, BillId, Bucket, CustomerId, LaneId, OperationId, PaymentId, Position, PushId,
     ServiceRequestId, SessionId, ShardId, bounds::Phone, push::Push, routing::ShardMap,
 };
 use rusqlite::Connection;
@@ -28,6 +28,7 @@ use crate::{
     working_set::{NotLoaded, WorkingSet},
 };
 
+mod files;
 mod shown;
 pub use shown::{AccountView, BillView, NoticePage, PersonView};
 
@@ -396,11 +397,6 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<(PaymentId, u64)>> {
         self.on_slave(shard, move |c| payments::refunds_due(c, now_ms, limit)).await
-    }
-
-    /// Files of a shard that were named up to a time (Unix ms) and have not come, the oldest first.
-    pub async fn files_overdue(&self, shard: ShardId, named_ms: u64, limit: usize) -> Result<Vec<FileId>> {
-        self.on_slave(shard, move |c| requests::files_overdue(c, named_ms, limit)).await
     }
 
     /// A session.

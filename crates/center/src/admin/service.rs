@@ -198,3 +198,29 @@ pub(super) async fn revoke(
     let may_log_in = node.parts.config.staff.iter().any(|member| member.name == name);
     Ok(Json(serde_json::json!({ "name": name, "until_s": now_s, "may_log_in": may_log_in })))
 }
+
+/// Hashes of files' content.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hashes {
+    /// In hexadecimal digits, at most 1000.
+    hashes: Vec<String>,
+}
+
+/// `POST /admin/files/known`: to which of these the requests refer.
+pub(super) async fn known_files(
+    State(node): State<Node>,
+    Json(Hashes { hashes }): Json<Hashes>,
+) -> Result<Json<serde_json::Value>, Refused> {
+    let wrong = || Problem::new(Code::InvalidRequest, "Name at most 1000 hashes of 64 hexadecimal digits.");
+    let parsed: Option<Vec<[u8; 32]>> =
+        hashes.iter().map(|hash| blake3::Hash::from_hex(hash).ok().map(|hash| *hash.as_bytes())).collect();
+    let roots = parsed.filter(|roots| roots.len() <= 1000).ok_or_else(wrong)?;
+    let mut known = std::collections::BTreeSet::new();
+    for shard in (0..node.store().map().shards()).map(ShardId) {
+        known.extend(node.store().known_roots(shard, roots.clone()).await.map_err(unavailable)?);
+    }
+    let known: Vec<_> =
+        known.into_iter().map(|root| blake3::Hash::from_bytes(root).to_hex().to_string()).collect();
+    Ok(Json(serde_json::json!({ "known": known })))
+}

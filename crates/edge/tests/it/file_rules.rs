@@ -1,7 +1,7 @@
 //! Rules for each kind of request: which hold, that they outlive the process, and who sees them.
 use edge::config::FileSettings;
 use protocol::{
-    Bucket, Code, FileId, Outcome, Problem, Reply,
+    Bucket, Code, FileId, Outcome, Problem,
     catalogue::replies::{RequestForm, RequestKind},
     session::{StaffClaims, StaffRole, sign_staff},
 };

@@ -41,6 +41,8 @@ const BESIDE: usize = 256 << 20;
 const SMALL: (usize, usize) = (10_000, 10 << 10);
 /// Files that a request may have.
 const FILES_PER_REQUEST: usize = 20;
+/// Makes the files of one measurement.
+type Make<'a> = &'a dyn Fn() -> Vec<Content>;
 /// How long all files of a measurement may take.
 const WITHIN: Duration = Duration::from_secs(300);
 /// How often the edge is asked how far it is.
@@ -55,7 +57,7 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
     let small = || (0..SMALL.0).map(|_| Content::text(SMALL.1)).collect();
     // Each: what is measured, how much of it there is in its unit, whether rsync compresses, the files.
     let (mb, files) = (GIB as f64 / 1e6, SMALL.0 as f64);
-    let measured: [(Series, f64, bool, &dyn Fn() -> Vec<Content>); 3] = [
+    let measured: [(Series, f64, bool, Make<'_>); 3] = [
         (Series::new("random-1GiB", "MB/s", "rsync --fsync", Goal::RatioAtLeast(0.8)), mb, false, &random),
         (Series::new("text-1GiB", "MB/s", "rsync --fsync, zstd 1", Goal::RatioAtLeast(1.5)), mb, true, &text),
         (Series::new("small-10k", "/s", "rsync --fsync", Goal::RatioAtLeast(0.8)), files, false, &small),

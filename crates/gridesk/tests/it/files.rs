@@ -297,6 +297,56 @@ async fn browser_a_document_is_sent_approved_and_stored() {
     assert_eq!(errors, Vec::<String>::new());
 }
 
+/// What no request refers to is moved aside, found again by what turns out to refer to it, and deleted by a later run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn system_what_nobody_refers_to_leaves_the_store_in_two_steps() {
+    use gridesk::store::{Found, Stores, check};
+    let world = World::start();
+    let mut client = world.customer(&world.phones[0]).await;
+    let (request, kept) = (question(&mut client).await, table(50));
+    upload(&client, &request, "kept.csv", &kept).await;
+    comes_to(&mut client, &request, "stored").await;
+    let put = |bytes: &[u8]| {
+        let place = stored(&world, bytes);
+        std::fs::write(&place, bytes).unwrap();
+        (*blake3::hash(bytes).as_bytes(), place)
+    };
+    let (orphan, place) = put(b"nobody's");
+    let inner = world.data().join("inner");
+    let stores = Stores {
+        data: world.data(),
+        store: inner.join("store"),
+        quarantines: vec![inner.join("quarantine")],
+    };
+    let now = Duration::ZERO;
+    assert_eq!(check(&stores, true, gridesk::store::DAY).await.unwrap(), Found::default(), "it is new");
+    let found = check(&stores, false, now).await.unwrap();
+    assert_eq!(found, Found { orphans: vec![orphan], ..Found::default() });
+    assert!(place.exists(), "only looked at");
+    check(&stores, true, now).await.unwrap();
+    assert!(!place.exists() && stored(&world, &kept).exists());
+    // A day has not passed since.
+    assert_eq!(check(&stores, true, gridesk::store::DAY).await.unwrap(), Found::default());
+    assert_eq!(check(&stores, true, now).await.unwrap(), Found { deleted: vec![orphan], ..Found::default() });
+
+    // Content that was moved aside comes with a request: it is there, and the copy aside is no more.
+    let bytes = table(70);
+    let (came, place) = put(&bytes);
+    check(&stores, true, now).await.unwrap();
+    assert!(!place.exists());
+    let request = question(&mut client).await;
+    upload(&client, &request, "came.csv", &bytes).await;
+    comes_to(&mut client, &request, "stored").await;
+    let found = check(&stores, true, now).await.unwrap();
+    assert_eq!(found, Found { restored: vec![came], ..Found::default() });
+    assert_eq!(std::fs::read(&place).unwrap(), bytes);
+    assert_eq!(std::fs::read_dir(stores.store.join("aside")).unwrap().count(), 0);
+    let mut said = Command::new(env!("CARGO_BIN_EXE_gridesk"));
+    let said = said.args(["store", "check", "--data"]).arg(world.data()).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    assert!(String::from_utf8_lossy(&said.stdout).contains("is referred to"), "{said:?}");
+}
+
 /// Logs the auditor in by the API; gives the token.
 async fn staff_token(world: &World) -> String {
     let password = std::fs::read_to_string(world.data().join("secrets/auditor.password")).unwrap();
