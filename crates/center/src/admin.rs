@@ -32,6 +32,8 @@ pub fn router(node: Node) -> Router {
         .route("/admin/supply/cut", post(supply_cut))
         .route("/admin/requests", get(service::requests))
         .route("/admin/requests/{request}/steps", post(service::step))
+        .route("/admin/files/known", post(service::known_files))
+        .route("/admin/staff/{name}/revoke", post(service::revoke))
         .route("/admin/outages", post(service::publish))
         .route("/admin/divisions/{division}/outages", get(service::outages))
         .route("/admin/outages/{outage}/restore", post(service::restore))

@@ -42,6 +42,10 @@ pub struct Config {
     /// for late fees that are not charged yet, back to the due date.
     #[serde(default = "defaults::late_fee")]
     pub late_fee_per_day_e6: LateFeeRate,
+    /// A file that was named and has not come after so many days is given up: 8 to 90, 8 unless set. An edge gives up after
+    /// seven; what waits longer there for a gate comes too late.
+    #[serde(default)]
+    pub file_expected_days: FileDays,
     /// Power may be cut off where a bill has been overdue for more days than this: 30 unless set.
     #[serde(default = "defaults::cut_after_overdue_days")]
     pub cut_after_overdue_days: u16,
@@ -228,5 +232,31 @@ impl ProviderConfig {
         let secret = SharedSecret::new(load_key(&self.secret_file)?);
         let (pay_url, mandate_url) = (self.pay_url.clone(), self.mandate_url.clone());
         Ok(Provider { name: self.name.clone(), pay_url, mandate_url, secret })
+    }
+}
+
+/// See [`Config::file_expected_days`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u16")]
+pub struct FileDays(u16);
+
+impl FileDays {
+    /// In ms.
+    pub fn ms(self) -> u64 {
+        u64::from(self.0) * 24 * 3600 * 1000
+    }
+}
+
+impl Default for FileDays {
+    fn default() -> Self {
+        FileDays(8)
+    }
+}
+
+impl TryFrom<u16> for FileDays {
+    type Error = &'static str;
+
+    fn try_from(days: u16) -> Result<Self, Self::Error> {
+        if (8..=90).contains(&days) { Ok(FileDays(days)) } else { Err("between 8 and 90 days") }
     }
 }

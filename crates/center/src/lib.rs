@@ -28,6 +28,7 @@ mod schedule;
 mod server;
 mod sessions;
 mod staff;
+mod staff_revoked;
 mod views;
 pub mod writes;
 

@@ -19,6 +19,7 @@ use crate::{
     rules::Rules,
     sessions::Sessions,
     staff::Staff,
+    staff_revoked::StaffRevoked,
 };
 
 /// A node's parts. Cheap to clone.
@@ -37,6 +38,7 @@ pub(crate) struct Parts {
     pub(crate) rules: Arc<Rules>,
     pub(crate) sessions: Sessions,
     pub(crate) staff: Staff,
+    pub(crate) staff_revoked: StaffRevoked,
     /// The gates' inner halves that are connected.
     pub(crate) gates: Peers,
     /// How far each lane is applied, by lane number.

@@ -1,7 +1,7 @@
 //! What travels in lanes: operations of the catalogue, and the center's own, which never cross a zone.
 use domain::{billing::BillTerms, readings::DayReadings, tariff::TariffId};
 use protocol::{
-    AccountId, CustomerId, OutageId, Request, ServiceRequestId, SessionId,
+    AccountId, CustomerId, FileId, OutageId, Request, ServiceRequestId, SessionId,
     bounds::Phone,
     catalogue::replies::{NoticeBody, StepBy, StepKind},
     envelope::Refusal,
@@ -68,6 +68,8 @@ pub enum Own {
     HolderRemove(CustomerAccountRemove),
     /// Goes on deleting a customer's data where it is too much for one operation.
     PersonForget(PersonForget),
+    /// Gives up a file that was named and never came.
+    FileExpire(FileExpire),
     /// Moves a request on.
     RequestAdvance(RequestAdvance),
     /// Publishes an outage, changes it, or says that power is back.
@@ -115,6 +117,13 @@ pub struct OutageClose {
     pub outage: OutageId,
     /// Reports up to this one have been told.
     pub after: ServiceRequestId,
+}
+
+/// See [`Own::FileExpire`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileExpire {
+    /// Which file.
+    pub file: FileId,
 }
 
 /// See [`Own::DivisionReport`].
@@ -320,6 +329,7 @@ own! {
     ExportMade = 0x8040 v 1 "export_made";
     ExportFail = 0x8041 v 1 "export_fail";
     ExportDue = 0x8042 v 1 "export_due";
+    FileExpire = 0x8035 v 1 "file_expire";
 }
 
 impl Operation {

@@ -60,6 +60,7 @@ impl Node {
             Request::FormList(_) => Ok(self.form_list()),
             Request::RequestList(r) => self.request_list(customer(asked)?, r).await,
             Request::RequestGet(r) => self.request_get(customer(asked)?, r.request).await,
+            Request::RequestForm(r) => self.request_form(customer(asked)?, r.request).await,
             Request::OutageList(r) => self.outage_list(asked, r.account).await,
             Request::NoticeList(r) => self.notice_list(customer(asked)?, r).await,
             Request::ExportGet(r) => self.export_get(customer(asked)?, r.export).await,

@@ -5,11 +5,12 @@ use std::{collections::HashMap, time::Duration};
 
 use protocol::{
     PushId, ShardId,
-    push::{Push, PushAck, PushBody},
+    push::{Push, PushAck, PushBody, StaffRevocation},
     wire,
 };
-use runtime::shutdown::Shutdown;
+use runtime::{mux::Peer, shutdown::Shutdown};
 use storage::StorageError;
+use tokio::sync::watch;
 
 use crate::node::Node;
 
@@ -17,6 +18,8 @@ use crate::node::Node;
 const MOST: usize = 256;
 /// How often is looked without being woken: after failures, and for what a predecessor left.
 const TICK: Duration = Duration::from_secs(1);
+/// The longest pause before a gate is told again who is revoked.
+const REVOKED_AGAIN: Duration = Duration::from_secs(30);
 /// How long an edge may take to write a push to its disk.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -104,11 +107,48 @@ async fn send(node: &Node, push: &Push) -> Option<PushId> {
     None
 }
 
-/// Tells a gate that has just connected what every edge must know.
-pub(crate) async fn settings(node: &Node, gate: &runtime::mux::Peer) {
+/// Tells a gate that has just connected what every edge must know: first whose staff tokens are not good, then by which keys
+/// tokens are believed; afterwards whatever is revoked, until its stream ends.
+pub(crate) async fn settings(node: &Node, gate: &Peer) {
+    let mut revoked = node.parts.staff_revoked.watch();
+    let taken = tell_revoked(&mut revoked, gate).await;
+    tokio::spawn(follow_revoked(revoked, gate.clone(), taken));
     let id = PushId::mint(protocol::Bucket::FIRST, 0);
     let push = Push { id, body: PushBody::Settings(node.parts.keys.edge_settings()) };
     if let Err(error) = gate.push(wire::encode(&push), PUSH_TIMEOUT).await {
         tracing::warn!(%error, "a gate did not take the edges' settings");
+    }
+}
+
+async fn follow_revoked(mut revoked: watch::Receiver<Vec<StaffRevocation>>, gate: Peer, mut taken: bool) {
+    let mut pause = TICK;
+    while !gate.is_closed() {
+        tokio::select! {
+            changed = revoked.changed() => if changed.is_err() { return },
+            // A gate of the version before never takes it: it is asked ever more rarely.
+            () = tokio::time::sleep(pause), if !taken => pause = (pause * 2).min(REVOKED_AGAIN),
+            () = gate.closed() => return,
+        }
+        taken = tell_revoked(&mut revoked, &gate).await;
+        if taken {
+            pause = TICK;
+        }
+    }
+}
+
+/// Tells a gate who is revoked; whether it took it. Where nobody is there is nothing to tell.
+async fn tell_revoked(revoked: &mut watch::Receiver<Vec<StaffRevocation>>, gate: &Peer) -> bool {
+    let list = revoked.borrow_and_update().clone();
+    if list.is_empty() {
+        return true;
+    }
+    let id = PushId::mint(protocol::Bucket::FIRST, 1);
+    let push = Push { id, body: PushBody::StaffRevoked(list) };
+    match gate.push(wire::encode(&push), PUSH_TIMEOUT).await {
+        Ok(answer) => wire::decode::<PushAck>(&answer).is_ok_and(|ack| ack.id == id),
+        Err(error) => {
+            tracing::warn!(%error, "a gate did not take who is revoked; told again");
+            false
+        }
     }
 }

@@ -7,6 +7,7 @@ mod account;
 mod arrears;
 mod export;
 mod file;
+mod file_words;
 mod import;
 mod login;
 mod mandate;
@@ -113,6 +114,7 @@ impl Rules {
             Request::RequestCancel(r) => request::cancel(rows, message, r),
             Request::FileCreate(r) => file::create(rows, message, r),
             Request::FileEnd(r) => file::end(rows, message, r),
+            Request::FileResult(r) => file::result(rows, message, r),
             Request::FileAttach(r) => file::attach(self, rows, message, r),
             Request::NoticeRead(r) => Ok(request::notice_read(message, r)),
             Request::ExportCreate(r) => export::create(self, rows, message, r),
@@ -136,6 +138,7 @@ impl Rules {
             Own::MandateLeave(leave) => mandate::left(rows, message, leave),
             Own::MandateDue(due) => mandate::due(self, rows, message, due),
             Own::RefundEnd(end) => refund::ended(rows, message, end),
+            Own::FileExpire(due) => file::expire(rows, message, due),
             Own::RefundDue(due) => refund::due(self, rows, message, due),
             Own::CustomerAccountAdd(add) => account::list_add(rows, add),
             Own::CustomerAccountRemove(gone) => account::list_remove(rows, gone),

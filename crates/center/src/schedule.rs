@@ -10,7 +10,7 @@ use storage::StorageError;
 
 use crate::{
     node::Node,
-    operation::{MandateDue, Own, RefundDue, SupplyRestore},
+    operation::{FileExpire, MandateDue, Own, RefundDue, SupplyRestore},
 };
 
 /// How often is looked.
@@ -61,6 +61,13 @@ async fn due(node: &Node, shard: ShardId) -> Result<Vec<Due>, StorageError> {
         bucket: account.bucket(),
         key: format!("{account} {due_ms}"),
     };
+    let given_up_ms = now_ms.saturating_sub(node.parts.config.file_expected_days.ms());
+    let files = store.files_overdue(shard, given_up_ms, MOST).await?;
+    let files = files.into_iter().map(|file| Due {
+        own: Own::FileExpire(FileExpire { file }),
+        bucket: file.bucket(),
+        key: file.to_string(),
+    });
     let reconnections = reconnections.into_iter().map(|(account, due_ms)| {
         account_due(Own::SupplyRestore(SupplyRestore { account, due_ms }), account, due_ms)
     });
@@ -72,7 +79,7 @@ async fn due(node: &Node, shard: ShardId) -> Result<Vec<Due>, StorageError> {
         bucket: payment.bucket(),
         key: format!("{payment} {due_ms}"),
     });
-    Ok(reconnections.chain(mandates).chain(refunds).collect())
+    Ok(reconnections.chain(mandates).chain(refunds).chain(files).collect())
 }
 
 async fn hand_over(node: &Node, due: Vec<Due>) -> u64 {

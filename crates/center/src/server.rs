@@ -40,6 +40,7 @@ use crate::{
     schedule,
     sessions::Sessions,
     staff::Staff,
+    staff_revoked::StaffRevoked,
 };
 
 /// Why a node does not start, or had to stop.
@@ -54,6 +55,9 @@ pub enum CenterError {
     /// The store does not open.
     #[error("the store does not open: {0}")]
     Storage(#[from] StorageError),
+    /// Whose staff tokens are revoked cannot be read.
+    #[error("staff-revoked.json: {0}")]
+    Revoked(#[source] std::io::Error),
     /// The layout makes no sense.
     #[error("settings shards and lanes_per_shard: {0}")]
     Layout(#[from] RoutingError),
@@ -168,6 +172,7 @@ pub(crate) async fn build(config: &Config, store: Store, map: &ShardMap) -> Resu
         applied.push(tokio::sync::watch::Sender::new(at.sequence));
         generations.push(at.generation);
     }
+    let staff_revoked = StaffRevoked::open(&config.data).map_err(CenterError::Revoked)?;
     let parts = Parts {
         config: config.clone(),
         clock: Clock::system(),
@@ -178,6 +183,7 @@ pub(crate) async fn build(config: &Config, store: Store, map: &ShardMap) -> Resu
         rules: Arc::new(rules),
         sessions: Sessions::new(),
         staff: Staff::new(),
+        staff_revoked,
         gates: Peers::default(),
         applied,
         generations,

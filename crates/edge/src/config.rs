@@ -6,9 +6,14 @@ use std::{
     time::Duration,
 };
 
-use protocol::bounds::{ShortName, Text};
+use protocol::{
+    bounds::{ShortName, Text},
+    catalogue::replies::RequestKind,
+};
 use runtime::config::TimeSpan;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+pub use crate::files::KindRules;
 
 /// Settings of an edge: a TOML file, `GRIDESK_EDGE__…` in the environment over it.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,8 +48,15 @@ pub struct Config {
     #[serde(default)]
     pub limits: Limits,
     /// Files that customers send in.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checked_files")]
     pub files: FileSettings,
+}
+
+/// Rules that cannot be meant are found where the settings are read, so that `config check` finds them too.
+fn checked_files<'de, D: Deserializer<'de>>(from: D) -> Result<FileSettings, D::Error> {
+    let files = FileSettings::deserialize(from)?;
+    files.check_rules().map_err(D::Error::custom)?;
+    Ok(files)
 }
 
 fn default_hotline() -> Text<20> {
@@ -59,6 +71,10 @@ pub struct FileSettings {
     pub connections: u32,
     /// What may pass, by its content.
     pub rules: inspect::Rules,
+    /// What is otherwise for the files of a kind of request: `fault`, `consult`, `complaint`, `suggestion`.
+    pub kinds: BTreeMap<RequestKind, KindRules>,
+    /// What is otherwise for the files of a form, by its id; it goes before its kind.
+    pub forms: BTreeMap<ShortName, KindRules>,
     /// Where clamd listens, `host:port` or a path, if it is to be asked about every file. While it is away nothing passes.
     pub clamd: Option<inspect::clamd::Address>,
     /// How many files of one customer may be here at once, and how many bytes.
@@ -85,6 +101,8 @@ impl Default for FileSettings {
         FileSettings {
             connections: 8,
             rules: inspect::Rules::default(),
+            kinds: BTreeMap::new(),
+            forms: BTreeMap::new(),
             clamd: None,
             customer_files: 100,
             customer_bytes: GIB / 4,
@@ -216,5 +234,23 @@ mod tests {
         let wrong = load(&format!("{LEAST}\n[limits]\nin_flght = 1")).unwrap_err();
         assert!(wrong.to_string().contains("in_flght"), "{wrong}");
         assert!(load(&LEAST.replace("'sim'", "'pigeon'")).is_err());
+    }
+
+    #[test]
+    fn rules_of_a_kind_of_request_that_cannot_be_meant_are_found_where_they_are_read() {
+        let good = "[files.kinds.complaint]\nallowed = ['pdf']\n[files.forms.x]\nfiles_max = 2";
+        let files = load(&format!("{LEAST}\n{good}")).unwrap().files;
+        assert_eq!((files.kinds.len(), files.forms.len()), (1, 1));
+        for (wrong, said) in [
+            ("[files.kinds.complant]\nfiles_max = 1", "complant"),
+            ("[files.kinds.fault]\nallowed = ['exe']", "files.kinds.fault.allowed"),
+            ("[files.kinds.fault]\nallowed = ['zip']", "files.kinds.fault.allowed"),
+            ("[files.kinds.fault]\nsize_bytes_max = 20971521", "files.kinds.fault.size_bytes_max"),
+            ("[files.forms.'no form!']\nfiles_max = 1", "short name"),
+            ("[files.rules]\nneeds_person = ['zip']", "files.rules"),
+        ] {
+            let found = load(&format!("{LEAST}\n{wrong}")).unwrap_err().to_string();
+            assert!(found.contains(said) && found.contains("edge.toml"), "{wrong}: {found}");
+        }
     }
 }

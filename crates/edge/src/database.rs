@@ -36,17 +36,23 @@ pub enum DatabaseError {
     /// Its thread cannot be started.
     #[error("no thread: {0}")]
     Thread(#[source] std::io::Error),
+    /// A later version of the program wrote it.
+    #[error("it was written by a later version of this program (schema {0})")]
+    Newer(u32),
     /// Its thread has ended.
     #[error("closed")]
     Closed,
 }
 
 impl Database {
-    /// Opens the file, which this process alone may open, and brings its tables into being. Every commit is flushed.
-    pub(crate) fn open(path: &Path, schema: &str, thread: &str) -> Result<Self, DatabaseError> {
+    /// Opens the file, which this process alone may open, and brings its tables up to date: `steps` are the schema, one step a
+    /// version. A step once shipped is never changed. Every commit is flushed; what is deleted is overwritten.
+    pub(crate) fn open(path: &Path, steps: &[&str], thread: &str) -> Result<Self, DatabaseError> {
         let mut connection = Connection::open(path)?;
-        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
-        connection.execute_batch(schema)?;
+        connection.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;",
+        )?;
+        migrate(&mut connection, steps)?;
         let (jobs, mut waiting) = mpsc::channel::<Job>(JOBS_MAX);
         let work = move || {
             while let Some(first) = waiting.blocking_recv() {
@@ -112,6 +118,21 @@ fn together(connection: &mut Connection, begun: [Job; 2], waiting: &mut mpsc::Re
     jobs.for_each(|job| job(connection)(Ok(())));
 }
 
+/// Takes the steps that are not taken yet, each in one transaction with the number of the version that it leads to: a death
+/// in between leaves the version before. A file from before there were numbers has the first step's tables already, so that
+/// step says `IF NOT EXISTS`.
+fn migrate(connection: &mut Connection, steps: &[&str]) -> Result<(), DatabaseError> {
+    let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let missing = steps.get(version as usize..).ok_or(DatabaseError::Newer(version))?;
+    for (step, to) in missing.iter().zip(version + 1..) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", to)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
 /// SQLite's integers are signed; no clock and no length here reaches half of them.
 pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -122,7 +143,7 @@ mod tests {
     use super::*;
 
     fn open(folder: &tempfile::TempDir) -> Database {
-        let schema = "CREATE TABLE IF NOT EXISTS n (n INTEGER PRIMARY KEY) STRICT;";
+        let schema = &["CREATE TABLE IF NOT EXISTS n (n INTEGER PRIMARY KEY) STRICT;"];
         Database::open(&folder.path().join("db.sqlite"), schema, "db").unwrap()
     }
 

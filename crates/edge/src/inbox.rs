@@ -14,7 +14,6 @@ use crate::database::{Database, DatabaseError, signed};
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 
 const SCHEMA: &str = "
-PRAGMA secure_delete = ON;
 CREATE TABLE IF NOT EXISTS push (
     id          BLOB PRIMARY KEY,
     body        BLOB NOT NULL,          -- encoded push; empty once its delivery has ended
@@ -90,7 +89,7 @@ impl Inbox {
     /// # Errors
     /// [`InboxError`].
     pub fn open(folder: &Path, most: u32) -> Result<Self, InboxError> {
-        let database = Database::open(&folder.join("inbox.sqlite"), SCHEMA, "inbox")?;
+        let database = Database::open(&folder.join("inbox.sqlite"), &[SCHEMA], "inbox")?;
         Ok(Inbox { database, changed: Arc::default(), most })
     }
 

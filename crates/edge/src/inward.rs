@@ -1,5 +1,6 @@
 //! The way inside: every question of the portal and the API goes through here, over a gate, to the center.
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -11,8 +12,8 @@ use protocol::{
     bounds::{IdempotencyKey, ShortName, Text},
     catalogue::Operation,
     envelope::{Language, MAX_DEADLINE_MS, MAX_REPLY_LEN, RequestHead},
-    push::EdgeSettings,
-    session::{Claims, MAX_TOKEN_LEN, SessionError, StaffClaims, TokenUse},
+    push::{EdgeSettings, STAFF_REVOCATIONS_MAX, StaffRevocation},
+    session::{Claims, MAX_TOKEN_LEN, STAFF_TTL_S, SessionError, StaffClaims, TokenUse},
 };
 use runtime::{
     clock::{Clock, Deadline},
@@ -38,7 +39,18 @@ struct State {
     peers: Peers,
     clock: Clock,
     keys: RwLock<Vec<(u8, VerifyingKey)>>,
+    /// Up to when a name's staff tokens were made that are not good any more, Unix seconds.
+    revoked: RwLock<BTreeMap<ShortName, u64>>,
     verified: Cache<String, Claims>,
+}
+
+/// Why a staff token is not good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotStaff {
+    /// It is none, or its time has passed.
+    LogIn,
+    /// It was good, and was taken back.
+    Revoked,
 }
 
 /// What goes along with a question: who asks, where, how long it may take.
@@ -205,7 +217,13 @@ impl Inward {
     pub fn new(clock: Clock) -> Self {
         let verified = Cache::new(VERIFIED_MAX);
         Inward {
-            state: Arc::new(State { peers: Peers::default(), clock, keys: RwLock::default(), verified }),
+            state: Arc::new(State {
+                peers: Peers::default(),
+                clock,
+                keys: RwLock::default(),
+                revoked: RwLock::default(),
+                verified,
+            }),
         }
     }
 
@@ -348,9 +366,34 @@ impl Inward {
         Ok(Some(claims))
     }
 
-    /// Whom a staff token names, where it is genuine and in time.
-    pub(crate) fn check_staff(&self, token: &str) -> Option<StaffClaims> {
-        protocol::session::verify_staff(&self.session_keys(), token, self.state.clock.unix_ms() / 1000).ok()
+    /// Takes over whose staff tokens are not good any more. What other gates said stays: nobody's token becomes good again.
+    pub fn take_revocations(&self, told: &[StaffRevocation]) {
+        let now_s = self.state.clock.unix_ms() / 1000;
+        let mut known = self.state.revoked.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, until_s| now_s < until_s.saturating_add(STAFF_TTL_S));
+        for StaffRevocation { name, until_s } in told.iter().take(STAFF_REVOCATIONS_MAX) {
+            let until = known.entry(name.clone()).or_insert(*until_s);
+            *until = (*until).max(*until_s);
+        }
+    }
+
+    /// Whom a staff token names.
+    ///
+    /// # Errors
+    /// It is not good, and why as far as its holder is to know.
+    pub(crate) fn check_staff(&self, token: &str) -> Result<StaffClaims, NotStaff> {
+        let now_s = self.state.clock.unix_ms() / 1000;
+        let claims = protocol::session::verify_staff(&self.session_keys(), token, now_s);
+        let claims = claims.map_err(|_| NotStaff::LogIn)?;
+        let revoked = self.state.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        match revoked.get(&claims.name) {
+            Some(until_s)
+                if (StaffRevocation { name: claims.name.clone(), until_s: *until_s }).covers(&claims) =>
+            {
+                Err(NotStaff::Revoked)
+            }
+            _ => Ok(claims),
+        }
     }
 
     /// The public keys of what the center signs, as far as they are known.

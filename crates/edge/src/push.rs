@@ -55,6 +55,10 @@ impl Service for Receiver {
             self.inward.take_settings(settings);
             return Some(ack);
         }
+        if let PushBody::StaffRevoked(revoked) = &push.body {
+            self.inward.take_revocations(revoked);
+            return Some(ack);
+        }
         let id = push.id;
         match self.inbox.store(push, self.clock.unix_ms()).await {
             Ok(Stored::New | Stored::Known) => Some(ack),
@@ -132,7 +136,9 @@ impl Delivery {
             PushBody::Instruction { provider, timestamp_s, signature, body } => {
                 self.carriers.instruction(id, provider, *timestamp_s, signature, body).await
             }
-            PushBody::Settings(_) => return self.end(id, false, "not for delivery".into()).await,
+            PushBody::Settings(_) | PushBody::StaffRevoked(_) => {
+                return self.end(id, false, "not for delivery".into()).await;
+            }
         };
         match tried {
             Try::Delivered => self.end(id, true, String::new()).await,

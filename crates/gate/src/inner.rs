@@ -4,7 +4,7 @@ use std::{os::unix::net::UnixListener as StdListener, path::PathBuf, sync::Arc};
 
 use protocol::{
     Code, Outcome, Problem, Reply, ReplyEnvelope, Request, RequestEnvelope, Spec, Token, catalogue::replies,
-    envelope::MAX_REPLY_LEN, frame::Half, push::PushBody,
+    envelope::MAX_REPLY_LEN, frame::Half,
 };
 use runtime::{
     background::Background,
@@ -136,9 +136,9 @@ impl Opened {
         };
         let connect = || async {
             let stream = link::connect(&config.link, &config.allowed_uids).await?;
-            let (peer, _) =
+            let (peer, catalogue) =
                 side.start(stream, FromLink(inner.clone())).await.map_err(std::io::Error::other)?;
-            inner.0.settings.tell(peer.clone());
+            inner.0.settings.tell(peer.clone(), catalogue);
             inner.0.link.replace(peer.clone());
             Ok(peer)
         };
@@ -251,10 +251,8 @@ impl Service for FromCenter {
             }
         };
         counted::passed("outward");
-        if matches!(push.body, PushBody::Settings(_)) {
-            let taken = settings::ack(&push);
-            self.0.0.settings.set(push, bytes);
-            return Some(taken);
+        if self.0.0.settings.keep(push.clone(), bytes.clone()) {
+            return Some(settings::ack(&push));
         }
         let link = self.0.0.link.by_load().into_iter().next()?;
         match link.push(bytes, 2 * PUSH_WITHIN).await {

@@ -15,7 +15,6 @@ use protocol::{
     catalogue::VERSION,
     envelope::{MAX_REPLY_LEN, MAX_REQUEST_LEN},
     frame::Half,
-    push::PushBody,
 };
 use runtime::{
     background::Background,
@@ -213,7 +212,8 @@ async fn accept_edges(outer: &Outer, listener: &UnixListener, limits: Limits, ui
                 let (reader, writer) = stream.into_split();
                 let (peer, _) =
                     Peer::start(reader, writer, (decode, encode), limits, FromEdge(outer.clone()));
-                outer.0.settings.tell(peer.clone());
+                // An edge says no version: one that knows of less does not take it, see there.
+                outer.0.settings.tell(peer.clone(), VERSION);
                 outer.0.edges.add(peer);
             }
             Err(error) => {
@@ -303,10 +303,8 @@ impl Outer {
             }
         };
         counted::passed("outward");
-        if matches!(push.body, PushBody::Settings(_)) {
-            let taken = settings::ack(&push);
-            self.0.settings.set(push, bytes);
-            return Some(taken);
+        if self.0.settings.keep(push.clone(), bytes.clone()) {
+            return Some(settings::ack(&push));
         }
         for edge in self.0.edges.by_load() {
             match edge.push(bytes.clone(), PUSH_WITHIN).await {

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use domain::tariff::TariffId;
-use protocol::{AccountId, OutageId, ServiceRequestId};
+use protocol::{AccountId, OutageId, ServiceRequestId, bounds::ShortName};
 
 use crate::{
     bench::{Name, Profile, peer::Peer},
@@ -55,6 +55,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         action: GateAction,
+    },
+    /// Look through the intranet's store of files
+    Store {
+        /// What to do.
+        #[command(subcommand)]
+        action: StoreAction,
     },
     /// Make what the staff log in with
     Staff {
@@ -236,11 +242,43 @@ pub enum GateAction {
     },
 }
 
+/// `gridesk store …`
+#[derive(Debug, Subcommand)]
+pub enum StoreAction {
+    /// List content to which no request refers, older than a day
+    ///
+    /// With --remove it is moved aside, and what a run at least a day ago moved aside is deleted. Run it by itself every day.
+    Check {
+        /// Take it away
+        #[arg(long)]
+        remove: bool,
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+        /// The store, where it is not the data folder's own
+        #[arg(long, value_name = "DIR", requires = "quarantine")]
+        store: Option<PathBuf>,
+        /// The quarantine of a gate that shares the store; name all of them
+        #[arg(long, value_name = "DIR")]
+        quarantine: Vec<PathBuf>,
+    },
+}
+
 /// `gridesk staff …`
 #[derive(Debug, Subcommand)]
 pub enum StaffAction {
     /// Read a password from standard input and print its hash, for `password_hash` in the center's `[[staff]]`
     Hash,
+    /// End every log-in of a member of the staff: tokens made before now are not good any more, at any edge
+    ///
+    /// Who is still in the center's `[[staff]]` can log in anew: take them out of it, or change the password, first.
+    Revoke {
+        /// Whose
+        name: ShortName,
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+    },
 }
 
 /// `gridesk outage …`

@@ -13,6 +13,7 @@ pub mod operate;
 pub mod role;
 pub mod sim;
 pub mod staff;
+pub mod store;
 pub mod tour;
 pub mod unix_http;
 pub mod up;

@@ -6,12 +6,12 @@ use clap::Parser;
 use gridesk::{
     bench, check,
     cli::{
-        BenchArgs, Cli, Command, ConfigAction, GateAction, ImportFormat, SimArgs, StaffAction, TourArgs,
-        UpArgs,
+        BenchArgs, Cli, Command, ConfigAction, GateAction, ImportFormat, SimArgs, StaffAction, StoreAction,
+        TourArgs, UpArgs,
     },
     describe, gate_status, import, operate,
     role::{self, RoleError},
-    sim, staff, tour,
+    sim, staff, store, tour,
     up::{self, UpError, logs::Echo},
 };
 use runtime::{
@@ -50,6 +50,20 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Gate { action: GateAction::Scale { gates, data } } => {
             print_all(vec![up::control::scale(&data, gates).await?])
+        }
+        Command::Store { action: StoreAction::Check { remove, data, store: folder, quarantine } } => {
+            let stores = store::Stores {
+                store: folder.unwrap_or_else(|| data.join("inner/store")),
+                quarantines: match quarantine {
+                    none if none.is_empty() => vec![data.join("inner/quarantine")],
+                    named => named,
+                },
+                data,
+            };
+            print_all(store::lines(&store::check(&stores, remove, store::DAY).await?, remove))
+        }
+        Command::Staff { action: StaffAction::Revoke { name, data } } => {
+            print_all(operate::revoke(&name, &data).await?)
         }
         Command::Staff { action: StaffAction::Hash } => print_all(vec![staff::hash_typed()?]),
         Command::Outage { action } => print_all(operate::outage(&action).await?),

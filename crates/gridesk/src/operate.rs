@@ -6,6 +6,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
+use protocol::bounds::ShortName;
 use runtime::telemetry::RequestId;
 use serde_json::{Value, json};
 
@@ -140,7 +141,20 @@ async fn get(data: &Path, path: &str) -> Result<Value, OperateError> {
     understood(data, unix_http::get(&socket(data), path, WITHIN).await)
 }
 
-async fn post(data: &Path, path: &str, body: &Value) -> Result<Value, OperateError> {
+/// Ends every log-in of a member of the staff. Answers what is to be printed.
+///
+/// # Errors
+/// [`OperateError`].
+pub async fn revoke(name: &ShortName, data: &Path) -> Result<Vec<String>, OperateError> {
+    let answer = post(data, &format!("/admin/staff/{name}/revoke"), &json!({})).await?;
+    let mut lines = vec![format!("{name}: every log-in before now is ended")];
+    if answer["may_log_in"] == true {
+        lines.push(format!("{name} is still in the center's settings and can log in anew"));
+    }
+    Ok(lines)
+}
+
+pub(crate) async fn post(data: &Path, path: &str, body: &Value) -> Result<Value, OperateError> {
     let body = Full::new(Bytes::from(body.to_string()));
     understood(data, unix_http::post(&socket(data), path, "application/json", body).await)
 }

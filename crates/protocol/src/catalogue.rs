@@ -298,6 +298,10 @@ catalogue! {
     ExportGet = 0x0101 v 1 "export_get" Read;
     /// The files that were made for an account, newest first.
     ExportList = 0x0102 v 1 "export_list" Read;
+    /// What a request is, by its kind and form, and which files it has: by this the edge knows what it may take.
+    RequestForm = 0x008a v 1 "request_form" Read;
+    /// Says how the audit of a file ended that does not come, with its reason for the request's timeline.
+    FileResult = 0x008b v 1 "file_result" Write;
 }
 
 impl Request {
@@ -345,6 +349,8 @@ impl Request {
             Request::ExportCreate(r) => Some(r.account.bucket()),
             Request::ExportGet(r) => Some(r.export.bucket()),
             Request::ExportList(r) => Some(r.account.bucket()),
+            Request::RequestForm(r) => Some(r.request.bucket()),
+            Request::FileResult(r) => Some(r.file.bucket()),
             Request::GateProbe(_)
             | Request::SessionRefresh(_)
             | Request::SessionEnd(_)
@@ -390,12 +396,12 @@ mod tests {
         assert_eq!(codes[..PLACES.len()], PLACES);
     }
 
-    const PLACES: [u16; 56] = [
+    const PLACES: [u16; 58] = [
         0x0001, 0x0010, 0x0011, 0x0012, 0x0013, 0x0020, 0x0021, 0x0022, 0x0023, 0x0024, 0x0025, 0x0026,
         0x0030, 0x0031, 0x0040, 0x0042, 0x0044, 0x0045, 0x0050, 0x0051, 0x0052, 0x0053, 0x0054, 0x00b0,
         0x00b1, 0x00b2, 0x0080, 0x0081, 0x0082, 0x0083, 0x0084, 0x0085, 0x0086, 0x0087, 0x0088, 0x0089,
         0x0090, 0x00a0, 0x00a1, 0x0060, 0x00c0, 0x00c1, 0x00c2, 0x00c3, 0x00c4, 0x00c5, 0x00c6, 0x00c8,
-        0x00c9, 0x00d0, 0x00d1, 0x00e0, 0x0070, 0x0100, 0x0101, 0x0102,
+        0x00c9, 0x00d0, 0x00d1, 0x00e0, 0x0070, 0x0100, 0x0101, 0x0102, 0x008a, 0x008b,
     ];
 
     #[test]

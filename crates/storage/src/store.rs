@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod exports;
+mod files;
 mod shown;
 pub use shown::{AccountView, BillView, NoticePage, PersonView};
 

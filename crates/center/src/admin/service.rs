@@ -5,7 +5,7 @@ use axum::{
 };
 use protocol::{
     Bucket, Code, OutageId, Problem, Reply, ServiceRequestId, ShardId,
-    bounds::{IdempotencyKey, Prose, Text},
+    bounds::{IdempotencyKey, Prose, ShortName, Text},
     catalogue::replies::{Outage, RequestBrief, StepBy, StepKind},
 };
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use crate::{
     operation::{OutagePut, Own, RequestAdvance},
     reads::request_brief,
     rules::outage_id,
+    staff_revoked::RevokeError,
 };
 
 /// The most open requests that are listed, a shard.
@@ -178,4 +179,48 @@ async fn put(node: &Node, outage: OutageRow, now_ms: u64) -> Result<Vec<Outage>,
         Reply::OutageList(list) => Ok(list.outages),
         _ => Ok(Vec::new()),
     }
+}
+
+/// `POST /admin/staff/{name}/revoke`: the tokens that a member of the staff has are not good any more.
+pub(super) async fn revoke(
+    State(node): State<Node>,
+    Path(name): Path<ShortName>,
+) -> Result<Json<serde_json::Value>, Refused> {
+    let now_s = node.clock().unix_ms() / 1000;
+    let (by, who) = (node.clone(), name.clone());
+    let revoked = tokio::task::spawn_blocking(move || by.parts.staff_revoked.revoke(who, now_s)).await;
+    let revoked = revoked.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+    revoked.map_err(|error| match error {
+        RevokeError::Full => Problem::new(Code::Conflict, error.to_string()),
+        RevokeError::Io(_) => Problem::new(Code::Unavailable, error.to_string()),
+    })?;
+    tracing::info!(%name, "the tokens of a member of the staff are revoked");
+    let may_log_in = node.parts.config.staff.iter().any(|member| member.name == name);
+    Ok(Json(serde_json::json!({ "name": name, "until_s": now_s, "may_log_in": may_log_in })))
+}
+
+/// Hashes of files' content.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hashes {
+    /// In hexadecimal digits, at most 1000.
+    hashes: Vec<String>,
+}
+
+/// `POST /admin/files/known`: to which of these the requests refer.
+pub(super) async fn known_files(
+    State(node): State<Node>,
+    Json(Hashes { hashes }): Json<Hashes>,
+) -> Result<Json<serde_json::Value>, Refused> {
+    let wrong = || Problem::new(Code::InvalidRequest, "Name at most 1000 hashes of 64 hexadecimal digits.");
+    let parsed: Option<Vec<[u8; 32]>> =
+        hashes.iter().map(|hash| blake3::Hash::from_hex(hash).ok().map(|hash| *hash.as_bytes())).collect();
+    let roots = parsed.filter(|roots| roots.len() <= 1000).ok_or_else(wrong)?;
+    let mut known = std::collections::BTreeSet::new();
+    for shard in (0..node.store().map().shards()).map(ShardId) {
+        known.extend(node.store().known_roots(shard, roots.clone()).await.map_err(unavailable)?);
+    }
+    let known: Vec<_> =
+        known.into_iter().map(|root| blake3::Hash::from_bytes(root).to_hex().to_string()).collect();
+    Ok(Json(serde_json::json!({ "known": known })))
 }

@@ -1,13 +1,13 @@
 //! Requests, outages, notices, and the forms.
 use protocol::{
-    AccountId, Bucket, CustomerId, Outcome, Problem, Reply, ServiceRequestId, Token,
+    AccountId, Bucket, CustomerId, Outcome, Position, Problem, Reply, ServiceRequestId, Token,
     catalogue::{
-        replies::{self, FileBrief, Outage, OutageState, RequestBrief, RequestKind},
+        replies::{self, FileBrief, FileState, Outage, OutageState, RequestBrief, RequestKind},
         requests,
     },
 };
 use storage::{
-    rows::{Entity, FileRow, OutageRow, ServiceRequest},
+    rows::{Entity, FileRow, OutageRow, RequestView, ServiceRequest},
     store::Seen,
 };
 
@@ -62,11 +62,12 @@ impl Node {
         Ok(Answer::done(Reply::RequestList(reply), seen.position))
     }
 
-    pub(super) async fn request_get(
+    /// A request, if the customer made it; of a fault report, who has bound its account.
+    async fn request_of(
         &self,
         customer: CustomerId,
         id: ServiceRequestId,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<(RequestView, Position), Problem> {
         let not_found = || Problem::not_found("request");
         let seen = self.view(Entity::Request(id), views::REQUEST, self.parts.store.request(id)).await?;
         let view = seen.value.as_ref().as_ref().ok_or_else(not_found)?;
@@ -77,6 +78,31 @@ impl Node {
                 return Err(not_found());
             }
         }
+        Ok((view.clone(), seen.position))
+    }
+
+    pub(super) async fn request_form(
+        &self,
+        customer: CustomerId,
+        id: ServiceRequestId,
+    ) -> Result<Answer, Problem> {
+        let (view, position) = self.request_of(customer, id).await?;
+        let live = view.files.iter().filter(|file| file.state != FileState::Ended);
+        let reply = replies::RequestForm {
+            kind: view.request.kind,
+            form: view.request.form.parse().ok(),
+            files: live.map(|file| file.id).collect(),
+        };
+        Ok(Answer::done(Reply::RequestForm(reply), position))
+    }
+
+    pub(super) async fn request_get(
+        &self,
+        customer: CustomerId,
+        id: ServiceRequestId,
+    ) -> Result<Answer, Problem> {
+        let (view, position) = self.request_of(customer, id).await?;
+        let request = &view.request;
         let reply = replies::RequestGet {
             request: brief(request),
             answers: request.answers.clone(),
@@ -84,7 +110,7 @@ impl Node {
             outage: request.outage,
             files: view.files.iter().map(shown_file).collect(),
         };
-        Ok(Answer::done(Reply::RequestGet(reply), seen.position))
+        Ok(Answer::done(Reply::RequestGet(reply), position))
     }
 
     pub(super) async fn outage_list(&self, asked: &Asked, account: AccountId) -> Result<Answer, Problem> {

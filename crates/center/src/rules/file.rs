@@ -2,8 +2,8 @@
 use protocol::{
     Code, FileId, Problem, Reply,
     catalogue::{
-        replies::{self, FileState, RequestStep, StepBy, StepKind},
-        requests,
+        replies::{self, FileState, NoticeBody, RequestStep, StepBy, StepKind},
+        requests::{self, FileEnding},
     },
 };
 use storage::{
@@ -14,8 +14,10 @@ use storage::{
 
 use super::{
     Decided, Rules,
-    request::{own_and_open, stepped},
+    file_words::not_taken,
+    request::{own_and_open, stepped, takes_steps, told},
 };
+use crate::operation::FileExpire;
 
 /// The most files of a request that came or may come.
 const MOST_FILES: usize = 20;
@@ -74,6 +76,73 @@ pub(super) fn end(rows: &WorkingSet, message: &NewMessage, asked: &requests::Fil
             Ok(Decision::done(done, vec![Put::File(file)]))
         }
     }
+}
+
+/// The edge's audit ended with a file that does not come: what it found is a step of the request, unless that is closed. Said
+/// twice, it is the same.
+pub(super) fn result(rows: &WorkingSet, message: &NewMessage, asked: &requests::FileResult) -> Decided {
+    let Some(file) = rows.file(&asked.file)? else {
+        return Ok(Decision::rejected(Problem::not_found("file")));
+    };
+    let done = Reply::FileResult(replies::FileResult { file: file.id });
+    match file.state {
+        FileState::Ended => Ok(Decision::done(done, Vec::new())),
+        FileState::Stored => {
+            Ok(Decision::rejected(Problem::new(Code::Conflict, "The file has come already.")))
+        }
+        FileState::Expected => {
+            let text = not_taken(&file.name, asked.how, asked.why.as_str(), &asked.words, &asked.rule);
+            gone(rows, message, file, (asked.how, asked.why.as_str(), text), done)
+        }
+    }
+}
+
+/// A file was named long ago and never came; its edge may be lost. What came or ended meanwhile is left as it is.
+pub(super) fn expire(rows: &WorkingSet, message: &NewMessage, asked: &FileExpire) -> Decided {
+    let Some(file) = rows.file(&asked.file)? else {
+        return Ok(Decision::rejected(Problem::not_found("file")));
+    };
+    let done = Reply::FileResult(replies::FileResult { file: file.id });
+    if file.state != FileState::Expected {
+        return Ok(Decision::done(done, Vec::new()));
+    }
+    let text = not_taken(&file.name, FileEnding::Expired, "expired", "", "");
+    gone(rows, message, file, (FileEnding::Expired, "expired", text), done)
+}
+
+/// Ends a file that is not to come any more, with a step of its request that says so; the customer is told, unless they did
+/// it themselves.
+fn gone(
+    rows: &WorkingSet,
+    message: &NewMessage,
+    file: &FileRow,
+    (how, why, text): (FileEnding, &str, String),
+    done: Reply,
+) -> Decided {
+    let at_ms = message.origin.accepted_ms;
+    let ended = FileRow { state: FileState::Ended, why: why.to_owned(), changed_ms: at_ms, ..file.clone() };
+    let mut puts = vec![Put::File(ended)];
+    let mut children = Vec::new();
+    if let Some(request) = rows.request(&file.request)?.filter(|request| takes_steps(request)) {
+        let by = match how {
+            FileEnding::RefusedByPerson => StepBy::Service,
+            _ => StepBy::System,
+        };
+        let step = RequestStep { at_ms, by, kind: StepKind::Note, text: text.clone() };
+        let (next, steps) = stepped(request, step);
+        puts.extend(steps);
+        if how != FileEnding::Withdrawn {
+            let body = NoticeBody::Request {
+                request: next.id,
+                title_en: next.title_en.clone(),
+                title_zh: next.title_zh.clone(),
+                state: next.state,
+                text,
+            };
+            children.push(told(next.customer, at_ms, body));
+        }
+    }
+    Ok(Decision { children, ..Decision::done(done, puts) })
 }
 
 /// A file is in the store. It is attached once, however often that is said; another of the same id is refused.

@@ -242,6 +242,11 @@ pub(super) fn own_and_open<'a>(
     open(own.ok_or_else(|| Problem::not_found("request"))?)
 }
 
+/// Whether anything can still be written to it.
+pub(super) fn takes_steps(request: &ServiceRequest) -> bool {
+    open(request).is_ok()
+}
+
 fn open(request: &ServiceRequest) -> Result<&ServiceRequest, Problem> {
     if request.state.is_closed() {
         return Err(Problem::new(Code::Conflict, "The request is closed. Make a new one."));

@@ -64,14 +64,15 @@ impl Files {
 
     async fn audit(&self, record: &Record) -> Result<bool, Problem> {
         let id = record.id;
-        let (bodies, rules, clamd) =
-            (self.0.bodies.clone(), self.0.settings.rules.clone(), self.0.settings.clamd.clone());
+        let rules = self.0.settings.rules_for(&record.about);
+        let by = rules.who();
+        let (bodies, clamd) = (self.0.bodies.clone(), self.0.settings.clamd.clone());
         let size = record.size;
         let read = blocking(move || {
             let mut file = bodies.read(id)?;
             let (root, cvs) = hashed(&mut file, size)?;
             file.rewind()?;
-            let verdict = inspect::inspect(&mut file, size, &rules)?;
+            let verdict = inspect::inspect(&mut file, size, &rules.inspection)?;
             let scanned = match (&verdict, clamd) {
                 (Verdict::Refuse { .. }, _) | (_, None) => None,
                 (_, Some(address)) => {
@@ -94,7 +95,7 @@ impl Files {
         let (to, kind, who, what, why) = match (&read.verdict, &read.scanned) {
             (Verdict::Refuse { kind, why }, _) => {
                 let kind = kind.map(|kind| kind.to_string()).unwrap_or_default();
-                (Stage::Ended, kind, "rules", "refused", code(*why))
+                (Stage::Ended, kind, by.as_str(), "refused", code(*why))
             }
             (_, Some(Ok(clamd::Scan::Found(name)))) => {
                 tracing::warn!(file = %id, name, "the scanner found something");
@@ -106,10 +107,10 @@ impl Files {
                 return Err(Problem::new(Code::Unavailable, why));
             }
             (Verdict::NeedsPerson { kind, why }, _) => {
-                (Stage::ForAPerson, kind.to_string(), "rules", "to-a-person", code(*why))
+                (Stage::ForAPerson, kind.to_string(), by.as_str(), "to-a-person", code(*why))
             }
             (Verdict::Pass { kind }, _) => {
-                (Stage::Queued, kind.to_string(), "rules", "passed", String::new())
+                (Stage::Queued, kind.to_string(), by.as_str(), "passed", String::new())
             }
         };
         let decision = self.decision(who, what, &why);

@@ -6,13 +6,16 @@ use futures_util::{Stream, StreamExt};
 use protocol::{
     Channel, Code, CustomerId, FileId, Problem, ServiceRequestId, Token,
     bounds::{BoundsError, FileSize, Text},
-    catalogue::requests,
+    catalogue::{
+        replies,
+        requests::{self, FileEnding},
+    },
 };
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
 use super::{
-    Files, Record, Stage, blocking, broken,
+    About, Files, Record, RulesFor, Stage, blocking, broken,
     records::{Decision, Found, Full, Quotas},
 };
 use crate::{inward::Call, tus::Checksum};
@@ -21,6 +24,10 @@ use crate::{inward::Call, tus::Checksum};
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 /// So much is gathered before it is written.
 const GATHER: usize = 256 * 1024;
+/// How the trail of decisions begins the name of a person who decides.
+pub(crate) const AUDITOR: &str = "auditor:";
+/// Why a file ends that its request has no place for.
+const TOO_MANY: &str = "too-many-files";
 /// How long a part waits to be joined with others, in ms.
 const PART_WITHIN_MS: u64 = 24 * 3600 * 1000;
 
@@ -86,10 +93,13 @@ impl Files {
     /// Begins a file: the center gives its id, under which it is empty here.
     pub(crate) async fn begin(&self, call: &Call, new: NewFile) -> Result<Begun, Problem> {
         let customer = self.customer_of(call)?;
-        let limit = self.0.settings.rules.size_bytes_max;
-        if new.size > limit {
-            let why = format!("A file has at most {limit} bytes.");
-            return Err(Problem::new(Code::TooLarge, why));
+        self.0.settings.rules_for(&About::default()).check_size(new.size)?;
+        let mut form = match new.request {
+            Some(request) => self.form_if_visible(call, request).await?,
+            None => None,
+        };
+        if let Some(form) = &form {
+            self.rules_of(form).check_size(new.size)?;
         }
         let size = FileSize::try_from(new.size)
             .map_err(|_| Problem::new(Code::InvalidRequest, "A file has at least one byte."))?;
@@ -117,10 +127,28 @@ impl Files {
                 (id, now_ms + PART_WITHIN_MS, Token::default())
             }
         };
+        if let (None, Some(request)) = (&form, new.request) {
+            // It was not visible yet, so the file was named before its rules were known.
+            let found = self.form_of(&call.clone().with_token(token.clone()), request).await?;
+            if let Err(problem) = self.rules_of(&found).check_size(new.size) {
+                self.tell_end(id, "too-large").await.ok();
+                return Err(problem);
+            }
+            form = Some(found);
+        }
+        let rules = form.as_ref().map(|form| self.rules_of(form));
+        if let (Some(form), Some(rules)) = (&form, &rules)
+            && form.files.iter().filter(|file| **file != id).count() >= rules.files_max as usize
+            && self.get(id).await?.is_none()
+        {
+            self.tell_end(id, TOO_MANY).await.ok();
+            return Err(rules.too_many());
+        }
         let record = Record {
             id,
             customer,
             request: new.request,
+            about: form.as_ref().map(About::of).unwrap_or_default(),
             channel: call.channel.as_str().to_owned(),
             name: new.name.to_string(),
             size: new.size,
@@ -135,7 +163,13 @@ impl Files {
         };
         let bodies = self.0.bodies.clone();
         blocking(move || bodies.create(id)).await.map_err(|error| broken(&error))?;
-        match self.0.records.create(record.clone(), self.quotas()).await.map_err(|error| broken(&error))? {
+        match self
+            .0
+            .records
+            .create(record.clone(), self.quotas(rules.as_ref()))
+            .await
+            .map_err(|error| broken(&error))?
+        {
             // Asked for again under the same key: what has come already is there.
             Ok(()) => {
                 let record = self.get(id).await?.ok_or_else(|| Problem::not_found("file"))?;
@@ -144,17 +178,53 @@ impl Files {
             Err(which) => {
                 let bodies = self.0.bodies.clone();
                 blocking(move || bodies.remove(id)).await.ok();
+                let why = if which == Full::Request { TOO_MANY } else { "no-room" };
                 if new.request.is_some() {
-                    self.tell_end(id, "no-room").await.ok();
+                    self.tell_end(id, why).await.ok();
                 }
-                Err(full(which))
+                Err(match (which, rules) {
+                    (Full::Request, Some(rules)) => rules.too_many(),
+                    (which, _) => full(which),
+                })
             }
         }
     }
 
-    fn quotas(&self) -> Quotas {
+    /// What a request is, as the center has it.
+    ///
+    /// # Errors
+    /// `not_found` where it is not the customer's, or not visible yet.
+    pub(crate) async fn form_of(
+        &self,
+        call: &Call,
+        request: ServiceRequestId,
+    ) -> Result<replies::RequestForm, Problem> {
+        self.0.inward.ask(call, requests::RequestForm { request }).await?.done()
+    }
+
+    /// As [`form_of`](Self::form_of). `None`: a request that has been accepted may not be visible yet, while a file for it can
+    /// be named already, since that goes through its lane.
+    async fn form_if_visible(
+        &self,
+        call: &Call,
+        request: ServiceRequestId,
+    ) -> Result<Option<replies::RequestForm>, Problem> {
+        match self.form_of(call, request).await {
+            Ok(form) => Ok(Some(form)),
+            Err(problem) if matches!(problem.code, Code::NotFound | Code::NotYetVisible) => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// The rules for the files of such a request.
+    pub(crate) fn rules_of(&self, form: &replies::RequestForm) -> RulesFor {
+        self.0.settings.rules_for(&About::of(form))
+    }
+
+    fn quotas(&self, rules: Option<&RulesFor>) -> Quotas {
         let settings = &self.0.settings;
         Quotas {
+            request_files: rules.map_or(u32::MAX, |rules| rules.files_max),
             customer_files: settings.customer_files,
             customer_bytes: settings.customer_bytes,
             channel_bytes: settings.channel_bytes,
@@ -316,7 +386,35 @@ impl Files {
         Decision { at_ms: self.now_ms(), who: who.into(), what: what.into(), why: why.into() }
     }
 
-    /// Tells the center that a file will not come, and why: a code, or an auditor's words, which stay here.
+    /// Tells the center how the audit of a file ended that does not come, from the last decision about it: the request's timeline
+    /// says so. Its key is the file's: said again after a death, it is the same.
+    pub(super) async fn tell_result(&self, record: &Record) -> Result<(), Problem> {
+        let last = self.decisions(record.id).await?.pop();
+        let (who, what) = last.map(|decision| (decision.who, decision.what)).unwrap_or_default();
+        let how = match what.as_str() {
+            "withdrawn" => FileEnding::Withdrawn,
+            "expired" => FileEnding::Expired,
+            "lost" => FileEnding::Lost,
+            _ if who.starts_with(AUDITOR) => FileEnding::RefusedByPerson,
+            _ => FileEnding::Refused,
+        };
+        let internal = |error: BoundsError| Problem::new(Code::Internal, error.to_string());
+        let by_person = how == FileEnding::RefusedByPerson;
+        let (why, words) =
+            if by_person { ("refused", record.why.as_str()) } else { (record.why.as_str(), "") };
+        let result = requests::FileResult {
+            file: record.id,
+            how,
+            why: why.parse().or_else(|_| "refused".parse()).map_err(internal)?,
+            words: Text::new(words).map_err(internal)?,
+            rule: Text::new(who.strip_prefix("rules:").unwrap_or_default()).map_err(internal)?,
+        };
+        let mut call = Call::new(Channel::System);
+        call.idempotency_key = format!("{}-result", record.id).parse().ok();
+        self.0.inward.ask(&call, result).await.map(drop)
+    }
+
+    /// Tells the center that a file will not come that was only named, and why: a code.
     pub(super) async fn tell_end(&self, file: FileId, why: &str) -> Result<(), Problem> {
         let why = why.parse().or_else(|_| "refused".parse());
         let why = why.map_err(|error: BoundsError| Problem::new(Code::Internal, error.to_string()))?;
@@ -366,7 +464,7 @@ fn full(which: Full) -> Problem {
             Code::QuotaExceeded,
             "You have as many files under way as one may have. Wait until some are through, or withdraw one.",
         ),
-        Full::Channel | Full::Disk => {
+        Full::Request | Full::Channel | Full::Disk => {
             Problem::new(Code::StorageFull, "There is no room for more files now. Try again later.")
                 .retry_after(60)
         }

@@ -14,6 +14,7 @@ mod fetch;
 mod intake;
 mod queue;
 mod records;
+mod rules;
 mod send;
 mod shelf;
 mod upkeep;
@@ -25,13 +26,14 @@ use protocol::{Code, FileId, Problem};
 use runtime::{background::Background, clock::Clock, shutdown::Shutdown};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
-pub use self::fetch::Fetched;
 use self::{bodies::Bodies, fetch::Fetches, records::Records};
 pub(crate) use self::{
     crossing::GateStatus,
-    intake::NewFile,
+    intake::{AUDITOR, NewFile},
     records::{Decision, Record, Stage},
+    rules::{About, RulesFor},
 };
+pub use self::{fetch::Fetched, rules::KindRules};
 use crate::{config::FileSettings as Settings, database::DatabaseError, inward::Inward};
 
 /// Why the edge cannot take files.
@@ -44,7 +46,7 @@ pub enum FilesError {
     #[error("files: {0}")]
     Io(#[from] io::Error),
     /// The audit's rules cannot be.
-    #[error("files.rules: {0}")]
+    #[error("{0}")]
     Rules(String),
 }
 
@@ -76,7 +78,7 @@ impl Files {
     /// # Errors
     /// [`FilesError`].
     pub fn open(data: &Path, settings: &Settings, inward: Inward, clock: Clock) -> Result<Self, FilesError> {
-        settings.rules.validate().map_err(|error| FilesError::Rules(error.to_string()))?;
+        settings.check_rules().map_err(FilesError::Rules)?;
         Ok(Files(Arc::new(State {
             records: Records::open(data)?,
             bodies: Bodies::open(data, settings.keep_free_bytes)?,

@@ -1,12 +1,17 @@
 //! The rows of files on their way in: the edge's own SQLite.
 //!
 //! A file's bytes are flushed before its row says that they are there, and the row is before anybody hears of it.
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
-use protocol::{CustomerId, FileId, ServiceRequestId, file::Hash};
+use protocol::{
+    CustomerId, FileId, ServiceRequestId, bounds::ShortName, catalogue::replies::RequestKind, file::Hash,
+};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::queue::Waiting;
+use super::{About, queue::Waiting};
 use crate::database::{Database, DatabaseError, signed};
 
 /// How a file stands here.
@@ -59,6 +64,8 @@ pub(crate) struct Record {
     pub(crate) customer: CustomerId,
     /// With which request it comes; `None` for a part that is to become one with others.
     pub(crate) request: Option<ServiceRequestId>,
+    /// What that request is.
+    pub(crate) about: About,
     pub(crate) channel: String,
     pub(crate) name: String,
     pub(crate) size: u64,
@@ -75,6 +82,8 @@ pub(crate) struct Record {
 /// How much may be kept at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quotas {
+    /// Of one request, in whatever state but ended.
+    pub(crate) request_files: u32,
     pub(crate) customer_files: u32,
     pub(crate) customer_bytes: u64,
     pub(crate) channel_bytes: u64,
@@ -84,6 +93,7 @@ pub(crate) struct Quotas {
 /// A quota that is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
+    Request,
     Customer,
     Channel,
     Disk,
@@ -98,8 +108,11 @@ pub(crate) struct Decision {
     pub(crate) why: String,
 }
 
+/// The schema, one step a version.
+const SCHEMA: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+
 const COLUMNS: &str = "id, customer, request, channel, name, size, received, state, kind, why, root, \
-                       created_ms, changed_ms, expires_ms";
+                       created_ms, changed_ms, expires_ms, request_kind, request_form";
 
 /// All of them. Cheap to clone.
 #[derive(Clone)]
@@ -110,7 +123,7 @@ type Result<T> = std::result::Result<T, DatabaseError>;
 impl Records {
     /// Opens them in `folder`, which this process has locked.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
-        Database::open(&folder.join("files.sqlite"), include_str!("schema.sql"), "files").map(Records)
+        Database::open(&folder.join("files.sqlite"), SCHEMA, "files").map(Records)
     }
 
     /// Enters a new file, unless a quota is used up. The same id again changes nothing.
@@ -448,6 +461,14 @@ fn fits(db: &Connection, record: &Record, quotas: Quotas) -> rusqlite::Result<st
     if get(db, record.id)?.is_some() {
         return Ok(Ok(()));
     }
+    if let Some(request) = record.request {
+        let files: u32 = db
+            .prepare_cached("SELECT count(*) FROM file WHERE request = ?1 AND state <> 'ended'")?
+            .query_row([request.bits().to_be_bytes()], |row| row.get(0))?;
+        if files >= quotas.request_files {
+            return Ok(Err(Full::Request));
+        }
+    }
     let number = |row: &Row<'_>, at| row.get::<_, i64>(at).map(i64::unsigned_abs);
     let (files, bytes) = db
         .prepare_cached(
@@ -476,8 +497,8 @@ fn fits(db: &Connection, record: &Record, quotas: Quotas) -> rusqlite::Result<st
 fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT OR IGNORE INTO file (id, customer, request, channel, name, size, received, state, created_ms,
-                changed_ms, expires_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                changed_ms, expires_ms, request_kind, request_form)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?
     .execute(params![
         bits(record.id),
@@ -490,7 +511,9 @@ fn insert(db: &Connection, record: &Record) -> rusqlite::Result<()> {
         record.stage.name(),
         signed(record.created_ms),
         signed(record.changed_ms),
-        signed(record.expires_ms)
+        signed(record.expires_ms),
+        record.about.kind.map_or("", RequestKind::name),
+        record.about.form.as_ref().map_or("", ShortName::as_str)
     ])?;
     Ok(())
 }
@@ -504,6 +527,7 @@ fn get(db: &Connection, id: FileId) -> rusqlite::Result<Option<Record>> {
 fn record_of(row: &Row<'_>) -> rusqlite::Result<Record> {
     let number = |at| row.get::<_, i64>(at).map(i64::unsigned_abs);
     let request: Option<[u8; 16]> = row.get(2)?;
+    let (request_kind, request_form): (String, String) = (row.get(14)?, row.get(15)?);
     Ok(Record {
         id: FileId::from_bits(u128::from_be_bytes(row.get(0)?)),
         customer: CustomerId::from_bits(u128::from_be_bytes(row.get(1)?)),
@@ -520,6 +544,10 @@ fn record_of(row: &Row<'_>) -> rusqlite::Result<Record> {
         created_ms: number(11)?,
         changed_ms: number(12)?,
         expires_ms: number(13)?,
+        about: About {
+            kind: RequestKind::ALL.into_iter().find(|kind| kind.name() == request_kind),
+            form: request_form.parse().ok(),
+        },
     })
 }
 

@@ -94,7 +94,7 @@ impl Files {
     async fn see_off(&self) -> Result<(), Problem> {
         let records = &self.0.records;
         for record in records.untold().await.map_err(|error| broken(&error))? {
-            match self.tell_end(record.id, &record.why).await {
+            match self.tell_result(&record).await {
                 Ok(()) => {}
                 // Such an answer will be the same every time.
                 Err(problem)

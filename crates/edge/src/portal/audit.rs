@@ -26,7 +26,10 @@ use super::{
     uploads::{FileWords, size_text},
     visit::{Made, Page, Posted, Stop, Visit},
 };
-use crate::files::{GateStatus, Record, Stage};
+use crate::{
+    files::{AUDITOR, GateStatus, Record, Stage},
+    inward::NotStaff,
+};
 
 mod words;
 use self::words::AuditWords;
@@ -105,6 +108,7 @@ struct FilePage {
     kind: String,
     size: String,
     request: String,
+    request_kind: String,
     channel: String,
     hash: String,
     why: String,
@@ -123,11 +127,16 @@ enum Look {
     Gone,
 }
 
-/// Who looks; `None` where they have to log in first.
+/// Who looks; `None` where they have to log in first, and are told there if their log-in was taken back.
 fn auditor(visit: &Visit) -> Option<ShortName> {
     let token = visit.cookies.get(name::STAFF)?;
-    let claims = visit.portal.inward.check_staff(token)?;
+    let claims = visit.portal.inward.check_staff(token).ok()?;
     claims.roles.contains(&StaffRole::Auditor).then_some(claims.name)
+}
+
+fn is_revoked(visit: &Visit) -> bool {
+    let token = visit.cookies.get(name::STAFF);
+    token.is_some_and(|token| visit.portal.inward.check_staff(token) == Err(NotStaff::Revoked))
 }
 
 fn log_in_first() -> Made {
@@ -136,7 +145,8 @@ fn log_in_first() -> Made {
 
 /// `GET /audit/login`
 pub(super) async fn login_page(visit: Visit) -> Response {
-    let made = show_login(&visit, String::new(), None).map(Page::html);
+    let why = is_revoked(&visit).then(|| AuditWords::of(visit.language).login_revoked.to_owned());
+    let made = show_login(&visit, String::new(), why).map(Page::html);
     visit.finish(made)
 }
 
@@ -256,6 +266,7 @@ async fn show(visit: &mut Visit, file: &str, wrong: Option<&'static str>) -> Mad
         kind: record.kind.clone(),
         size: size_text(record.size),
         request: record.request.map(|request| request.to_string()).unwrap_or_default(),
+        request_kind: a.about(&record.about),
         channel: record.channel.clone(),
         hash: record.root.map(|root| blake3::Hash::from_bytes(root).to_hex().to_string()).unwrap_or_default(),
         why: FileWords::of(visit.language).why(&record.why),
@@ -360,7 +371,7 @@ async fn settle(visit: &mut Visit, file: &str, form: DecideForm) -> Made {
     let a = AuditWords::of(visit.language);
     let id: FileId = file.parse().map_err(|_| Stop::NotFound)?;
     let files = visit.portal.files.clone();
-    let who = format!("auditor:{who}");
+    let who = format!("{AUDITOR}{who}");
     let moved = match form.what.as_str() {
         "approve" => files.approve(id, &who).await?,
         "refuse" => match Text::<200>::new(form.why.trim()) {

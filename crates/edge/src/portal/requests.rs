@@ -178,6 +178,8 @@ async fn make(
         None => visit.choose_account(None).await?,
     };
     let outage = outage_of(visit, &reply).await?;
+    let has_failed = wrong.is_some() || file_wrong.is_some();
+    let files = FilesCard::of(visit, &reply, file_wrong).await?;
     let head = &reply.request;
     let (state, tone) = state(visit, head.state);
     let is_zh = visit.is_zh();
@@ -186,8 +188,6 @@ async fn make(
         false => (answer.label_en.clone(), answer.value_en.clone()),
     });
     let is_open = !head.state.is_closed();
-    let has_failed = wrong.is_some() || file_wrong.is_some();
-    let files = FilesCard::of(visit, &reply, file_wrong).await?;
     let mut shell = Shell::within(visit, visit.w.requests_title, Tab::Requests, &chosen);
     shell.frame.refresh_s = ((is_open || files.moves) && !has_failed).then_some(LOOK_AGAIN_S);
     shell.frame.events = shell.frame.refresh_s.map(|_| format!("/requests/{request}/live"));

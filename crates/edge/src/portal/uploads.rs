@@ -10,7 +10,10 @@ use axum::{
 use protocol::{
     Code, FileId, ServiceRequestId,
     bounds::Text,
-    catalogue::replies::{FileBrief, FileState, RequestGet},
+    catalogue::{
+        replies::{FileBrief, FileState, RequestBrief, RequestGet},
+        requests::RequestForm,
+    },
 };
 use serde::Deserialize;
 use web::words::fill;
@@ -19,7 +22,7 @@ use super::{
     requests,
     visit::{Made, Page, Posted, Stop, Visit},
 };
-use crate::files::{NewFile, Record, Stage};
+use crate::files::{About, NewFile, Record, RulesFor, Stage};
 
 mod words;
 pub(super) use self::words::FileWords;
@@ -54,12 +57,12 @@ pub(super) struct FileShown {
 impl FilesCard {
     /// The files of a request: what the center knows, and of what has not come what this edge knows.
     pub(super) async fn of(
-        visit: &Visit,
+        visit: &mut Visit,
         request: &RequestGet,
         wrong: Option<String>,
     ) -> Result<FilesCard, Stop> {
         let d = FileWords::of(visit.language);
-        let files = &visit.portal.files;
+        let files = visit.portal.files.clone();
         let here = files.of_request(request.request.request).await?;
         let known = |file: &FileBrief| here.iter().find(|record| record.id == file.file);
         let rows: Vec<FileShown> = request.files.iter().map(|file| shown(d, file, known(file))).collect();
@@ -68,19 +71,32 @@ impl FilesCard {
                 && known(file)
                     .is_some_and(|record| !matches!(record.stage, Stage::ForAPerson | Stage::Receiving))
         });
-        let rules = &files.settings().rules;
-        let extensions: Vec<&str> = rules.allowed.iter().map(|kind| kind.extension()).collect();
+        let open = !request.request.state.is_closed();
+        let rules = rules_of(visit, request).await?;
+        let extensions: Vec<&str> = rules.inspection.allowed.iter().map(|kind| kind.extension()).collect();
         let kinds = extensions.join(", ").to_uppercase();
-        let hint = fill(d.hint, &[&kinds, &size_text(rules.size_bytes_max)]);
+        let size = size_text(rules.inspection.size_bytes_max);
+        let hint = fill(d.hint, &[&kinds, &size, &rules.files_max.to_string()]);
         Ok(FilesCard {
             d,
             rows,
-            hint: (!request.request.state.is_closed()).then_some(hint),
+            hint: (open && rules.files_max > 0 && !extensions.is_empty()).then_some(hint),
             accept: extensions.iter().map(|extension| format!(".{extension}")).collect::<Vec<_>>().join(","),
             wrong,
             moves,
         })
     }
+}
+
+/// The rules for a request's files. The page knows its kind; its form is asked for only where some form has rules of its own.
+async fn rules_of(visit: &mut Visit, request: &RequestGet) -> Result<RulesFor, Stop> {
+    let files = visit.portal.files.clone();
+    let RequestBrief { request, kind, state, .. } = request.request;
+    if files.settings().forms.is_empty() || state.is_closed() {
+        return Ok(files.settings().rules_for(&About { kind: Some(kind), form: None }));
+    }
+    let form = visit.read(RequestForm { request }).await?;
+    Ok(files.rules_of(&form))
 }
 
 fn shown(d: &FileWords, file: &FileBrief, here: Option<&Record>) -> FileShown {
@@ -143,8 +159,9 @@ async fn receive(visit: &mut Visit, id: &str, mut form: Multipart) -> Made {
             Some("key") => key = short(field).await?,
             Some("file") => {
                 visit.check_form(&token)?;
-                return match take_file(visit, request, &key, field).await {
-                    Err(Stop::Problem(problem)) => match said(visit, problem.code, &problem.detail) {
+                let mut limit = visit.portal.files.settings().rules.size_bytes_max;
+                return match take_file(visit, (request, &key), field, &mut limit).await {
+                    Err(Stop::Problem(problem)) => match said(visit, problem.code, &problem.detail, limit) {
                         Some(wrong) => refuse(visit, id, wrong).await,
                         None => Err(Stop::Problem(problem)),
                     },
@@ -158,9 +175,8 @@ async fn receive(visit: &mut Visit, id: &str, mut form: Multipart) -> Made {
 }
 
 /// What went wrong with a file, where that is for the customer to mend.
-fn said(visit: &Visit, code: Code, detail: &str) -> Option<String> {
+fn said(visit: &Visit, code: Code, detail: &str, limit: u64) -> Option<String> {
     let d = FileWords::of(visit.language);
-    let limit = visit.portal.files.settings().rules.size_bytes_max;
     Some(match code {
         Code::TooLarge => fill(d.wrong_large, &[&size_text(limit)]),
         Code::QuotaExceeded => d.wrong_quota.to_owned(),
@@ -192,7 +208,13 @@ async fn short(mut field: Field<'_>) -> Result<String, Stop> {
     String::from_utf8(bytes).map_err(|_| Stop::Form)
 }
 
-async fn take_file(visit: &mut Visit, request: ServiceRequestId, key: &str, field: Field<'_>) -> Made {
+/// Sets `limit` to the largest file that may come with the request, once that is known.
+async fn take_file(
+    visit: &mut Visit,
+    (request, key): (ServiceRequestId, &str),
+    field: Field<'_>,
+    limit: &mut u64,
+) -> Made {
     let d = FileWords::of(visit.language);
     let given = field.file_name().unwrap_or_default().to_owned();
     if given.is_empty() {
@@ -202,11 +224,15 @@ async fn take_file(visit: &mut Visit, request: ServiceRequestId, key: &str, fiel
         return refuse(visit, &request.to_string(), d.wrong_name.to_owned()).await;
     };
     // The session is known to be good for as long as the file takes to come.
-    visit.read(protocol::catalogue::requests::RequestGet { request }).await?;
+    let form = visit.read(RequestForm { request }).await?;
     let call = visit.call_as_customer(key)?;
     let files = visit.portal.files.clone();
-    let limit = files.settings().rules.size_bytes_max;
-    let part = files.begin(&call, NewFile { request: None, name: name.clone(), size: limit }).await?.record;
+    let rules = files.rules_of(&form);
+    if form.files.len() >= rules.files_max as usize {
+        return Err(rules.too_many().into());
+    }
+    *limit = rules.inspection.size_bytes_max;
+    let part = files.begin(&call, NewFile { request: None, name: name.clone(), size: *limit }).await?.record;
     let written = files.write(&part, 0, field, None).await;
     let size = match written {
         Ok(size) if size > 0 => size,

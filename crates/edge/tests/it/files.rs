@@ -20,12 +20,12 @@ use crate::{
 
 const PORTION: &str = "application/offset+octet-stream";
 
-struct Site {
-    world: World,
-    gate: FileGate,
+pub(crate) struct Site {
+    pub(crate) world: World,
+    pub(crate) gate: FileGate,
 }
 
-fn file_settings() -> FileSettings {
+pub(crate) fn file_settings() -> FileSettings {
     FileSettings {
         keep_free_bytes: 0,
         keep_after_receipt: TimeSpan(Duration::from_secs(3600)),
@@ -40,7 +40,7 @@ impl Site {
         Self::on(folder, settings).await
     }
 
-    async fn on(folder: tempfile::TempDir, files: FileSettings) -> Site {
+    pub(crate) async fn on(folder: tempfile::TempDir, files: FileSettings) -> Site {
         let gate = FileGate::start(&folder.path().join("gates/1").join(FILES));
         let messages = Gate::start(&gate_path(folder.path()));
         let world =
@@ -50,7 +50,7 @@ impl Site {
     }
 
     /// Ends edge and gates; what is left can start others.
-    async fn stop(self) -> tempfile::TempDir {
+    pub(crate) async fn stop(self) -> tempfile::TempDir {
         self.gate.kill();
         let (folder, gate) = self.world.stop().await;
         gate.kill();
@@ -59,7 +59,7 @@ impl Site {
         folder
     }
 
-    fn ask(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn ask(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let client = self.world.client.request(method, self.world.url(path));
         client
             .header("tus-resumable", "1.0.0")
@@ -68,14 +68,14 @@ impl Site {
     }
 
     /// The center will name the next file so.
-    fn names(&self, n: u128) -> FileId {
+    pub(crate) fn names(&self, n: u128) -> FileId {
         let file = FileId::mint(Bucket::of(b"f"), n << 12);
         let reply = replies::FileCreate { file, expires_ms: 9_999_999_999_999 };
         self.world.gate.answers(Outcome::Done(Reply::FileCreate(reply)));
         file
     }
 
-    fn creation(&self, size: u64, name: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn creation(&self, size: u64, name: &str) -> reqwest::RequestBuilder {
         let request = ServiceRequestId::mint(Bucket::of(b"r"), 1 << 12).to_string();
         let metadata = format!(
             "filename {},request {}",
@@ -87,7 +87,7 @@ impl Site {
             .header("upload-metadata", metadata)
     }
 
-    async fn create(&self, n: u128, size: u64) -> FileId {
+    pub(crate) async fn create(&self, n: u128, size: u64) -> FileId {
         let file = self.names(n);
         let created = self.creation(size, "说明.txt").send().await.unwrap();
         assert_eq!(created.status(), 201, "{}", created.text().await.unwrap());
@@ -95,7 +95,7 @@ impl Site {
         file
     }
 
-    async fn patch(&self, file: FileId, offset: u64, bytes: Vec<u8>) -> Response {
+    pub(crate) async fn patch(&self, file: FileId, offset: u64, bytes: Vec<u8>) -> Response {
         self.ask(Method::PATCH, &format!("/v1/files/{file}"))
             .header("content-type", PORTION)
             .header("upload-offset", offset.to_string())
@@ -105,7 +105,7 @@ impl Site {
             .unwrap()
     }
 
-    async fn head(&self, file: FileId) -> Response {
+    pub(crate) async fn head(&self, file: FileId) -> Response {
         self.ask(Method::HEAD, &format!("/v1/files/{file}")).send().await.unwrap()
     }
 
@@ -113,14 +113,14 @@ impl Site {
         self.head(file).await.headers()["upload-offset"].to_str().unwrap().parse().unwrap()
     }
 
-    async fn send(&self, n: u128, bytes: &[u8]) -> FileId {
+    pub(crate) async fn send(&self, n: u128, bytes: &[u8]) -> FileId {
         let file = self.create(n, bytes.len() as u64).await;
         let sent = self.patch(file, 0, bytes.to_vec()).await;
         assert_eq!(sent.status(), 204, "{}", sent.text().await.unwrap());
         file
     }
 
-    async fn comes_to(&self, file: FileId, state: &str) {
+    pub(crate) async fn comes_to(&self, file: FileId, state: &str) {
         let waiting = async {
             loop {
                 let head = self.head(file).await;
@@ -136,11 +136,14 @@ impl Site {
     }
 
     /// What the center was told of a file's end.
-    async fn told(&self, file: FileId) -> String {
+    pub(crate) async fn told(&self, file: FileId) -> String {
         let found = || {
             let seen = self.world.gate.seen.lock().unwrap();
             seen.iter().find_map(|asked| match &asked.request {
                 Request::FileEnd(requests::FileEnd { file: ended, why }) if *ended == file => {
+                    Some(why.to_string())
+                }
+                Request::FileResult(requests::FileResult { file: ended, why, .. }) if *ended == file => {
                     Some(why.to_string())
                 }
                 _ => None,

@@ -3,6 +3,7 @@
 mod exports_fixture;
 mod fetches;
 mod fetches_fixture;
+mod file_rules;
 mod files;
 mod files_fixture;
 mod gates;
@@ -18,4 +19,5 @@ mod portal_service;
 mod pushes;
 mod service_fixture;
 mod sources;
+mod staff;
 mod world;

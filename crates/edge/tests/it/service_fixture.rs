@@ -60,6 +60,11 @@ impl Desk {
                 let requests = self.requests.iter().rev().filter(of).map(|r| r.request.clone()).collect();
                 Reply::RequestList(replies::RequestList { requests, next_before: None })
             }
+            Request::RequestForm(r) => Reply::RequestForm(RequestForm {
+                kind: self.find(r.request)?.request.kind,
+                form: None,
+                files: Vec::new(),
+            }),
             Request::RequestGet(r) => Reply::RequestGet(self.find(r.request)?.clone()),
             Request::RequestNote(r) => {
                 let request = self.find(r.request)?;

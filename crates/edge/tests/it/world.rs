@@ -14,7 +14,7 @@ use edge::{
 };
 use protocol::{
     Code, LaneId, Outcome, Position, Problem, Reply, ReplyEnvelope, RequestEnvelope, Token,
-    catalogue::replies,
+    catalogue::replies::{self, RequestKind},
     envelope::MAX_REPLY_LEN,
     push::{Push, PushAck},
     wire,
@@ -39,6 +39,9 @@ pub(crate) struct Gate {
     /// A permit for each request that may be answered.
     pub(crate) may: Arc<Semaphore>,
     pub(crate) peers: Peers,
+    /// What every request is said to be that somebody wants to send a file with. The question is not among [`Gate::seen`].
+    pub(crate) form: Arc<Mutex<replies::RequestForm>>,
+    form_refused: Arc<Mutex<Option<Outcome>>>,
     stop: Shutdown,
 }
 
@@ -59,6 +62,12 @@ impl Gate {
             seen: Arc::default(),
             may: Arc::new(Semaphore::new(1_000_000)),
             peers: Peers::default(),
+            form: Arc::new(Mutex::new(replies::RequestForm {
+                kind: RequestKind::Consult,
+                form: Some("billing-question".parse().unwrap()),
+                files: vec![],
+            })),
+            form_refused: Arc::default(),
             stop: Shutdown::new(),
         };
         let accepting = gate.clone();
@@ -78,6 +87,11 @@ impl Gate {
 
     pub(crate) fn answers(&self, outcome: Outcome) {
         self.next.lock().unwrap().push_back(outcome);
+    }
+
+    /// What a request is, is not said the next time.
+    pub(crate) fn refuses_form(&self, outcome: Outcome) {
+        *self.form_refused.lock().unwrap() = Some(outcome);
     }
 
     pub(crate) fn last(&self) -> RequestEnvelope {
@@ -119,10 +133,18 @@ pub(crate) fn token() -> Token {
 impl Service for Gate {
     async fn request(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
         let asked = RequestEnvelope::decode(&payload).unwrap();
+        let request_id = asked.head.request_id;
+        // Asked for before each file; the tests' answers are to the questions after it.
+        if matches!(asked.request, protocol::Request::RequestForm(_)) {
+            let refused = self.form_refused.lock().unwrap().take();
+            let form = || Outcome::Done(Reply::RequestForm(self.form.lock().unwrap().clone()));
+            let outcome = refused.unwrap_or_else(form);
+            return Some(wire::encode(&ReplyEnvelope { request_id, outcome, token: token() }));
+        }
         self.seen.lock().unwrap().push(asked.clone());
         self.may.acquire().await.unwrap().forget();
         let outcome = self.next.lock().unwrap().pop_front().unwrap_or_else(|| Gate::usual(&asked.request));
-        Some(wire::encode(&ReplyEnvelope { request_id: asked.head.request_id, outcome, token: token() }))
+        Some(wire::encode(&ReplyEnvelope { request_id, outcome, token: token() }))
     }
 
     async fn push(&self, _: Vec<u8>) -> Option<Vec<u8>> {

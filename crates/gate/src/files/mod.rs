@@ -33,6 +33,7 @@ mod corpus;
 #[path = "../../fuzz/harness.rs"]
 mod harness;
 
+pub use quarantine::hashes_on_their_way;
 pub use receive::ReceiveConfig;
 pub(crate) use receive::{Folders, Receiver};
 pub(crate) use relay::Relay;

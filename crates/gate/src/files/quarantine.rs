@@ -10,6 +10,7 @@
 //! After a crash a file goes on after the pieces whose chaining values are there; nothing is read again, because the hash of
 //! the whole comes from the chaining values.
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
@@ -52,6 +53,35 @@ pub(super) struct Marker {
     pub(super) root: Hash,
     /// What the inspection found it to be.
     pub(super) kind: ShortName,
+}
+
+/// The hashes of what is on its way through a quarantine, as far as it says: of files that come in more than one piece, and of those
+/// that are in the store and whose attachment is not known to have ended.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn hashes_on_their_way(folder: &Path) -> io::Result<BTreeSet<Hash>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(MARKER_MAX).read_to_end(&mut bytes));
+        match (path.extension().and_then(|end| end.to_str()), read) {
+            // It may have gone since it was listed: then it is attached, or refused.
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            (Some("verified"), read) => {
+                read?;
+                let marker: Marker = wire::decode_exact(&bytes).map_err(io::Error::other)?;
+                found.insert(marker.root);
+            }
+            (Some("cvs"), read) => {
+                read?;
+                found.extend(bytes.get(8..CVS_HEAD_LEN).and_then(|root| Hash::try_from(root).ok()));
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
 }
 
 /// A file that is coming. Whoever has it is the only one that writes it.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use protocol::{
     Bucket, PushId,
-    push::{CodePurpose, EdgeSettings, Push, PushAck, PushBody},
+    push::{CodePurpose, EdgeSettings, Push, PushAck, PushBody, STAFF_REVOCATIONS_MAX, StaffRevocation},
     wire,
 };
 use runtime::mux::{CallError, Peer};
@@ -24,6 +24,11 @@ fn code(number: u128) -> Push {
 fn settings(keys: u8) -> Push {
     let session_keys = (0..keys).map(|n| (n, [n; 32])).collect();
     Push { id: code(u128::from(keys)).id, body: PushBody::Settings(EdgeSettings { session_keys }) }
+}
+
+fn revoked(names: usize) -> Push {
+    let one = |n| StaffRevocation { name: format!("n{n}").parse().unwrap(), until_s: 5 };
+    Push { id: code(77).id, body: PushBody::StaffRevoked((0..names).map(one).collect()) }
 }
 
 async fn push(center: &Peer, push: &Push) -> Result<PushAck, CallError> {
@@ -78,4 +83,27 @@ async fn settings_reach_every_edge_those_that_come_later_and_after_a_restart() {
     assert_eq!(second.pushes.recv().await, Some(settings(2)));
     let too_many = peer.push(wire::encode(&settings(9)), Duration::from_millis(100)).await;
     assert_eq!(too_many, Err(CallError::TimedOut));
+}
+
+#[tokio::test]
+async fn who_is_revoked_is_told_to_every_edge_before_the_keys_and_an_edge_of_before_gets_those_alone() {
+    let world = World::start();
+    let center = world.center(0);
+    let mut first = world.edge().await;
+    center.peers.ready().await;
+    let peer = center.peers.by_load()[0].clone();
+    push(&peer, &settings(1)).await.unwrap();
+    assert_eq!(first.pushes.recv().await, Some(settings(1)));
+    push(&peer, &revoked(1)).await.unwrap();
+    assert_eq!(first.pushes.recv().await, Some(revoked(1)), "alone: it knows the keys");
+    let mut second = world.edge().await;
+    assert_eq!(second.pushes.recv().await, Some(revoked(1)));
+    assert_eq!(second.pushes.recv().await, Some(settings(1)));
+    let mut before = world.edge_before().await;
+    assert_eq!(before.pushes.recv().await, Some(settings(1)));
+    // It goes on to be told what it does take.
+    push(&peer, &settings(2)).await.unwrap();
+    assert_eq!(before.pushes.recv().await, Some(settings(2)));
+    let too_many = wire::encode(&revoked(STAFF_REVOCATIONS_MAX + 1));
+    assert_eq!(peer.push(too_many, Duration::from_millis(100)).await, Err(CallError::TimedOut));
 }

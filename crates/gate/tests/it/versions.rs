@@ -9,6 +9,8 @@ use protocol::{
     frame::{
         Direction, Frame, FrameKind, Half as FrameHalf, Hello, HelloError, LinkKey, Opener, Sealer, Track,
     },
+    push::{EdgeSettings, Push, PushAck, PushBody},
+    wire,
 };
 use runtime::shutdown::Shutdown;
 use tokio::{
@@ -141,6 +143,18 @@ async fn an_inner_half_of_today_answers_an_outer_half_of_the_version_before() {
     assert_eq!((pushed.kind, &pushed.payload), (FrameKind::Push, &recorded("push")));
     outer.send(FrameKind::PushAck, pushed.correlation, &recorded("push-ack"), &[]).await;
     assert_eq!(pushing.await.unwrap(), Ok(recorded("push-ack")));
+
+    // What that version does not know is kept from it: what comes next is what came after.
+    let peer = center.peers.by_load()[0].clone();
+    let id = protocol::PushId::mint(protocol::Bucket::FIRST, 1 << 12);
+    for body in [PushBody::StaffRevoked(vec![]), PushBody::Settings(EdgeSettings { session_keys: vec![] })] {
+        let push = wire::encode(&Push { id, body });
+        assert_eq!(peer.push(push, LONG).await, Ok(wire::encode(&PushAck { id })));
+    }
+    let told = outer.next().await;
+    assert_eq!(told.kind, FrameKind::Push);
+    let told: Push = wire::decode_exact(&told.payload).unwrap();
+    assert!(matches!(told.body, PushBody::Settings(_)), "{told:?}");
     inner.stop().await;
 }
 

@@ -165,12 +165,21 @@ impl World {
 
     /// An edge that is connected.
     pub(crate) async fn edge(&self) -> Edge {
+        self.edge_that(false).await
+    }
+
+    /// One of the version before, which takes no push that it does not know.
+    pub(crate) async fn edge_before(&self) -> Edge {
+        self.edge_that(true).await
+    }
+
+    async fn edge_that(&self, is_before: bool) -> Edge {
         let (pushed, pushes) = mpsc::channel(64);
         let peers = Peers::default();
         let (mine, socket) = (peers.clone(), path(self.folder.path(), "edge.sock"));
         let stop = Shutdown::new();
         let token = stop.token();
-        let service = EdgePushes { pushed };
+        let service = EdgePushes { pushed, is_before };
         tokio::spawn(async move {
             mine.keep_connected(&socket, &[], PLAIN, Limits { calls: 4096, served: 64 }, service, token)
                 .await;
@@ -362,6 +371,7 @@ fn accounts() -> Reply {
 #[derive(Clone)]
 struct EdgePushes {
     pushed: mpsc::Sender<Push>,
+    is_before: bool,
 }
 
 impl Service for EdgePushes {
@@ -371,6 +381,9 @@ impl Service for EdgePushes {
 
     async fn push(&self, payload: Vec<u8>) -> Option<Vec<u8>> {
         let push: Push = wire::decode_exact(&payload).unwrap();
+        if self.is_before && push.body.since() > 1 {
+            return None;
+        }
         let ack = wire::encode(&PushAck { id: push.id });
         self.pushed.send(push).await.ok()?;
         Some(ack)

@@ -297,6 +297,111 @@ async fn browser_a_document_is_sent_approved_and_stored() {
     assert_eq!(errors, Vec::<String>::new());
 }
 
+/// What no request refers to is moved aside, found again by what turns out to refer to it, and deleted by a later run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn system_what_nobody_refers_to_leaves_the_store_in_two_steps() {
+    use gridesk::store::{Found, Stores, check};
+    let world = World::start();
+    let mut client = world.customer(&world.phones[0]).await;
+    let (request, kept) = (question(&mut client).await, table(50));
+    upload(&client, &request, "kept.csv", &kept).await;
+    comes_to(&mut client, &request, "stored").await;
+    let put = |bytes: &[u8]| {
+        let place = stored(&world, bytes);
+        std::fs::write(&place, bytes).unwrap();
+        (*blake3::hash(bytes).as_bytes(), place)
+    };
+    let (orphan, place) = put(b"nobody's");
+    let inner = world.data().join("inner");
+    let stores = Stores {
+        data: world.data(),
+        store: inner.join("store"),
+        quarantines: vec![inner.join("quarantine")],
+    };
+    let now = Duration::ZERO;
+    assert_eq!(check(&stores, true, gridesk::store::DAY).await.unwrap(), Found::default(), "it is new");
+    let found = check(&stores, false, now).await.unwrap();
+    assert_eq!(found, Found { orphans: vec![orphan], ..Found::default() });
+    assert!(place.exists(), "only looked at");
+    check(&stores, true, now).await.unwrap();
+    assert!(!place.exists() && stored(&world, &kept).exists());
+    // A day has not passed since.
+    assert_eq!(check(&stores, true, gridesk::store::DAY).await.unwrap(), Found::default());
+    assert_eq!(check(&stores, true, now).await.unwrap(), Found { deleted: vec![orphan], ..Found::default() });
+
+    // Content that was moved aside comes with a request: it is there, and the copy aside is no more.
+    let bytes = table(70);
+    let (came, place) = put(&bytes);
+    check(&stores, true, now).await.unwrap();
+    assert!(!place.exists());
+    let request = question(&mut client).await;
+    upload(&client, &request, "came.csv", &bytes).await;
+    comes_to(&mut client, &request, "stored").await;
+    let found = check(&stores, true, now).await.unwrap();
+    assert_eq!(found, Found { restored: vec![came], ..Found::default() });
+    assert_eq!(std::fs::read(&place).unwrap(), bytes);
+    assert_eq!(std::fs::read_dir(stores.store.join("aside")).unwrap().count(), 0);
+    let mut said = Command::new(env!("CARGO_BIN_EXE_gridesk"));
+    let said = said.args(["store", "check", "--data"]).arg(world.data()).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    assert!(String::from_utf8_lossy(&said.stdout).contains("is referred to"), "{said:?}");
+}
+
+/// Logs the auditor in by the API; gives the token.
+async fn staff_token(world: &World) -> String {
+    let password = std::fs::read_to_string(world.data().join("secrets/auditor.password")).unwrap();
+    let body = json!({ "name": "auditor", "password": password.trim() });
+    let asked = world.client().request(Method::POST, "/v1/staff/login").json(&body);
+    let said = crate::world::send(asked).await;
+    assert_eq!(said.status, 200, "{said:?}");
+    said.json["token"].as_str().unwrap().to_owned()
+}
+
+/// The auditor's page, or where they are sent from there.
+async fn audit_page(world: &World, token: &str) -> String {
+    let cookie = format!("gd_staff={token}; gd_lang=en");
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    match client.get(format!("{}/audit", world.portal)).header("cookie", cookie).send().await {
+        Ok(page) => page.text().await.unwrap_or_default(),
+        // The edge is not back yet.
+        Err(_) => String::new(),
+    }
+}
+
+async fn until_page(world: &World, token: &str, says: &str) {
+    let waiting = async {
+        while !audit_page(world, token).await.contains(says) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting).await.unwrap_or_else(|_| panic!("the page never said {says}"));
+}
+
+/// The word of the intranet ends a log-in in the extranet, and goes on to whatever was killed meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn system_an_auditor_who_is_revoked_is_out_until_they_log_in_anew() {
+    const IN: &str = "Waiting for you";
+    const OUT: &str = "Your log-in was ended by an administrator";
+    let world = World::start();
+    let token = staff_token(&world).await;
+    until_page(&world, &token, IN).await;
+    let mut revoke = Command::new(env!("CARGO_BIN_EXE_gridesk"));
+    let said = revoke.args(["staff", "revoke", "auditor", "--data"]).arg(world.data()).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    assert!(String::from_utf8_lossy(&said.stdout).contains("can log in anew"), "{said:?}");
+    until_page(&world, &token, OUT).await;
+    for role in ["edge", "outer", "inner", "center"] {
+        world.kill(role);
+    }
+    world.settled(LONG).await;
+    answers(&mut world.client()).await;
+    until_page(&world, &token, OUT).await;
+    // A token made in the same second as the word would be one of those before it.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    until_page(&world, &staff_token(&world).await, IN).await;
+    assert!(audit_page(&world, &token).await.contains(OUT));
+}
+
 /// Logs the auditor in that `up` made.
 pub(crate) async fn log_in_auditor(browser: &Browser, world: &World) {
     let password = std::fs::read_to_string(world.data().join("secrets/auditor.password")).unwrap();

@@ -22,6 +22,21 @@ macro_rules! requests {
 
 mod export;
 pub use export::*;
+/// How a file ended that does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FileEnding {
+    /// Rules or a scanner refused it.
+    Refused,
+    /// A person refused it.
+    RefusedByPerson,
+    /// The customer took it back.
+    Withdrawn,
+    /// It did not come in time.
+    Expired,
+    /// It was lost at the edge.
+    Lost,
+}
 
 mod person;
 pub use person::*;
@@ -250,12 +265,30 @@ requests! {
         /// Its length in bytes.
         size: FileSize,
     }
+    /// What a request is, for who takes its files in.
+    RequestForm {
+        /// Which request.
+        request: ServiceRequestId,
+    }
     /// Says that a file will not come.
     FileEnd {
         /// Which file.
         file: FileId,
         /// Why: a code of the audit, `withdrawn`, `expired`, `lost`.
         why: ShortName,
+    }
+    /// Says how the audit of a file ended that does not come.
+    FileResult {
+        /// Which file.
+        file: FileId,
+        /// How.
+        how: FileEnding,
+        /// Why: a code of the audit; of a person's refusal `refused`.
+        why: ShortName,
+        /// In the words of the person who refused it; else empty.
+        words: Text<200>,
+        /// By the rules of which kind of request or form: `kind:complaint`; empty where they were the general ones.
+        rule: Text<48>,
     }
     /// Attaches a file that is in the intranet's store, verified and inspected.
     FileAttach {

@@ -30,6 +30,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_mandate.sql"),
     include_str!("schema_files.sql"),
     include_str!("schema_export.sql"),
+    include_str!("schema_files_due.sql"),
+    include_str!("schema_files_root.sql"),
 ];
 
 /// Opens the file for its one writer: creates it, brings its schema up to date, takes a new epoch for its lanes.

@@ -117,6 +117,35 @@ pub(super) fn files(c: &Connection, request: ServiceRequestId) -> Result<Vec<Fil
     many(c, "reading a request's files", &sql, [bits(request.bits())], file_row)
 }
 
+/// Those of some hashes that files have which came.
+pub(crate) fn known_roots(c: &Connection, roots: &[[u8; 32]]) -> Result<Vec<[u8; 32]>> {
+    let mut query = c
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM request_file INDEXED BY request_file_root WHERE root = ?1)",
+        )
+        .map_err(StorageError::database("looking for files by hash"))?;
+    let mut known = Vec::new();
+    for root in roots {
+        let found: bool = query
+            .query_row([root.as_slice()], |row| row.get(0))
+            .map_err(StorageError::database("looking for files by hash"))?;
+        known.extend(found.then_some(*root));
+    }
+    Ok(known)
+}
+
+/// Files that were named up to a time and have not come, the oldest first.
+pub(crate) fn files_overdue(c: &Connection, named_ms: u64, limit: usize) -> Result<Vec<FileId>> {
+    many(
+        c,
+        "looking for files that never came",
+        "SELECT id FROM request_file INDEXED BY request_file_expected WHERE state = x'00' AND created_ms <= ?1
+         ORDER BY created_ms LIMIT ?2",
+        params![named_ms as i64, limit as i64],
+        |row| Ok(id_from(row.get_ref(0)?.as_blob()?).map(FileId::from_bits)),
+    )
+}
+
 /// An account's requests made before a time, newest first.
 pub(crate) fn of_account(
     c: &Connection,

@@ -3,8 +3,8 @@ use protocol::{
     FileId, ServiceRequestId,
     bounds::{FileSize, Prose, Text},
     catalogue::{
-        replies::{FileState, RequestState, StepKind},
-        requests::{FileAttach, FileCreate, FileEnd, RequestNote},
+        replies::{FileState, RequestState, StepBy, StepKind},
+        requests::{FileAttach, FileCreate, FileEnd, FileEnding, FileResult, RequestNote},
     },
     file::Receipt,
 };
@@ -35,6 +35,15 @@ impl World {
 
     async fn end(&mut self, file: FileId, why: &str) -> Result<Reply, Code> {
         self.ask(FileEnd { file, why: why.parse().unwrap() }).await
+    }
+
+    async fn result(&mut self, file: FileId, how: FileEnding, why: &str, words: &str) -> Result<Reply, Code> {
+        let (why, words) = (why.parse().unwrap(), Text::new(words).unwrap());
+        self.ask(FileResult { file, how, why, words, rule: Text::new("kind:consult").unwrap() }).await
+    }
+
+    async fn expire(&mut self, file: FileId) -> Result<Reply, Code> {
+        self.own(Own::FileExpire(crate::operation::FileExpire { file }), file.bucket()).await
     }
 
     async fn view(&self, id: ServiceRequestId) -> RequestView {
@@ -120,4 +129,69 @@ async fn a_file_that_was_asked_for_lets_the_clock_run_again() {
     assert!(view.request.answer_by_ms.is_some());
     let note = RequestNote { request, text: Prose::new("谢谢").unwrap() };
     world.ask(note).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_does_not_come_is_a_step_of_its_request_once() {
+    let mut world = World::new();
+    world.bound_account().await;
+    let request = world.question().await;
+    let file = world.name_file(request, 10).await.unwrap();
+    for _ in 0..2 {
+        world.result(file, FileEnding::RefusedByPerson, "refused", "看不清").await.unwrap();
+    }
+    let view = world.view(request).await;
+    assert_eq!((view.files[0].state, view.files[0].why.as_str()), (FileState::Ended, "refused"));
+    let said: Vec<_> = view.steps.iter().filter(|step| step.kind == StepKind::Note).collect();
+    assert_eq!(said.len(), 1, "said twice, it is one step");
+    assert_eq!(said[0].by, StepBy::Service);
+    assert!(said[0].text.contains("证明.pdf") && said[0].text.contains("看不清"), "{}", said[0].text);
+
+    let file = world.name_file(request, 10).await.unwrap();
+    world.result(file, FileEnding::Refused, "macro", "").await.unwrap();
+    let view = world.view(request).await;
+    let last = view.steps.last().unwrap();
+    assert!(last.by == StepBy::System && last.text.contains("macros"), "{}", last.text);
+    assert!(last.text.contains("kind:consult"), "{}", last.text);
+    assert_eq!(world.attach(file, 10, [1; 32]).await, Err(Code::Conflict));
+
+    let came = world.name_file(request, 10).await.unwrap();
+    world.attach(came, 10, [1; 32]).await.unwrap();
+    assert_eq!(world.result(came, FileEnding::Lost, "lost", "").await, Err(Code::Conflict));
+    let unknown = FileId::mint(request.bucket(), 5 << 64);
+    assert_eq!(world.result(unknown, FileEnding::Lost, "lost", "").await, Err(Code::NotFound));
+
+    // Nothing is written to a closed request; its file ends all the same.
+    let late = world.name_file(request, 10).await.unwrap();
+    world.ask(requests::RequestCancel { request }).await.unwrap();
+    let steps = world.view(request).await.steps.len();
+    world.result(late, FileEnding::Withdrawn, "withdrawn", "").await.unwrap();
+    let view = world.view(request).await;
+    assert_eq!((view.steps.len(), view.files.last().unwrap().state), (steps, FileState::Ended));
+}
+
+#[tokio::test]
+async fn a_file_that_never_came_is_given_up_and_one_that_came_is_left() {
+    let mut world = World::new();
+    world.bound_account().await;
+    let request = world.question().await;
+    let (first, named_ms) = (world.name_file(request, 10).await.unwrap(), world.now_ms);
+    world.now_ms += 1000 * SECOND;
+    let second = world.name_file(request, 10).await.unwrap();
+    let shard = world.store.map().shard(first.bucket());
+    let overdue = async |world: &World, ms| world.store.files_overdue(shard, ms, 9).await.unwrap();
+    assert_eq!(overdue(&world, named_ms - 1).await, []);
+    assert_eq!(overdue(&world, named_ms).await, [first]);
+    assert_eq!(overdue(&world, world.now_ms).await, [first, second]);
+    world.attach(second, 10, [1; 32]).await.unwrap();
+    for file in [first, first, second] {
+        world.expire(file).await.unwrap();
+    }
+    assert_eq!(overdue(&world, world.now_ms).await, []);
+    let view = world.view(request).await;
+    let states: Vec<_> = view.files.iter().map(|file| (file.state, file.why.as_str())).collect();
+    assert_eq!(states, [(FileState::Ended, "expired"), (FileState::Stored, "")]);
+    let said = view.steps.iter().filter(|step| step.text.contains("did not arrive")).count();
+    assert_eq!(said, 1);
+    assert_eq!(world.attach(first, 10, [1; 32]).await, Err(Code::Conflict));
 }

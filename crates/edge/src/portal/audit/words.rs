@@ -1,5 +1,7 @@
 //! What the auditor's pages say.
-use crate::files::Stage;
+use protocol::{bounds::ShortName, catalogue::replies::RequestKind};
+
+use crate::files::{About, Stage};
 
 web::words! {
     /// Words of the audit.
@@ -11,6 +13,7 @@ web::words! {
         login: "Log in", "登录";
         login_wrong: "Name or password is wrong.", "账号或密码错误。";
         login_role: "This account is no auditor's.", "该账号没有审核权限。";
+        login_revoked: "Your log-in was ended by an administrator. What you had not decided was not done.", "您的登录已被管理员终止，未提交的处理没有生效。";
         logout: "Log out", "退出";
         who: "Logged in as", "当前账号";
         waiting: "Waiting for you", "待审核";
@@ -32,6 +35,11 @@ web::words! {
         gates_none: "No gate is there.", "暂无网闸。";
         kind: "Kind, by its content", "类型（按内容识别）";
         request: "Request", "工单";
+        request_kind: "Kind of request", "工单类型";
+        kind_fault: "Fault report", "故障报修";
+        kind_consult: "Consultation", "咨询";
+        kind_complaint: "Complaint", "投诉";
+        kind_suggestion: "Suggestion", "建议";
         channel: "Channel", "渠道";
         hash: "BLAKE3", "BLAKE3";
         why: "Why a person is asked", "转人工原因";
@@ -75,6 +83,18 @@ impl AuditWords {
             "stored" => self.did_store,
             other => other,
         }
+    }
+
+    /// What a request is, with the form it was made by; empty where that is not known.
+    pub(super) fn about(&self, about: &About) -> String {
+        let kind = about.kind.map(|kind| match kind {
+            RequestKind::Fault => self.kind_fault,
+            RequestKind::Consult => self.kind_consult,
+            RequestKind::Complaint => self.kind_complaint,
+            RequestKind::Suggestion => self.kind_suggestion,
+        });
+        let form = about.form.as_ref().map(ShortName::as_str);
+        kind.into_iter().chain(form).collect::<Vec<_>>().join(" · ")
     }
 
     /// A stage in words.

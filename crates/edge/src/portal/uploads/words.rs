@@ -3,7 +3,7 @@ web::words! {
     /// Words of files.
     pub(in crate::portal) struct FileWords {
         title: "Files", "附件";
-        hint: "{0}; at most {1} each.", "支持 {0}，每个不超过 {1}。";
+        hint: "{0}; at most {1} each, {2} files.", "支持 {0}，每个不超过 {1}，最多 {2} 个。";
         choose: "Choose a file", "选择文件";
         send: "Send the file", "上传附件";
         withdraw: "Withdraw", "撤回";
@@ -33,6 +33,7 @@ web::words! {
         why_locked: "It is locked with a password. Send it without.", "文件已加密，请取消密码后上传。";
         why_large: "It is too large.", "文件过大。";
         why_formula: "It has formulas in it.", "文件含有公式。";
+        why_many: "The request has as many files as one may have.", "该工单的附件数量已达上限。";
         why_other: "It was not taken.", "未能接收。";
     }
 }
@@ -54,6 +55,7 @@ impl FileWords {
             "macro" | "script-in-pdf" | "active-content" | "external-entity" | "doctype" => self.why_active,
             "encrypted" | "archive-encrypted" => self.why_locked,
             "formula" => self.why_formula,
+            "too-many-files" => self.why_many,
             "" | "refused" | "no-room" => self.why_other,
             // Another code of the audit: something about what it holds.
             code if code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') => self.why_content,

@@ -3,7 +3,7 @@ use domain::{forms::Form, money::Fen};
 use serde::{Deserialize, Serialize};
 
 use super::{DebitFailure, MandateState, RefundState};
-use crate::{AccountId, FileId, OutageId, PaymentId, ServiceRequestId, file::Receipt};
+use crate::{AccountId, FileId, OutageId, PaymentId, ServiceRequestId, bounds::ShortName, file::Receipt};
 
 replies! {
     /// The forms a customer can send in.
@@ -62,9 +62,23 @@ replies! {
         /// Until when, Unix ms.
         expires_ms: u64,
     }
+    /// What a request is, for who takes its files in.
+    RequestForm {
+        /// What it is.
+        kind: RequestKind,
+        /// Of which form; absent where it is none, as a fault report is.
+        form: Option<ShortName>,
+        /// The files that came or may come with it, oldest first; at most 20.
+        files: Vec<FileId>,
+    }
     /// It will not come.
     FileEnd {
         /// Which file.
+        file: FileId,
+    }
+    /// It is noted.
+    FileResult {
+        /// Of which file.
         file: FileId,
     }
     /// It is attached.
@@ -188,7 +202,9 @@ replies! {
 }
 
 /// What a request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum RequestKind {
     /// 故障报修
@@ -334,6 +350,22 @@ pub enum NoticeBody {
         /// When it is tried again, Unix ms; absent where it is not.
         again_ms: Option<u64>,
     },
+}
+
+impl RequestKind {
+    /// Every kind.
+    pub const ALL: [RequestKind; 4] =
+        [RequestKind::Fault, RequestKind::Consult, RequestKind::Complaint, RequestKind::Suggestion];
+
+    /// Its name, as settings, records and the API write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            RequestKind::Fault => "fault",
+            RequestKind::Consult => "consult",
+            RequestKind::Complaint => "complaint",
+            RequestKind::Suggestion => "suggestion",
+        }
+    }
 }
 
 impl RequestState {
