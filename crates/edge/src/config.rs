@@ -99,7 +99,7 @@ impl Default for FileSettings {
     fn default() -> Self {
         const GIB: u64 = 1 << 30;
         FileSettings {
-            connections: 8,
+            connections: 32,
             rules: inspect::Rules::default(),
             kinds: BTreeMap::new(),
             forms: BTreeMap::new(),

@@ -80,7 +80,7 @@ pub struct ReceiveConfig {
 }
 
 fn default_connections() -> u32 {
-    16
+    48
 }
 
 fn default_outward_connections() -> u32 {

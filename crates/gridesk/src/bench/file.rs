@@ -43,8 +43,10 @@ const SMALL: (usize, usize) = (10_000, 10 << 10);
 const FILES_PER_REQUEST: usize = 20;
 /// How long all files of a measurement may take.
 const WITHIN: Duration = Duration::from_secs(300);
-/// How often the edge is asked how far it is.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often the edge is asked how far it is. It counts all its rows to answer: where they are many, more rarely.
+const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+/// So many files are many.
+const MANY: u64 = 1000;
 
 /// Files whose crossing is measured.
 struct Measured {
@@ -195,7 +197,7 @@ impl<'a> Track<'a> {
         let (edge, address) = start_edge(self.site, &self.messages_only()?, &folder, settings())?;
         self.send(address, files)?;
         let files = files.len() as u64;
-        self.until("queueing files", &edge, |stood| stage(stood, "queued") == files)?;
+        self.until("queueing files", files, &edge, |stood| stage(stood, "queued") == files)?;
         drop(edge);
         rustix::fs::sync();
         let began = Instant::now();
@@ -205,7 +207,7 @@ impl<'a> Track<'a> {
 
     fn end(&self, crossing: Crossing) -> Result<Duration> {
         let Crossing { edge, folder, files, began } = crossing;
-        self.until("sending files", &edge, |stood| stored(stood) == files)?;
+        self.until("sending files", files, &edge, |stood| stored(stood) == files)?;
         let took = began.elapsed();
         drop(edge);
         std::fs::remove_dir_all(self.site.path(&folder)).during("clearing up")?;
@@ -228,7 +230,8 @@ impl<'a> Track<'a> {
         serde_json::from_slice(&answer.body).during("asking the edge")
     }
 
-    fn until(&self, what: &str, edge: &Child, holds: impl Fn(&Value) -> bool) -> Result<()> {
+    fn until(&self, what: &str, files: u64, edge: &Child, holds: impl Fn(&Value) -> bool) -> Result<()> {
+        let every = if files < MANY { LOOK_EVERY.0 } else { LOOK_EVERY.1 };
         on_one_thread(async {
             let end = Instant::now() + WITHIN;
             let mut last = Value::Null;
@@ -241,7 +244,7 @@ impl<'a> Track<'a> {
                     }
                     last = stood;
                 }
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(every).await;
             }
             Err(format!("not within {WITHIN:?}: {last}; {}", edge.last_words())).during(what)
         })
