@@ -49,7 +49,7 @@ pub(in crate::bench) fn run(site: &Site, options: &Options) -> Result<Vec<Series
         let came = killed
             .and(sent)
             .and_then(|sent| sent)
-            .and_then(|()| track.until("sending files", &edge, |stood| super::stored(stood) == all));
+            .and_then(|()| track.until("sending files", all, &edge, |stood| super::stored(stood) == all));
         stop.store(true, Ordering::SeqCst);
         unverified = watching.join().map_err(|_| "it broke").during("watching the store")?;
         came
