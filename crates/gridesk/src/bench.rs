@@ -38,10 +38,12 @@ pub enum Name {
     Write,
     /// Operations applied by one applier.
     Apply,
-    /// All that this build has.
+    /// All that this build has, but for `memory`.
     All,
     /// Files through the gate.
     File,
+    /// What edge and gate keep in memory while 100 GiB of files flow; takes ten minutes.
+    Memory,
     /// Flow control.
     Flow,
     /// Ten million accounts beside a hundred thousand.
@@ -233,15 +235,16 @@ pub fn run(options: &Options, shutdown: &Shutdown, mut report: impl FnMut(&Case)
         return Err(BenchError::NotAvailable("--profile cluster"));
     }
     type Bench = fn(&Site, &Options) -> Result<Vec<Series>>;
-    const BENCHES: [(Name, &str, &[Bench]); 5] = [
+    const BENCHES: [(Name, &str, &[Bench]); 6] = [
         (Name::Message, "message", &[message::run]),
         (Name::File, "file", &[file::run, file::kills]),
+        (Name::Memory, "memory", &[file::memory]),
         (Name::Read, "read", &[read::run, miss::run]),
         (Name::Write, "write", &[write::run]),
         (Name::Apply, "apply", &[apply::run]),
     ];
-    let chosen: Vec<_> =
-        BENCHES.iter().filter(|(name, ..)| options.name == Name::All || options.name == *name).collect();
+    let is_chosen = |name: Name| options.name == name || options.name == Name::All && name != Name::Memory;
+    let chosen: Vec<_> = BENCHES.iter().filter(|(name, ..)| is_chosen(*name)).collect();
     if chosen.is_empty() {
         return Err(BenchError::NotAvailable(match options.name {
             Name::Flow => "bench flow",

@@ -28,9 +28,11 @@ use crate::unix_http;
 mod content;
 mod customers;
 mod kills;
+mod memory;
 mod rsync;
 
 pub(super) use kills::run as kills;
+pub(super) use memory::run as memory;
 
 use content::Content;
 
@@ -211,11 +213,7 @@ impl<'a> Track<'a> {
         let took = began.elapsed();
         drop(edge);
         std::fs::remove_dir_all(self.site.path(&folder)).during("clearing up")?;
-        for first in std::fs::read_dir(self.site.path("store")).during("clearing up")? {
-            for file in std::fs::read_dir(first.during("clearing up")?.path()).during("clearing up")? {
-                std::fs::remove_file(file.during("clearing up")?.path()).during("clearing up")?;
-            }
-        }
+        self.site.clear_store()?;
         Ok(took)
     }
 

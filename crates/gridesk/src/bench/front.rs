@@ -30,6 +30,11 @@ impl Gates {
         self.halves.len()
     }
 
+    /// The processes of all halves.
+    pub(super) fn processes(&self) -> impl Iterator<Item = u32> {
+        self.halves.iter().flatten().map(Child::id)
+    }
+
     /// Where edges send messages.
     pub(super) fn sockets(&self, site: &Site) -> Vec<PathBuf> {
         (0..self.len()).map(|n| site.edge_socket(n)).collect()

@@ -170,6 +170,16 @@ impl Site {
         Ok(Child { process: process.during(format!("starting {name}"))?, log })
     }
 
+    /// Removes all files from the intranet's store.
+    pub(super) fn clear_store(&self) -> Result<()> {
+        for first in fs::read_dir(self.path("store")).during("clearing up")? {
+            for file in fs::read_dir(first.during("clearing up")?.path()).during("clearing up")? {
+                fs::remove_file(file.during("clearing up")?.path()).during("clearing up")?;
+            }
+        }
+        Ok(())
+    }
+
     /// A bare program of this one's to measure beside, and where it says that it listens.
     pub(super) fn peer(&self, kind: &str) -> Result<(Child, String)> {
         let socket = self.path(&format!("{kind}.sock")).to_string_lossy().into_owned();
@@ -212,6 +222,11 @@ impl Child {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         format!("it did not get ready; its log ends: {}", lines[lines.len().saturating_sub(3)..].join(" | "))
+    }
+
+    /// Its process.
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub(super) fn kill(&mut self) {

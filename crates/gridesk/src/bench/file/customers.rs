@@ -33,6 +33,12 @@ pub(super) async fn send(
     futures_util::future::try_join_all(sent).await.map(drop)
 }
 
+/// Sends one file with the head of its creation.
+pub(super) async fn send_one(address: SocketAddr, head: &str, file: &Content) -> Result<()> {
+    let mut connection = Http::connect(address).await?;
+    connection.send(head.as_bytes(), &file.bytes, "201").await.map(drop)
+}
+
 /// The head of a creation with upload.
 pub(super) fn creation(home: &Home, request: ServiceRequestId, n: usize, file: &Content) -> String {
     let name = format!("{n}.{}", file.ending);
