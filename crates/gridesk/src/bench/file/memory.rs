@@ -72,7 +72,7 @@ fn flow(site: &Site, track: &Track<'_>) -> Result<(f64, f64)> {
 /// Looks again and again how much memory the programs have, in KiB (resident, without what belongs to files).
 fn watch(programs: &[u32], stop: &AtomicBool, most: &Mutex<u64>) {
     while !stop.load(Ordering::SeqCst) {
-        let now = programs.iter().map(|program| anonymous_kib(*program)).sum();
+        let now: u64 = programs.iter().map(|program| anonymous_kib(*program)).sum();
         let mut most = most.lock().unwrap_or_else(PoisonError::into_inner);
         *most = now.max(*most);
         drop(most);
