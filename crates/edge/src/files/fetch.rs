@@ -38,6 +38,8 @@ use crate::config::FetchedSettings;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The pauses between two rounds over all gates: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// What is said where nobody gave the file that the ticket is for.
+const NOT_AS_MADE: &str = "The file did not come as it was made. Nothing of it is shown.";
 /// When to come again where a gate, or a place, was missing, in seconds.
 const AGAIN_S: u32 = 5;
 
@@ -115,7 +117,7 @@ impl Drop for Promised<'_> {
 enum Tried {
     /// All pieces came.
     Whole,
-    /// It is not given; nor would it be by another.
+    /// It is not given, for a reason that is the file's or the ticket's.
     Refused(String),
     /// Not now, for a reason that is not the file's.
     NotNow(String),
@@ -235,11 +237,11 @@ impl Files {
     /// Takes a file's pieces from one gate after the other until all are here, and are it.
     async fn fill_in(&self, draft: &mut Draft, ticket: &Ticket, end: Instant) -> Outcome {
         // Who gave what is here, and who is not asked again in this fetch.
-        let (mut gave, mut liars): (Vec<Key>, Vec<Key>) = (Vec::new(), Vec::new());
+        let (mut gave, mut out): (Vec<Key>, Vec<Key>) = (Vec::new(), Vec::new());
         let (mut pause, mut why) = (PAUSE.0, no_gate("No gate is there to fetch the file."));
         loop {
             for (gate, uids) in self.0.gates.to_fetch_from() {
-                if liars.contains(&gate) {
+                if out.contains(&gate) {
                     continue;
                 }
                 let due = draft.due();
@@ -253,14 +255,24 @@ impl Files {
                     // Each piece was what its head said: which of them is wrong, and whose, is not known.
                     Tried::Whole => {
                         lied(&gate, "content", ticket);
-                        liars.append(&mut gave);
+                        why = no_gate(NOT_AS_MADE);
+                        out.append(&mut gave);
                         draft.restart();
                     }
                     Tried::Lied => {
                         lied(&gate, "piece", ticket);
-                        liars.push(gate);
+                        why = no_gate(NOT_AS_MADE);
+                        if gave.contains(&gate) {
+                            gave.clear();
+                            draft.restart();
+                        }
+                        out.push(gate);
                     }
-                    Tried::Refused(reason) => return Err(refused(ticket, &reason)),
+                    // One gate's word is not enough to say that a file is gone.
+                    Tried::Refused(reason) => {
+                        why = refused(ticket, &reason);
+                        out.push(gate);
+                    }
                     Tried::Disk(error) => return Err(disk(&error)),
                     Tried::NotNow(reason) => {
                         tracing::info!(file = %ticket.file, gate = %gate.display(), reason, "a file is not given now");
@@ -276,9 +288,8 @@ impl Files {
                     }
                 }
             }
-            if !liars.is_empty() && self.0.gates.to_fetch_from().iter().all(|(gate, _)| liars.contains(gate))
-            {
-                return Err(no_gate("The file did not come as it was made. Nothing of it is shown."));
+            if !out.is_empty() && self.0.gates.to_fetch_from().iter().all(|(gate, _)| out.contains(gate)) {
+                return Err(why);
             }
             if Instant::now() + pause >= end {
                 return Err(why);

@@ -181,6 +181,13 @@ async fn why_a_file_does_not_come_is_said() {
     assert!(read(site.world.files.fetch(&of).await) == files[0]);
     site.world.stop().await;
 
+    // What one gate refuses another may give: that a file is gone is believed when all say so.
+    let site = Site::start(2, &files, |_| {}).await;
+    site.outward.gives(Gives::Refused("gone"));
+    assert_eq!(site.world.files.fetch(&of).await.unwrap_err().code, Code::NotFound);
+    assert_eq!(site.outward.gates_asked(), 2);
+    site.world.stop().await;
+
     for (what, code) in [("file", Code::Internal), ("bytes", Code::StorageFull), ("disk", Code::StorageFull)]
     {
         let site = Site::start(1, &files, |settings| match what {

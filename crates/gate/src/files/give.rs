@@ -71,7 +71,9 @@ impl Giver {
         let plan = offer.clone();
         let reading = blocking(move || read_pieces(file, &plan, from, &pieces));
         let reading = tokio::spawn(reading);
-        while let Some((head, piece)) = undisturbed(&mut link.reader, stop, ready.recv()).await? {
+        for _ in from..offer.chunks() {
+            let Some((head, piece)) = undisturbed(&mut link.reader, stop, ready.recv()).await? else { break };
+            // Once the last one is written the outer half may ask for the next file, and is not disturbing.
             undisturbed(&mut link.reader, stop, link.writer.send_piece(&head, &piece)).await??;
             counted::piece(offer.chunk_len(head.index), piece.len());
         }
@@ -89,7 +91,8 @@ impl Giver {
         };
         let not_now = |why| Err(Ended::NotNow(code(why)));
         let keys = self.settings.keys();
-        if keys.is_empty() {
+        // None yet, or not the newest yet: the center pushes them.
+        if keys.iter().all(|(id, _)| *id != ticket.key_id) {
             return not_now("no-keys");
         }
         if !ticket.is_genuine(&keys) {

@@ -13,7 +13,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::world::until;
+use protocol::file::CHUNK_LEN;
+
+use crate::{files_fetcher::*, files_sender::*, world::*};
 
 /// Whom the halves become; nobody has this number.
 const USER: u32 = 64001;
@@ -103,6 +105,51 @@ async fn each_half_serves_with_next_to_no_rights() {
         terminate(pid);
         assert!(child.wait().await.unwrap().success(), "{half}");
     }
+}
+
+#[tokio::test]
+async fn a_confined_half_gives_what_the_center_made() {
+    let folder = passable();
+    let at = folder.path();
+    let uids = if is_root() { vec![USER] } else { vec![] };
+    let mut files = relay_config(at);
+    files.link = path(at, "run/files-link");
+    let config = gate::outer::Config {
+        edge_socket: path(at, "run/edge"),
+        link: path(at, "run/link"),
+        secret_file: path(at, "key"),
+        allowed_uids: uids,
+        inside: None,
+        in_flight: 2048,
+        files: Some(files),
+        user: None,
+        confinement: gate::confine::Confinement::Off,
+    };
+    let shutdown = runtime::shutdown::Shutdown::new();
+    let outer = gate::outer::open(config).unwrap();
+    let _outer = tokio::spawn(outer.serve(shutdown.clone()));
+    let center = Center::start(&path(at, "center"));
+    fs::set_permissions(path(at, "center"), fs::Permissions::from_mode(0o666)).unwrap();
+    let mut child =
+        tokio::process::Command::from(gate("inner", &settings("inner", at, "allowed_uids = [0]")))
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+
+    let mut edge = ready_sender(at).await;
+    assert!(is_confined(&Path::new("/proc").join(child.id().unwrap().to_string())));
+    center.pushes_keys().await;
+    for (number, is_text) in [(1, true), (2, false)] {
+        let bytes = content(number, 9 * CHUNK_LEN + 1, is_text);
+        let ticket = put(at, number, &bytes);
+        let (got, compressed) = edge.fetch(&ticket, 0).await.unwrap();
+        assert!(got == bytes && (compressed > 0) == is_text);
+    }
+    assert_eq!(edge.not_given(&ticket(3, b"never made")).await, "refused: gone");
+    terminate(child.id().unwrap());
+    assert!(child.wait().await.unwrap().success());
+    shutdown.begin();
 }
 
 #[test]

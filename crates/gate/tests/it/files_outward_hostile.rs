@@ -188,7 +188,7 @@ async fn a_captured_inner_half_passes_nothing_that_does_not_fit() {
     let mut relay = relay_config(folder);
     relay.patience_s = 1;
     let outer = start_outer_with(folder, relay);
-    let bytes = content(1, 3 * CHUNK_LEN + 4, false);
+    let bytes = content(1, 3 * CHUNK_LEN + 4, true);
     let ticket = ticket(1, &bytes);
     let offer: Offer = ticket.offer();
     for what in [
@@ -213,6 +213,7 @@ async fn a_captured_inner_half_passes_nothing_that_does_not_fit() {
         let mut inner = Captured::inner(folder).await;
         let before = refused(folder, "link").await;
         let mut edge = Sender::connect(folder).await;
+        edge.compresses = true;
         let head = |index: u32, len: usize| ChunkHead {
             index,
             coding: Coding::Raw,
@@ -222,16 +223,16 @@ async fn a_captured_inner_half_passes_nothing_that_does_not_fit() {
         assert!(edge.ask(&ticket, 0).await);
         assert_eq!(inner.asked().await, Fetch { ticket: ticket.clone(), from: 0 });
         let started = Instant::now();
-        // The first piece is one, though of another chaining value than it has: that is not the outer half's to see.
+        // Its first piece is as it should be; what follows has no body, since it is refused by its head.
         inner.say(FrameKind::FileChunk, &edge.piece(&bytes, 0).0, &edge.piece(&bytes, 0).1).await;
         let piece = FrameKind::FileChunk;
         match what {
-            "skips" => inner.say(piece, &head(2, CHUNK_LEN), &bytes[..CHUNK_LEN]).await,
-            "repeats" => inner.say(piece, &head(0, CHUNK_LEN), &bytes[..CHUNK_LEN]).await,
-            "longer" => inner.say(piece, &head(1, CHUNK_LEN + 1), &bytes[..=CHUNK_LEN]).await,
-            "shorter" => inner.say(piece, &head(1, CHUNK_LEN - 1), &bytes[1..CHUNK_LEN]).await,
+            "skips" => inner.say(piece, &head(2, CHUNK_LEN), &[]).await,
+            "repeats" => inner.say(piece, &head(0, CHUNK_LEN), &[]).await,
+            "longer" => inner.say(piece, &head(1, CHUNK_LEN + 1), &[]).await,
+            "shorter" => inner.say(piece, &head(1, CHUNK_LEN - 1), &[]).await,
             "empty" => inner.say(piece, &ChunkHead { coding: Coding::Zstd, ..head(1, 0) }, &[]).await,
-            "huge" => inner.say(piece, &head(1, u32::MAX as usize), &bytes[..CHUNK_LEN]).await,
+            "huge" => inner.say(piece, &head(1, u32::MAX as usize), &[]).await,
             "stored" => {
                 let receipt = Receipt::sign((1, &center_key()), (offer.file, offer.size, offer.root), 1);
                 inner.say(FrameKind::FileEnded, &Ended::Stored(receipt), &[]).await;
