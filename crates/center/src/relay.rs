@@ -8,7 +8,10 @@ use protocol::{
     push::{Push, PushAck, PushBody, StaffRevocation},
     wire,
 };
-use runtime::{mux::Peer, shutdown::Shutdown};
+use runtime::{
+    mux::{CallError, Peer},
+    shutdown::Shutdown,
+};
 use storage::StorageError;
 use tokio::sync::watch;
 
@@ -111,7 +114,13 @@ async fn send(node: &Node, push: &Push) -> Option<PushId> {
 /// tokens are believed; afterwards whatever is revoked, until its stream ends.
 pub(crate) async fn settings(node: &Node, gate: &Peer) {
     let mut revoked = node.parts.staff_revoked.watch();
-    let taken = tell_revoked(&mut revoked, gate).await;
+    let mut taken = tell_revoked(&mut revoked, gate).await;
+    // A gate that has no time for it now has none for the keys.
+    while taken == Err(CallError::Busy) && !gate.is_closed() {
+        tokio::time::sleep(TICK).await;
+        taken = tell_revoked(&mut revoked, gate).await;
+    }
+    let taken = taken == Ok(true);
     tokio::spawn(follow_revoked(revoked, gate.clone(), taken));
     let id = PushId::mint(protocol::Bucket::FIRST, 0);
     let push = Push { id, body: PushBody::Settings(node.parts.keys.edge_settings()) };
@@ -129,7 +138,7 @@ async fn follow_revoked(mut revoked: watch::Receiver<Vec<StaffRevocation>>, gate
             () = tokio::time::sleep(pause), if !taken => pause = (pause * 2).min(REVOKED_AGAIN),
             () = gate.closed() => return,
         }
-        taken = tell_revoked(&mut revoked, &gate).await;
+        taken = tell_revoked(&mut revoked, &gate).await == Ok(true);
         if taken {
             pause = TICK;
         }
@@ -137,18 +146,21 @@ async fn follow_revoked(mut revoked: watch::Receiver<Vec<StaffRevocation>>, gate
 }
 
 /// Tells a gate who is revoked; whether it took it. Where nobody is there is nothing to tell.
-async fn tell_revoked(revoked: &mut watch::Receiver<Vec<StaffRevocation>>, gate: &Peer) -> bool {
+async fn tell_revoked(
+    revoked: &mut watch::Receiver<Vec<StaffRevocation>>,
+    gate: &Peer,
+) -> Result<bool, CallError> {
     let list = revoked.borrow_and_update().clone();
     if list.is_empty() {
-        return true;
+        return Ok(true);
     }
     let id = PushId::mint(protocol::Bucket::FIRST, 1);
     let push = Push { id, body: PushBody::StaffRevoked(list) };
     match gate.push(wire::encode(&push), PUSH_TIMEOUT).await {
-        Ok(answer) => wire::decode::<PushAck>(&answer).is_ok_and(|ack| ack.id == id),
+        Ok(answer) => Ok(wire::decode::<PushAck>(&answer).is_ok_and(|ack| ack.id == id)),
         Err(error) => {
             tracing::warn!(%error, "a gate did not take who is revoked; told again");
-            false
+            Err(error)
         }
     }
 }

@@ -24,6 +24,10 @@ use runtime::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// Revocations that are known at once: of several gates, each of which may have heard another list last.
+const KNOWN_REVOKED_MAX: usize = 4 * STAFF_REVOCATIONS_MAX;
+/// How far the center's clock may be ahead, in s.
+const CLOCKS_APART_S: u64 = 300;
 /// How long a question may take from here if nothing else is said, in ms; a wait for a write's result comes on top.
 pub const DEADLINE_MS: u32 = 5_000;
 /// Verified session tokens kept in memory, so that each is verified once.
@@ -372,8 +376,14 @@ impl Inward {
         let mut known = self.state.revoked.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, until_s| now_s < until_s.saturating_add(STAFF_TTL_S));
         for StaffRevocation { name, until_s } in told.iter().take(STAFF_REVOCATIONS_MAX) {
-            let until = known.entry(name.clone()).or_insert(*until_s);
-            *until = (*until).max(*until_s);
+            if known.len() >= KNOWN_REVOKED_MAX && !known.contains_key(name) {
+                tracing::error!(%name, "more revocations are known than a center keeps; one was not taken");
+                continue;
+            }
+            // Nobody can be revoked for times to come.
+            let until_s = (*until_s).min(now_s.saturating_add(CLOCKS_APART_S));
+            let until = known.entry(name.clone()).or_insert(until_s);
+            *until = (*until).max(until_s);
         }
     }
 

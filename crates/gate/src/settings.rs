@@ -7,7 +7,7 @@ use protocol::{
     push::{MAX_PUSH_LEN, Push, PushAck, PushBody, STAFF_REVOCATIONS_MAX},
     wire,
 };
-use runtime::mux::Peer;
+use runtime::mux::{CallError, Peer};
 use tokio::sync::watch;
 
 use crate::PUSH_WITHIN;
@@ -86,8 +86,9 @@ impl Settings {
     }
 
     /// Tells `peer`, which speaks version `catalogue`, the last settings, and every later ones, until its stream ends.
-    /// Revocations come before the keys, so that no token is believed before they are known. A peer that does not take
-    /// them, since it knows of no such thing, gets its keys all the same, and is asked again ever more rarely.
+    /// Revocations come before the keys, so that no token is believed before they are known; while the peer has no time for
+    /// them, its keys wait. One that does not take them in time, since it knows of no such thing, gets its keys all the same,
+    /// and is asked again ever more rarely.
     pub(crate) fn tell(&self, peer: Peer, catalogue: u8) {
         let mut last = self.last.subscribe();
         tokio::spawn(async move {
@@ -96,11 +97,14 @@ impl Settings {
                 let now = last.borrow_and_update().clone();
                 let due = now.revoked.filter(|(push, _)| push.body.since() <= catalogue);
                 let knows_revoked = told(&peer, due, &mut revoked).await;
-                let knows_settings = told(&peer, now.settings, &mut settings).await;
+                let knows_settings = match knows_revoked {
+                    Err(CallError::Busy) => Err(CallError::Busy),
+                    _ => told(&peer, now.settings, &mut settings).await,
+                };
                 let again = match (knows_settings, knows_revoked) {
-                    (true, true) => None,
-                    (false, _) => Some(AGAIN),
-                    (true, false) => {
+                    (Ok(true), Ok(true)) => None,
+                    (Ok(false) | Err(_), _) => Some(AGAIN),
+                    (Ok(true), Ok(false) | Err(_)) => {
                         pause = (pause * 2).min(AGAIN_AT_LAST);
                         Some(pause)
                     }
@@ -116,15 +120,18 @@ impl Settings {
 }
 
 /// Pushes what is due, unless it is what the peer was told last; whether it knows it now.
-async fn told(peer: &Peer, due: Option<(Push, Vec<u8>)>, known: &mut Option<Vec<u8>>) -> bool {
-    let Some((push, bytes)) = due else { return true };
+async fn told(
+    peer: &Peer,
+    due: Option<(Push, Vec<u8>)>,
+    known: &mut Option<Vec<u8>>,
+) -> Result<bool, CallError> {
+    let Some((push, bytes)) = due else { return Ok(true) };
     if known.as_ref() == Some(&bytes) {
-        return true;
+        return Ok(true);
     }
-    let answer = peer.push(bytes.clone(), PUSH_WITHIN).await;
-    let is_taken = answer.is_ok_and(|answer| is_ack(&answer, &push));
+    let is_taken = is_ack(&peer.push(bytes.clone(), PUSH_WITHIN).await?, &push);
     if is_taken {
         *known = Some(bytes);
     }
-    is_taken
+    Ok(is_taken)
 }

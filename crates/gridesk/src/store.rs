@@ -12,7 +12,7 @@ use std::{
 };
 
 use data_encoding::HEXLOWER;
-use protocol::file::Hash;
+use protocol::file::{Hash, place};
 use serde_json::json;
 
 use crate::operate::{self, OperateError};
@@ -80,9 +80,12 @@ pub async fn check(stores: &Stores, remove: bool, older: Duration) -> Result<Fou
     for batch in waiting.chunks(BATCH) {
         let orphans = unreferred(stores, batch).await?;
         for hash in batch {
-            let (from, to) = (aside.join(HEXLOWER.encode(hash)), place(&stores.store, hash));
+            let (from, to) = (aside.join(HEXLOWER.encode(hash)), stores.store.join(place(hash)));
             if !orphans.contains(hash) {
-                restore(&from, &to)?;
+                // Looking changes nothing.
+                if remove {
+                    restore(&from, &to)?;
+                }
                 found.restored.push(*hash);
             } else if remove && moved_before(&from, older) {
                 fs::remove_file(&from).map_err(at(&from))?;
@@ -103,15 +106,18 @@ pub async fn check(stores: &Stores, remove: bool, older: Duration) -> Result<Fou
     if remove && !found.orphans.is_empty() {
         fs::create_dir_all(&aside).map_err(at(&aside))?;
         for hash in &found.orphans {
-            let (from, to) = (place(&stores.store, hash), aside.join(HEXLOWER.encode(hash)));
+            let (from, to) = (stores.store.join(place(hash)), aside.join(HEXLOWER.encode(hash)));
             fs::rename(&from, &to).map_err(at(&from))?;
+            if let Some(folder) = from.parent() {
+                runtime::durable::sync_folder(folder).map_err(at(folder))?;
+            }
         }
         runtime::durable::sync_folder(&aside).map_err(at(&aside))?;
         // What came to be referred to since it was asked after goes back at once; the rest waits for a later run.
         for batch in found.orphans.clone().chunks(BATCH) {
             let still = unreferred(stores, batch).await?;
             for hash in batch.iter().filter(|hash| !still.contains(*hash)) {
-                restore(&aside.join(HEXLOWER.encode(hash)), &place(&stores.store, hash))?;
+                restore(&aside.join(HEXLOWER.encode(hash)), &stores.store.join(place(hash)))?;
                 found.orphans.retain(|orphan| orphan != hash);
                 found.restored.push(*hash);
             }
@@ -176,18 +182,17 @@ fn parse(hex: &str) -> Option<Hash> {
     HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok()
 }
 
-fn place(store: &Path, hash: &Hash) -> PathBuf {
-    let hex = HEXLOWER.encode(hash);
-    let (first, rest) = hex.split_at(2);
-    store.join(first).join(rest)
-}
-
 /// What is to be printed, a line each.
 pub fn lines(found: &Found, remove: bool) -> Vec<String> {
     let line = |what: &'static str| move |hash: &Hash| format!("{}  {what}", HEXLOWER.encode(hash));
     let orphan = if remove { "moved aside; deleted by a run after a day" } else { "nobody refers to it" };
     let mut lines: Vec<String> = found.orphans.iter().map(line(orphan)).collect();
-    lines.extend(found.restored.iter().map(line("referred to after all: put back")));
+    let restored = if remove {
+        "referred to after all: put back"
+    } else {
+        "set aside, but referred to: --remove puts it back"
+    };
+    lines.extend(found.restored.iter().map(line(restored)));
     lines.extend(found.deleted.iter().map(line("deleted")));
     if lines.is_empty() {
         lines.push("everything in the store that is older than a day is referred to".to_owned());

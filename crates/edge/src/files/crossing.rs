@@ -363,7 +363,8 @@ impl Files {
     /// Sends files over a connection until it is of no more use.
     async fn carry_over(&self, key: &Key, connection: &mut Connection, life: &Life) {
         let connections = self.0.settings.connections.max(1) as usize;
-        loop {
+        // A gate that is back has connections of its own.
+        while !life.there.is_cancelled() {
             let more = self.0.gates.more.notified();
             let mut more = std::pin::pin!(more);
             // Whatever is put after this look wakes it.

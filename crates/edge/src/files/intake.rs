@@ -127,23 +127,11 @@ impl Files {
                 (id, now_ms + PART_WITHIN_MS, Token::default())
             }
         };
+        // It may not have been visible yet: then the file was named before its rules were known.
         if let (None, Some(request)) = (&form, new.request) {
-            // It was not visible yet, so the file was named before its rules were known.
-            let found = self.form_of(&call.clone().with_token(token.clone()), request).await?;
-            if let Err(problem) = self.rules_of(&found).check_size(new.size) {
-                self.tell_end(id, "too-large").await.ok();
-                return Err(problem);
-            }
-            form = Some(found);
+            form = Some(self.form_of(&call.clone().with_token(token.clone()), request).await?);
         }
         let rules = form.as_ref().map(|form| self.rules_of(form));
-        if let (Some(form), Some(rules)) = (&form, &rules)
-            && form.files.iter().filter(|file| **file != id).count() >= rules.files_max as usize
-            && self.get(id).await?.is_none()
-        {
-            self.tell_end(id, TOO_MANY).await.ok();
-            return Err(rules.too_many());
-        }
         let record = Record {
             id,
             customer,
@@ -161,6 +149,20 @@ impl Files {
             changed_ms: now_ms,
             expires_ms,
         };
+        if let (Some(form), Some(rules)) = (&form, &rules)
+            && self.get(id).await?.is_none()
+        {
+            let others = form.files.iter().filter(|file| **file != id).count();
+            let refused = match rules.check_size(new.size) {
+                Err(problem) => Some(("too-large", problem)),
+                Ok(()) if others >= rules.files_max as usize => Some((TOO_MANY, rules.too_many())),
+                Ok(()) => None,
+            };
+            if let Some((why, problem)) = refused {
+                self.not_begun(record, why).await;
+                return Err(problem);
+            }
+        }
         let bodies = self.0.bodies.clone();
         blocking(move || bodies.create(id)).await.map_err(|error| broken(&error))?;
         match self
@@ -173,6 +175,9 @@ impl Files {
             // Asked for again under the same key: what has come already is there.
             Ok(()) => {
                 let record = self.get(id).await?.ok_or_else(|| Problem::not_found("file"))?;
+                if record.stage == Stage::Ended && record.received == 0 {
+                    return Err(Problem::new(Code::UploadGone, "This file is not to come any more."));
+                }
                 Ok(Begun { record, token })
             }
             Err(which) => {
@@ -180,13 +185,23 @@ impl Files {
                 blocking(move || bodies.remove(id)).await.ok();
                 let why = if which == Full::Request { TOO_MANY } else { "no-room" };
                 if new.request.is_some() {
-                    self.tell_end(id, why).await.ok();
+                    self.not_begun(record, why).await;
                 }
                 Err(match (which, rules) {
                     (Full::Request, Some(rules)) => rules.too_many(),
                     (which, _) => full(which),
                 })
             }
+        }
+    }
+
+    /// A file that the center has given an id is not taken: it is told so, now or later.
+    async fn not_begun(&self, record: Record, why: &'static str) {
+        let id = record.id;
+        match self.0.records.not_begun(record, why).await {
+            Ok(()) => self.0.ended.notify_one(),
+            // The center gives it up by itself, once its time is over.
+            Err(error) => tracing::error!(file = %id, %error, "it is not noted that a file is not taken"),
         }
     }
 
@@ -389,8 +404,9 @@ impl Files {
     /// Tells the center how the audit of a file ended that does not come, from the last decision about it: the request's timeline
     /// says so. Its key is the file's: said again after a death, it is the same.
     pub(super) async fn tell_result(&self, record: &Record) -> Result<(), Problem> {
-        let last = self.decisions(record.id).await?.pop();
-        let (who, what) = last.map(|decision| (decision.who, decision.what)).unwrap_or_default();
+        let Some(Decision { who, what, .. }) = self.decisions(record.id).await?.pop() else {
+            return self.tell_end(record.id, &record.why).await;
+        };
         let how = match what.as_str() {
             "withdrawn" => FileEnding::Withdrawn,
             "expired" => FileEnding::Expired,
@@ -414,8 +430,8 @@ impl Files {
         self.0.inward.ask(&call, result).await.map(drop)
     }
 
-    /// Tells the center that a file will not come that was only named, and why: a code.
-    pub(super) async fn tell_end(&self, file: FileId, why: &str) -> Result<(), Problem> {
+    /// Tells the center that a file will not come that was only named, and why: a code. Its customer was told at once.
+    async fn tell_end(&self, file: FileId, why: &str) -> Result<(), Problem> {
         let why = why.parse().or_else(|_| "refused".parse());
         let why = why.map_err(|error: BoundsError| Problem::new(Code::Internal, error.to_string()))?;
         let mut call = Call::new(Channel::System);

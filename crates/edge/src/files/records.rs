@@ -145,6 +145,21 @@ impl Records {
             .await
     }
 
+    /// Enters a file that the center knows and that is not taken, for this reason: it is not begun under its key again, and the
+    /// center is told.
+    pub(crate) async fn not_begun(&self, record: Record, why: &'static str) -> Result<()> {
+        self.0
+            .work(move |db| {
+                let savepoint = db.savepoint()?;
+                insert(&savepoint, &Record { stage: Stage::Ended, ..record.clone() })?;
+                savepoint
+                    .prepare_cached("UPDATE file SET on_disk = 0, why = ?2 WHERE id = ?1 AND received = 0")?
+                    .execute(params![bits(record.id), why])?;
+                savepoint.commit()
+            })
+            .await
+    }
+
     pub(crate) async fn get(&self, id: FileId) -> Result<Option<Record>> {
         self.0.work(move |db| get(db, id)).await
     }
@@ -339,9 +354,10 @@ impl Records {
             .await
     }
 
-    /// Files that did not come in time.
+    /// Files that did not come, or that nobody looked at, in time: the center waits little longer.
     pub(crate) async fn overdue(&self, now_ms: u64) -> Result<Vec<Record>> {
-        self.many("state = 'receiving' AND expires_ms <= ?1 LIMIT 200", signed(now_ms)).await
+        self.many("state IN ('receiving', 'for-a-person') AND expires_ms <= ?1 LIMIT 200", signed(now_ms))
+            .await
     }
 
     /// Every file whose bytes should be on the disk, with how many.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 use protocol::Problem;
 use tokio_util::sync::CancellationToken;
 
-use super::{Files, FilesError, Stage, blocking, broken, records::Trail};
+use super::{Files, FilesError, blocking, broken, records::Trail};
 
 const ROUND: Duration = Duration::from_secs(20);
 /// Rows of files that are over are kept this long, in ms: for who asks what became of theirs.
@@ -78,7 +78,7 @@ impl Files {
     async fn upkeep_round(&self) -> Result<(), Problem> {
         let (records, now_ms) = (&self.0.records, self.now_ms());
         for record in records.overdue(now_ms).await.map_err(|error| broken(&error))? {
-            self.end(record.id, Stage::Receiving, self.decision("rules", "expired", "expired")).await?;
+            self.end(record.id, record.stage, self.decision("rules", "expired", "expired")).await?;
         }
         self.see_off().await?;
         self.sweep_fetched().await?;
