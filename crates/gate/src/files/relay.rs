@@ -57,7 +57,7 @@ pub struct RelayConfig {
 }
 
 fn default_edge_connections() -> usize {
-    64
+    256
 }
 
 fn default_wait_s() -> u64 {
