@@ -8,6 +8,7 @@ mod exports_fixture;
 #[allow(dead_code)]
 #[path = "../tests/it/portal_fixture.rs"]
 mod portal_fixture;
+#[allow(dead_code)]
 #[path = "../tests/it/service_fixture.rs"]
 mod service_fixture;
 
