@@ -32,6 +32,7 @@ pub(crate) use self::outward::Outward;
 use crate::{
     node::Node,
     operation::{ExportDue, ExportFail, ExportMade, Own},
+    schedule::ANEW_AFTER_MS,
 };
 
 /// How often is looked.
@@ -109,7 +110,9 @@ impl Maker {
 
     /// Does what is due in a shard.
     async fn look(&self, shard: ShardId) -> Result<(), StorageError> {
-        let due = self.node.store().exports_due(shard, self.node.clock().unix_ms(), MOST).await?;
+        // Those that are left alone must not stand before the others.
+        let most = MOST + self.pauses.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let due = self.node.store().exports_due(shard, self.node.clock().unix_ms(), most).await?;
         let due = due.into_iter().filter(|row| !self.is_paused(row.id));
         stream::iter(due).for_each_concurrent(AT_ONCE, |row| self.step(row)).await;
         Ok(())
@@ -176,9 +179,11 @@ impl Maker {
         making.await.map_err(|error| Trouble::Now(error.to_string()))?
     }
 
-    /// Hands an operation to the file's lane and waits until it is visible. Its id comes from what it is about.
+    /// Hands an operation to the file's lane and waits until it is visible. Its id comes from what it is about; should
+    /// it have failed, it is another after a while.
     async fn hand_over(&self, row: &Export, own: Own, key: &str) -> Result<(), Trouble> {
-        let key = format!("{} {} {key}", row.id, row.due_ms);
+        let anew = self.node.clock().unix_ms() / ANEW_AFTER_MS;
+        let key = format!("{} {} {key} {anew}", row.id, row.due_ms);
         let said = |problem: Problem| Trouble::Now(problem.to_string());
         self.node.run_scheduled(own, row.id.bucket(), &key, PATIENCE).await.map_err(said)
     }
@@ -187,9 +192,16 @@ impl Maker {
     async fn remove(&self, root: Hash) -> Result<(), Trouble> {
         let before = self.untouched_before().await?;
         if !self.is_wanted(root).await? {
-            self.outward.remove(&root, before)?;
+            self.take_away(root, before).await?;
         }
         Ok(())
+    }
+
+    /// See [`Outward::remove`].
+    async fn take_away(&self, root: Hash, before: SystemTime) -> Result<bool, Trouble> {
+        let outward = self.outward.clone();
+        let removing = tokio::task::spawn_blocking(move || outward.remove(&root, before));
+        Ok(removing.await.map_err(|error| Trouble::Now(error.to_string()))??)
     }
 
     /// Removes what no row refers to: files of which an earlier life of this process died before it could say so.
@@ -198,7 +210,7 @@ impl Maker {
         let outward = self.outward.clone();
         let found = tokio::task::spawn_blocking(move || outward.files());
         for root in found.await.map_err(|error| Trouble::Now(error.to_string()))?? {
-            if !self.is_wanted(root).await? && self.outward.remove(&root, before)? {
+            if !self.is_wanted(root).await? && self.take_away(root, before).await? {
                 tracing::info!(root = %blake3::Hash::from_bytes(root), "a file that nothing refers to is removed");
             }
         }

@@ -21,7 +21,7 @@ const MOST: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long something that is due stays the same operation, in ms.
-const ANEW_AFTER_MS: u64 = 10 * 60 * 1000;
+pub(crate) const ANEW_AFTER_MS: u64 = 10 * 60 * 1000;
 
 /// Something that is due: what to do, where, and the key that makes it the same each time.
 struct Due {

@@ -8,10 +8,10 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use protocol::file::{Hash, place};
@@ -29,7 +29,12 @@ const MOST_BYTES: u64 = 256 << 20;
 pub(crate) struct Outward {
     folder: Arc<Path>,
     drafts: Arc<AtomicU64>,
+    /// Held while a file comes to its place, or is looked at and removed: neither happens in the middle of the other.
+    placing: Arc<Mutex<()>>,
 }
+
+/// A file system's clock is coarser than ours.
+const MARGIN: Duration = Duration::from_secs(2);
 
 impl Outward {
     /// Opens the folder, makes it where it is not there, and removes what was being made when an earlier process died. The
@@ -47,7 +52,7 @@ impl Outward {
                 fs::remove_file(entry.path())?;
             }
         }
-        Ok(Outward { folder: folder.into(), drafts: Arc::default() })
+        Ok(Outward { folder: folder.into(), drafts: Arc::default(), placing: Arc::default() })
     }
 
     /// Begins a file.
@@ -66,12 +71,13 @@ impl Outward {
     /// Removes a file that was last put in its place before a moment; whether it was there and is not any more.
     pub(super) fn remove(&self, root: &Hash, before: SystemTime) -> io::Result<bool> {
         let path = self.folder.join(place(root));
+        let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
         let there = match fs::metadata(&path) {
             Ok(there) => there,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        if there.modified()? >= before {
+        if there.modified()? + MARGIN >= before {
             return Ok(false);
         }
         fs::remove_file(&path)?;
@@ -139,6 +145,7 @@ impl Draft {
             sync_folder(&self.outward.folder)?;
         }
         if let Some(path) = &self.path {
+            let _placing = self.outward.placing.lock().unwrap_or_else(PoisonError::into_inner);
             fs::rename(path, &target)?;
         }
         self.path = None;
@@ -159,8 +166,6 @@ impl Drop for Draft {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn make(outward: &Outward, bytes: &[u8]) -> Hash {

@@ -108,7 +108,7 @@ impl Writer {
             ("related", &blocks),
             ("related", &kind),
         ];
-        let title = format!("{} s", interval_s);
+        let title = format!("{interval_s} s");
         self.entry(out, 10 + 2 * n as u128, &links, &title, "<espi:MeterReading/>");
         // Electricity delivered, energy in Wh, of each interval alone; 156 is the yuan, ISO 4217.
         let content = format!(

@@ -348,7 +348,7 @@ fn refused(ticket: &Ticket, reason: &str) -> Problem {
     tracing::warn!(file = %ticket.file, reason, "a file is not given");
     match reason {
         "gone" | "expired" => {
-            Problem::new(Code::NotFound, "The file is not there any more. Ask for it anew.")
+            Problem::new(Code::ExportGone, "The file is not there any more. Ask for it anew.")
         }
         _ => Problem::new(Code::Internal, "The file could not be handed out."),
     }

@@ -160,12 +160,12 @@ fn row(visit: &Visit, x: &'static ExportWords, export: &Export) -> Row {
     }
 }
 
-/// `12 KB`, `1.4 MB`.
+/// `12 KB`, `1.4 MB`, not to be broken before the unit.
 fn size(bytes: u64) -> String {
     match bytes {
-        0..=1023 => format!("{bytes} B"),
-        1024..=1_048_575 => format!("{} KB", bytes.div_ceil(1024)),
-        _ => format!("{}.{} MB", bytes >> 20, (bytes % (1 << 20)) * 10 / (1 << 20)),
+        0..=1023 => format!("{bytes}\u{a0}B"),
+        1024..=1_048_575 => format!("{}\u{a0}KB", bytes.div_ceil(1024)),
+        _ => format!("{}.{}\u{a0}MB", bytes >> 20, (bytes % (1 << 20)) * 10 / (1 << 20)),
     }
 }
 

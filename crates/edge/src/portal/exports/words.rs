@@ -26,7 +26,7 @@ web::words! {
         failed: "Not made", "生成失败";
         expired: "Expired", "已过期";
         until: "until {0}", "{0}前可下载";
-        asked: "asked for on {0}", "{0}申请";
+        asked: "asked for {0}", "{0}申请";
         download: "Download", "下载";
         wait: "The file is there in a moment; this page shows it by itself.", "文件即将生成，本页会自动更新。";
         why_no_readings: "There are no readings in these days. Choose others.", "所选日期内没有用电数据，请更换日期。";
