@@ -133,7 +133,7 @@ impl Files {
     /// The file that a ticket is for: from here, or fetched through a gate.
     ///
     /// # Errors
-    /// `not_found` where it is not there any more; `gate_unavailable` or `overloaded` where no gate gave it in time;
+    /// `export_gone` where it is not there any more; `gate_unavailable` or `overloaded` where no gate gave it in time;
     /// `storage_full`; `unavailable` where the disk fails here; `internal` where it is longer than what is handed out.
     pub async fn fetch(&self, ticket: &Ticket) -> Result<Fetched, Problem> {
         let offer = ticket.offer();

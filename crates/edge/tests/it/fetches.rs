@@ -164,8 +164,8 @@ async fn why_a_file_does_not_come_is_said() {
     let site = Site::start(1, &files, |settings| settings.fetched.within = soon).await;
     let of = ticket(1, &files[0]);
     for (gives, code, is_to_come_again) in [
-        (Gives::Refused("gone"), Code::NotFound, false),
-        (Gives::Refused("expired"), Code::NotFound, false),
+        (Gives::Refused("gone"), Code::ExportGone, false),
+        (Gives::Refused("expired"), Code::ExportGone, false),
         (Gives::Refused("not-genuine"), Code::Internal, false),
         (Gives::NotNow("busy"), Code::Overloaded, true),
         (Gives::NotNow("gate-away"), Code::GateUnavailable, true),
@@ -184,7 +184,7 @@ async fn why_a_file_does_not_come_is_said() {
     // What one gate refuses another may give: that a file is gone is believed when all say so.
     let site = Site::start(2, &files, |_| {}).await;
     site.outward.gives(Gives::Refused("gone"));
-    assert_eq!(site.world.files.fetch(&of).await.unwrap_err().code, Code::NotFound);
+    assert_eq!(site.world.files.fetch(&of).await.unwrap_err().code, Code::ExportGone);
     assert_eq!(site.outward.gates_asked(), 2);
     site.world.stop().await;
 
