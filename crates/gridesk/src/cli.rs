@@ -8,6 +8,7 @@ use protocol::{AccountId, OutageId, ServiceRequestId, bounds::ShortName};
 use crate::{
     bench::{Name, Profile, peer::Peer},
     role::Role,
+    store::args::{GetArgs, KeepArgs},
 };
 
 /// Customer service for an electric utility: everything on one machine, and the operator's tools.
@@ -56,7 +57,7 @@ pub enum Command {
         #[command(subcommand)]
         action: GateAction,
     },
-    /// Look through the intranet's store of files
+    /// Look through the intranet's store of files, and keep it in an object store
     Store {
         /// What to do.
         #[command(subcommand)]
@@ -261,6 +262,22 @@ pub enum StoreAction {
         /// The quarantine of a gate that shares the store; name all of them
         #[arg(long, value_name = "DIR")]
         quarantine: Vec<PathBuf>,
+    },
+    /// Keep the store in a bucket of an S3-compatible object store
+    ///
+    /// Runs beside the gate's inner half until Ctrl-C, walks the store every 10 s and puts what is not noted as kept. The
+    /// credentials come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN.
+    Keep(KeepArgs),
+    /// Get content by its hash, from the store or else from the bucket; verified before it is there
+    Get(GetArgs),
+    /// Say how much is kept, how the last walk went, and what is not kept and why
+    Status {
+        /// The folder that was named to `gridesk store keep`
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+        /// One JSON object for all, and one for each of the first 20 files that are not kept
+        #[arg(long)]
+        json: bool,
     },
 }
 

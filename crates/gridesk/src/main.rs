@@ -62,6 +62,17 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             };
             print_all(store::lines(&store::check(&stores, remove, store::DAY).await?, remove))
         }
+        Command::Store { action: StoreAction::Keep(args) } => {
+            telemetry::init("store-keep", LogFormat::Human)?;
+            store::keep::run(&args, &Shutdown::on_signals()?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Store { action: StoreAction::Get(args) } => {
+            print_all(vec![format!("{} from {}", args.out.display(), store::get::get(&args).await?)])
+        }
+        Command::Store { action: StoreAction::Status { state, json } } => {
+            print_all(store::status::status(&state, json)?)
+        }
         Command::Staff { action: StaffAction::Revoke { name, data } } => {
             print_all(operate::revoke(&name, &data).await?)
         }

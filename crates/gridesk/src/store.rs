@@ -1,4 +1,5 @@
-//! `gridesk store check`: content in the intranet's store that no request refers to.
+//! `gridesk store …`: what an operator does with the intranet's store of files. Here `check`: content that no request refers to;
+//! beside it `keep`, `get` and `status`, by which the store is kept in a bucket.
 //!
 //! What the center refuses stays in the store, since the gate's inner half may add to it and take nothing away. Here it is found and
 //! taken away, in two steps a day apart, because another file of the same content may arrive at that very moment: first it is moved
@@ -16,6 +17,18 @@ use protocol::file::{Hash, place};
 use serde_json::json;
 
 use crate::operate::{self, OperateError};
+
+pub mod args;
+mod bucket;
+pub mod get;
+pub mod keep;
+mod state;
+pub mod status;
+mod transport;
+mod upload;
+
+pub use bucket::BucketError;
+pub use state::StateError;
 
 /// Content is left alone for so long after it came, and what was moved aside for as long again.
 pub const DAY: Duration = Duration::from_secs(24 * 3600);

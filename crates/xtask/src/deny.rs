@@ -45,6 +45,9 @@ struct Exception {
 struct Ban {
     name: String,
     reason: String,
+    /// Crates of others that may use it for themselves; nothing else may, ours least of all.
+    #[serde(default)]
+    only_through: Vec<String>,
 }
 
 /// A crate of others.
@@ -53,6 +56,8 @@ struct Foreign {
     name: String,
     version: String,
     licence: Option<String>,
+    /// What names it in its manifest.
+    dependents: Vec<String>,
 }
 
 /// Cargo.lock, as far as it matters here.
@@ -84,10 +89,14 @@ pub(crate) fn findings(tree: &Tree) -> Result<Vec<Finding>> {
         .iter()
         .map(|node| &tree.metadata[&node.id])
         .filter(|package| !tree.metadata.workspace_members.contains(&package.id))
-        .map(|package| Foreign {
-            name: package.name.to_string(),
-            version: package.version.to_string(),
-            licence: package.license.clone(),
+        .map(|package| {
+            let names_it = needed.nodes.iter().filter(|node| node.dependencies.contains(&package.id));
+            Foreign {
+                name: package.name.to_string(),
+                version: package.version.to_string(),
+                licence: package.license.clone(),
+                dependents: names_it.map(|node| tree.metadata[&node.id].name.to_string()).collect(),
+            }
         })
         .collect();
 
@@ -118,7 +127,11 @@ fn check_sources(rules: &Rules, lock: &Lock, members: &[&str]) -> Vec<Finding> {
 }
 
 fn check_bans(rules: &Rules, foreign: &[Foreign]) -> Vec<Finding> {
-    let banned = |package: &Foreign| rules.ban.iter().find(|ban| ban.name == package.name);
+    let through = |ban: &Ban, package: &Foreign| {
+        !ban.only_through.is_empty() && package.dependents.iter().all(|name| ban.only_through.contains(name))
+    };
+    let banned =
+        |package: &Foreign| rules.ban.iter().find(|ban| ban.name == package.name && !through(ban, package));
     let found = foreign.iter().filter_map(|package| {
         let ban = banned(package)?;
         let see = format!("`cargo tree -i {}` shows who brings it", package.name);
@@ -197,7 +210,12 @@ mod tests {
     }
 
     fn foreign(name: &str, licence: Option<&str>) -> Foreign {
-        Foreign { name: name.into(), version: "1.0.0".into(), licence: licence.map(str::to_owned) }
+        Foreign {
+            name: name.into(),
+            version: "1.0.0".into(),
+            licence: licence.map(str::to_owned),
+            dependents: Vec::new(),
+        }
     }
 
     fn advice(found: &[Finding]) -> String {
@@ -228,6 +246,17 @@ mod tests {
         assert_eq!(check_bans(&rules(), &[foreign("rustls", None)]), []);
         let found = check_bans(&rules(), &[foreign("openssl", None)]);
         assert!(advice(&found).contains("openssl 1.0.0 is banned: rustls is used"));
+    }
+
+    #[test]
+    fn a_banned_crate_may_be_used_by_those_that_are_named_alone() {
+        let mut rules = rules();
+        rules.ban[0].only_through = vec!["client".to_owned()];
+        let check = |dependents: &[&str]| {
+            let dependents = dependents.iter().map(|name| (*name).to_owned()).collect();
+            check_bans(&rules, &[Foreign { dependents, ..foreign("openssl", None) }]).len()
+        };
+        assert_eq!((check(&["client"]), check(&["client", "ours"]), check(&["ours"])), (0, 1, 1));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod netns_gate;
 mod pages;
 mod person;
 mod sim;
+mod store_keep;
 mod supply;
 mod system;
 mod two_shards;
