@@ -180,8 +180,8 @@ impl Bucket {
     fn said(&self, key: &Path, source: object_store::Error) -> BucketError {
         use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
         let bucket = self.name.to_string();
-        let mut causes =
-            std::iter::successors(Some(&source as &(dyn Error + 'static)), |cause| cause.source());
+        let first: &(dyn Error + 'static) = &source;
+        let mut causes = std::iter::successors(Some(first), |&cause| cause.source());
         let unheard = causes.any(|cause| cause.downcast_ref::<HttpError>().is_some());
         match source {
             NotFound { .. } => BucketError::Missing { bucket, key: key.to_string(), source },

@@ -67,7 +67,7 @@ pub(super) async fn put(
     hash: &Hash,
     shutdown: &Shutdown,
 ) -> Result<u64, PutError> {
-    let path = path.to_owned();
+    let (path, key) = (path.to_owned(), bucket.key(hash));
     let (file, size) = blocking(move || open(&path)).await?;
     if size < PART_LEN as u64 {
         let (content, found) = blocking(move || read(&file, 0, size, blake3::Hasher::new())).await?;
@@ -77,7 +77,7 @@ pub(super) async fn put(
         tokio::select! {
             biased;
             () = shutdown.begun() => return Err(PutError::Stopped),
-            done = bucket.put(&bucket.key(hash), content) => done?,
+            done = bucket.put(&key, content) => done?,
         }
     } else {
         // Before anything is sent: what is damaged costs the bucket nothing.
@@ -90,7 +90,7 @@ pub(super) async fn put(
     tokio::select! {
         biased;
         () = shutdown.begun() => return Err(PutError::Stopped),
-        there = bucket.has(&bucket.key(hash), size) => there?,
+        there = bucket.has(&key, size) => there?,
     }
     Ok(size)
 }
