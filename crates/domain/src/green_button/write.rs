@@ -218,7 +218,7 @@ mod tests {
         for (n, day) in (1..).zip(&days) {
             let options = Options { select: Some(Select::Number(n)), ..Options::default() };
             let found = read_with(text.as_bytes(), Limits::default(), &options).unwrap();
-            assert_eq!(found.days.into_values().collect::<Vec<_>>(), [day.clone()]);
+            assert_eq!(found.days.into_values().collect::<Vec<_>>(), std::slice::from_ref(day));
         }
     }
 

@@ -106,7 +106,7 @@ async fn a_file_is_fetched_once_for_all_who_ask_and_kept() {
     }
     assert_eq!(site.outward.asked_from(), [0]);
     let name = blake3::hash(&bytes).to_hex().to_string();
-    assert_eq!(names(&site.shelf()), [name.clone()]);
+    assert_eq!(names(&site.shelf()), std::slice::from_ref(&name));
 
     // What is answered with it by HTTP.
     let asked = [(axum::http::header::RANGE, "bytes=10-19".parse().unwrap())].into_iter().collect();

@@ -25,19 +25,19 @@ use super::{
 /// After so many pieces (16 MiB) what came is made durable.
 const SAVE_EVERY: u32 = 64;
 
-/// Why a file is not in the store.
-pub(super) enum NotStored {
+/// Why a file is not in the store, or not given.
+pub(super) enum Declined {
     /// It will not be; the reason's code.
     Refused(ShortName),
     /// It may be later; the reason's code.
     NotNow(ShortName),
 }
 
-impl From<NotStored> for Ended {
-    fn from(not: NotStored) -> Self {
+impl From<Declined> for Ended {
+    fn from(not: Declined) -> Self {
         match not {
-            NotStored::Refused(reason) => Ended::Refused(reason),
-            NotStored::NotNow(reason) => Ended::NotNow(reason),
+            Declined::Refused(reason) => Ended::Refused(reason),
+            Declined::NotNow(reason) => Ended::NotNow(reason),
         }
     }
 }
@@ -195,7 +195,7 @@ impl Coming {
         mut self,
         quarantine: Quarantine,
         store: Store,
-    ) -> io::Result<Result<Marker, NotStored>> {
+    ) -> io::Result<Result<Marker, Declined>> {
         let inspected = (&mut self.inspecting).await.map_err(io::Error::other)?;
         blocking(move || self.show(inspected, &quarantine, &store)).await
     }
@@ -205,23 +205,23 @@ impl Coming {
         inspected: io::Result<Inspected>,
         quarantine: &Quarantine,
         store: &Store,
-    ) -> io::Result<Result<Marker, NotStored>> {
+    ) -> io::Result<Result<Marker, Declined>> {
         let Part { offer, disk, cvs, taken_over, .. } = self.part;
         if root_of(offer.size, &cvs) != Some(offer.root) {
             disk.remove()?;
             counted::refused("hash-mismatch");
             // Only where every piece came now it is known that the offer lied, and not a disk.
             return Ok(Err(if taken_over == 0 {
-                NotStored::Refused(code("hash-mismatch"))
+                Declined::Refused(code("hash-mismatch"))
             } else {
-                NotStored::NotNow(code("begin-again"))
+                Declined::NotNow(code("begin-again"))
             }));
         }
         let kind = match inspected? {
             Inspected::Passed(kind) => kind,
             Inspected::Refused(reason) => {
                 disk.remove()?;
-                return Ok(Err(NotStored::Refused(reason)));
+                return Ok(Err(Declined::Refused(reason)));
             }
         };
         store.show(&disk.part, &disk.part_path, &offer.root)?;
@@ -240,21 +240,21 @@ pub(super) fn verify_small(
     offer: &Offer,
     head: &ChunkHead,
     slot: &mut Slot,
-) -> io::Result<Result<Marker, NotStored>> {
+) -> io::Result<Result<Marker, Declined>> {
     use std::io::Write;
     let piece = match slot.verified(offer, head) {
         Ok((piece, cv)) if cv == offer.root => piece,
         Ok(_) => {
             counted::refused("hash-mismatch");
-            return Ok(Err(NotStored::Refused(code("hash-mismatch"))));
+            return Ok(Err(Declined::Refused(code("hash-mismatch"))));
         }
         Err(bad) => {
             counted::refused(bad.reason());
-            return Ok(Err(NotStored::NotNow(code("corrupted-piece"))));
+            return Ok(Err(Declined::NotNow(code("corrupted-piece"))));
         }
     };
     let Some((mut file, path)) = quarantine.begin_small(offer.file)? else {
-        return Ok(Err(NotStored::NotNow(code("elsewhere"))));
+        return Ok(Err(Declined::NotNow(code("elsewhere"))));
     };
     let ended = (|| {
         file.write_all(piece)?;
@@ -264,7 +264,7 @@ pub(super) fn verify_small(
                 store.show(&file, &path, &offer.root)?;
                 Ok(Marker { size: offer.size, root: offer.root, kind })
             }
-            Inspected::Refused(reason) => Err(NotStored::Refused(reason)),
+            Inspected::Refused(reason) => Err(Declined::Refused(reason)),
         })
     })();
     // Shown or not, its place here is empty again before its lock is gone.
@@ -273,9 +273,9 @@ pub(super) fn verify_small(
 }
 
 /// What a file system's error means for a file.
-pub(super) fn not_now(file: FileId, error: &io::Error) -> NotStored {
+pub(super) fn not_now(file: FileId, error: &io::Error) -> Declined {
     tracing::error!(%file, %error, "the file system does not take a file");
-    NotStored::NotNow(code(if is_full(error) { "disk-full" } else { "disk-failed" }))
+    Declined::NotNow(code(if is_full(error) { "disk-full" } else { "disk-failed" }))
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    coming::Declined,
     counted::{self, code},
     receive::{Link, ReceiveConfig, blocking},
     stream::{EVER, Fault, FileReader},
@@ -64,7 +65,7 @@ impl Giver {
         // Its place is free again once it was given, however that ended.
         let (file, _place) = match self.open(&fetch.ticket).await {
             Ok(open) => open,
-            Err(ended) => return Ok(Some(ended)),
+            Err(declined) => return Ok(Some(declined.into())),
         };
         let (pieces, mut ready) = mpsc::channel(AHEAD);
         let (offer, from) = (fetch.ticket.offer(), fetch.from);
@@ -79,17 +80,17 @@ impl Giver {
         }
         match reading.await.map_err(io::Error::other).flatten() {
             Ok(()) => Ok(None),
-            Err(error) => Ok(Some(unreadable(&fetch.ticket, &error))),
+            Err(error) => Ok(Some(unreadable(&fetch.ticket, &error).into())),
         }
     }
 
     /// Opens the file that a ticket is for. Nothing is looked at before the ticket is believed.
-    async fn open(&self, ticket: &Ticket) -> Result<Open, Ended> {
+    async fn open(&self, ticket: &Ticket) -> Result<Open, Declined> {
         let refused = |why| {
             counted::refused(why);
-            Err(Ended::Refused(code(why)))
+            Err(Declined::Refused(code(why)))
         };
-        let not_now = |why| Err(Ended::NotNow(code(why)));
+        let not_now = |why| Err(Declined::NotNow(code(why)));
         let keys = self.settings.keys();
         // None yet, or not the newest yet: the center pushes them.
         if keys.iter().all(|(id, _)| *id != ticket.key_id) {
@@ -125,14 +126,14 @@ fn open(path: &Path, size: u64) -> io::Result<Option<File>> {
 }
 
 /// Why a file is not given that could not be read.
-fn unreadable(ticket: &Ticket, error: &io::Error) -> Ended {
+fn unreadable(ticket: &Ticket, error: &io::Error) -> Declined {
     match error.kind() {
         // Its time is over: the center took it away.
-        io::ErrorKind::NotFound => Ended::Refused(code("gone")),
-        io::ErrorKind::UnexpectedEof => Ended::Refused(code("changed")),
+        io::ErrorKind::NotFound => Declined::Refused(code("gone")),
+        io::ErrorKind::UnexpectedEof => Declined::Refused(code("changed")),
         _ => {
             tracing::error!(file = %ticket.file, %error, "a file for outside cannot be read");
-            Ended::NotNow(code("disk-failed"))
+            Declined::NotNow(code("disk-failed"))
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::{
     attach::attach,
-    coming::{Coming, NotStored, Slots, Stop, not_now, verify_small},
+    coming::{Coming, Declined, Slots, Stop, not_now, verify_small},
     counted::{self, InFlight, code},
     give::Giver,
     inspection::Inspection,
@@ -367,7 +367,7 @@ impl Receiver {
     }
 
     /// What is there of a file. An error: it is known without its bytes how it ends, or how it goes on.
-    async fn begin(&self, offer: &Offer) -> Result<Coming, Result<Marker, NotStored>> {
+    async fn begin(&self, offer: &Offer) -> Result<Coming, Result<Marker, Declined>> {
         enum Found {
             Verified(Marker),
             Begun(Part),
@@ -396,7 +396,7 @@ impl Receiver {
                 Err(error) => return Err(Err(not_now(offer.file, &error))),
             }
         }
-        Err(Err(NotStored::NotNow(code("elsewhere"))))
+        Err(Err(Declined::NotNow(code("elsewhere"))))
     }
 
     /// Takes every piece that is still to come: the next one is read while one is written.
@@ -441,7 +441,7 @@ impl Receiver {
     }
 
     /// How a file ends that is in the store, or will not be.
-    async fn end(&self, offer: &Offer, verified: Result<Marker, NotStored>) -> Ended {
+    async fn end(&self, offer: &Offer, verified: Result<Marker, Declined>) -> Ended {
         let marker = match verified {
             Ok(marker) => marker,
             Err(not) => return not.into(),
@@ -480,7 +480,7 @@ pub(super) struct Promised {
 }
 
 impl Room {
-    fn promise(&self, bytes: u64) -> Result<Promised, NotStored> {
+    fn promise(&self, bytes: u64) -> Result<Promised, Declined> {
         let all = self.promised.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
         let promised = Promised { all: Arc::clone(&self.promised), left: bytes };
         match rustix::fs::statvfs(&self.folder) {
@@ -489,10 +489,10 @@ impl Room {
             {
                 Ok(promised)
             }
-            Ok(_) => Err(NotStored::NotNow(code("disk-full"))),
+            Ok(_) => Err(Declined::NotNow(code("disk-full"))),
             Err(error) => {
                 tracing::error!(%error, "cannot tell how much room there is");
-                Err(NotStored::NotNow(code("disk-failed")))
+                Err(Declined::NotNow(code("disk-failed")))
             }
         }
     }

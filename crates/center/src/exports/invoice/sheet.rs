@@ -35,7 +35,8 @@ impl Sheet {
         c.set_fill_rgb(0.95, 0.88, 0.88);
         c.begin_text();
         // Turned by 45 degrees, about the middle.
-        c.set_text_matrix([0.7071, 0.7071, -0.7071, 0.7071, 110.0, 190.0]);
+        let half = std::f32::consts::FRAC_1_SQRT_2;
+        c.set_text_matrix([half, half, -half, half, 110.0, 190.0]);
         runs(c, text, 84);
         c.end_text();
     }
