@@ -34,7 +34,7 @@ pub(crate) struct Outward {
 }
 
 /// A file system's clock is coarser than ours.
-const MARGIN: Duration = Duration::from_secs(2);
+const MARGIN: Duration = Duration::from_millis(20);
 
 impl Outward {
     /// Opens the folder, makes it where it is not there, and removes what was being made when an earlier process died. The

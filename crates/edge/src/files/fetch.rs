@@ -174,7 +174,10 @@ impl Files {
         tokio::spawn(async move {
             let outcome = under_way.files.fetch_unless_stopped(&ticket).await;
             counted(outcome.as_ref().map_or_else(|problem| problem.code.as_str(), |()| "fetched"));
-            under_way.tell.send_replace(Some(outcome));
+            // Not under way any more before anybody hears how it ended: who asks then begins anew.
+            let tell = under_way.tell.clone();
+            drop(under_way);
+            tell.send_replace(Some(outcome));
         });
         told
     }

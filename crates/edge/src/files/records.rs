@@ -145,8 +145,7 @@ impl Records {
             .await
     }
 
-    /// Enters a file that the center knows and that is not taken, for this reason: it is not begun under its key again, and the
-    /// center is told.
+    /// Enters a file that the center has named and that is not taken: it is not begun again, and the center is told.
     pub(crate) async fn not_begun(&self, record: Record, why: &'static str) -> Result<()> {
         self.0
             .work(move |db| {

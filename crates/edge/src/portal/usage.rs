@@ -107,7 +107,13 @@ async fn make(visit: &mut Visit, query: UsageQuery) -> Made {
         Some(month) => month,
         None => visit.read(requests::AccountSummary { account }).await?.this_month.month,
     };
-    let usage = visit.read(requests::UsageMonth { account, month }).await?;
+    let mut usage = visit.read(requests::UsageMonth { account, month }).await?;
+    // A month begins before its first reading is there: who asked for none in particular sees the last that has some.
+    let known = usage.last_month.filter(|_| asked.is_none() && usage.days.is_empty());
+    let month = known.unwrap_or(month);
+    if known.is_some() {
+        usage = visit.read(requests::UsageMonth { account, month }).await?;
+    }
     let f = visit.f;
     let within = |month: Month| {
         usage.first_month.is_some_and(|first| month >= first)

@@ -51,6 +51,9 @@ impl Objects {
 
     async fn ask(&self, method: Method, key: &str, body: Vec<u8>) -> Vec<u8> {
         let asked = self.client.request(method, format!("{}/{BUCKET}{key}", self.url));
+        // The server does not look at signatures yet, but at whether somebody asks.
+        let somebody = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let asked = asked.header("authorization", somebody);
         // Bytes as they are: the server would take anything else for a form.
         let answer =
             asked.header("content-type", "application/octet-stream").body(body).send().await.unwrap();

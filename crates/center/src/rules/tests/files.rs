@@ -167,7 +167,8 @@ async fn a_file_that_does_not_come_is_a_step_of_its_request_once() {
     let steps = world.view(request).await.steps.len();
     world.result(late, FileEnding::Withdrawn, "withdrawn", "").await.unwrap();
     let view = world.view(request).await;
-    assert_eq!((view.steps.len(), view.files.last().unwrap().state), (steps, FileState::Ended));
+    let state = view.files.iter().find(|file| file.id == late).unwrap().state;
+    assert_eq!((view.steps.len(), state), (steps, FileState::Ended));
 }
 
 #[tokio::test]
