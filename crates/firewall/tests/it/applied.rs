@@ -163,10 +163,11 @@ fn netns_a_killed_apply_whose_rules_are_loaded_is_rolled_back() {
     lab.nft("edge", BEFORE);
     let before = lab.listing("edge");
     // A program in the place of nft that does what it is told and then does not come back: so the one who applies is
-    // killed at the worst moment.
+    // killed at the worst moment. It notes that first: killed in between, the next one would not come back either.
     let folder = shim(
         &lab,
-        "/usr/sbin/nft \"$@\"; status=$?\n[ \"$*\" = '-f -' ] && [ ! -e \"$0.once\" ] && : >\"$0.once\" && exec sleep 600\nexit $status",
+        "if [ \"$*\" = '-f -' ] && [ ! -e \"$0.once\" ]; then\n: >\"$0.once\"\n/usr/sbin/nft \"$@\"\nexec sleep 600\nfi\n\
+         exec /usr/sbin/nft \"$@\"",
     );
     let mut command = lab.command("edge", PROGRAM);
     let mut child = command
