@@ -27,6 +27,17 @@ pub enum StorageError {
         #[source]
         source: rusqlite::Error,
     },
+    /// An engine of the cluster did not answer, or refused. Whether the call was done is not known: it can be asked again
+    /// under the same ids.
+    #[error("{engine} failed while {doing}: {why}")]
+    Engine {
+        /// Which engine: `PostgreSQL`, `NATS`, `Redis`.
+        engine: &'static str,
+        /// What was being done.
+        doing: &'static str,
+        /// Its own words.
+        why: String,
+    },
     /// No space is left, or a quota is reached. Nothing of the call was done; it can be tried again.
     #[error("no space left in the database's file system")]
     Full,
@@ -93,6 +104,9 @@ impl StorageError {
     fn again(&self) -> StorageError {
         match self {
             StorageError::Full => StorageError::Full,
+            StorageError::Engine { engine, doing, why } => {
+                StorageError::Engine { engine, doing, why: why.clone() }
+            }
             StorageError::Database { doing, source: rusqlite::Error::SqliteFailure(code, text) } => {
                 let source = rusqlite::Error::SqliteFailure(*code, text.clone());
                 StorageError::Database { doing, source }
