@@ -11,6 +11,8 @@ pub mod cache;
 pub mod message;
 pub mod queue;
 pub mod rows;
+mod postgres;
+mod sql;
 mod sqlite;
 pub mod store;
 pub mod working_set;

@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     StorageError,
     message::{LaneMessage, NewMessage},
-    sqlite::{reads, writer::Command},
+    sqlite::writer::Command,
     store::Store,
 };
 
@@ -117,7 +117,7 @@ impl Queue {
         if self.tail(lane)? <= after {
             return Ok(Vec::new());
         }
-        self.store.on_slave_of_lane(lane, move |c| reads::messages(c, lane, after, limit)).await
+        self.store.messages(lane, after, limit).await
     }
 
     /// The sequence of a lane's last message.

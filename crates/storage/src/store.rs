@@ -1,8 +1,5 @@
 //! The shards: each a master that lanes are applied to, and slaves that are read from.
-use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use domain::{calendar::Month, readings::DayReadings};
 use jiff::civil::Date;
@@ -10,27 +7,25 @@ use protocol::{
     AccountId, BillId, Bucket, CustomerId, LaneId, OperationId, PaymentId, Position, PushId,
     ServiceRequestId, SessionId, ShardId, bounds::Phone, push::Push, routing::ShardMap,
 };
-use rusqlite::Connection;
-use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
     StorageError,
     message::{Decision, LaneMessage, NewMessage, OperationRow},
-    queue::{Recent, RecentLanes},
+    queue::Recent,
     rows::{
         Account, BillDetail, BillHead, Customer, Entity, Mandate, OutageRow, Payee, Payment, Person, Put,
         RequestView, ServiceRequest, Session,
     },
-    sqlite::{
-        self, load, payments, reads, reads_views as views, requests,
-        writer::{Command, Hooks, WAITING, Writer},
-    },
+    postgres,
+    sql::{bills, lanes, payments, people, requests, supply, views},
+    sqlite::{self, now, writer::Command},
     working_set::{NotLoaded, WorkingSet},
 };
 
 mod exports;
 mod files;
 mod shown;
+pub use crate::postgres::{PostgresConfig, ShardConfig};
 pub use shown::{AccountView, BillView, NoticePage, PersonView};
 
 type Result<T> = std::result::Result<T, StorageError>;
@@ -123,22 +118,65 @@ pub struct Store {
 
 struct Inner {
     map: ShardMap,
-    shards: Vec<Shard>,
-    recent: RecentLanes,
+    engine: Engine,
 }
 
-struct Shard {
-    writer: mpsc::Sender<Command>,
-    epoch: u64,
-    readers: Readers,
+enum Engine {
+    Sqlite(sqlite::Shards),
+    Postgres(postgres::Shards),
 }
 
-/// Connections for reading, lent one at a time.
-struct Readers {
-    free: Mutex<Vec<Connection>>,
-    permits: Arc<Semaphore>,
-    path: PathBuf,
+/// Reads what lives in a bucket, in one snapshot, with how far that snapshot shows the bucket's lane. The read is written
+/// once, for both engines: an expression for a future, given a snapshot.
+macro_rules! seen {
+    ($store:expr, $bucket:expr, |$s:ident| $read:expr) => {{
+        let store = $store;
+        let lane = store.inner.map.lane($bucket);
+        let shard = store.shard_of(lane)?;
+        match &store.inner.engine {
+            $crate::store::Engine::Sqlite(shards) => {
+                let read = |$s: &$crate::sqlite::Transaction<'_>| {
+                    let position = $crate::sqlite::now($crate::sql::lanes::position($s, lane))?;
+                    Ok($crate::store::Seen { value: $crate::sqlite::now($read)?, position })
+                };
+                shards.here(shard, read).await
+            }
+            $crate::store::Engine::Postgres(shards) => {
+                let mut choice = shards.choice(shard, Some(lane))?;
+                loop {
+                    let reader = choice.next().await?;
+                    let snapshot = reader.snapshot();
+                    let $s = &snapshot;
+                    let position = $crate::sql::lanes::position($s, lane);
+                    let read = tokio::join!(reader.begin(), position, async { $read.await });
+                    if let Some(seen) = choice.end(reader, read)? {
+                        break Ok(seen);
+                    }
+                }
+            }
+        }
+    }};
 }
+
+/// Reads from a shard, in one snapshot; written once for both engines, likewise. Its length depends on what has gathered.
+macro_rules! read {
+    ($store:expr, $shard:expr, |$s:ident| $read:expr) => {{
+        let store = $store;
+        match &store.inner.engine {
+            $crate::store::Engine::Sqlite(shards) => {
+                shards.away($shard, move |$s| $crate::sqlite::now($read)).await
+            }
+            $crate::store::Engine::Postgres(shards) => {
+                let reader = shards.choice($shard, None)?.next().await?;
+                let snapshot = reader.snapshot();
+                let $s = &snapshot;
+                let (begun, value) = tokio::join!(reader.begin(), async { $read.await });
+                begun.and(value)
+            }
+        }
+    }};
+}
+use {read, seen};
 
 /// Joins the writers' threads: data is folded and closed when this returns.
 pub struct Closing(Vec<std::thread::JoinHandle<()>>);
@@ -155,42 +193,19 @@ impl Closing {
 }
 
 impl Store {
-    /// Opens every shard: makes files that are not there, brings schemas up to date, takes new epochs, starts a writer for
-    /// each. The caller holds the folder's lock.
+    /// Opens the embedded shards: makes files that are not there, brings schemas up to date, takes new epochs, starts a
+    /// writer for each. The caller holds the folder's lock.
     pub fn open(layout: &Layout) -> Result<(Store, Closing)> {
-        std::fs::create_dir_all(&layout.folder)
-            .map_err(|source| StorageError::Folder { path: layout.folder.clone(), source })?;
-        check_shape(layout)?;
-        let (mut shards, mut recent, mut threads) = (Vec::new(), RecentLanes::new(), Vec::new());
-        for shard in (0..layout.map.shards()).map(ShardId) {
-            let path = layout.folder.join(sqlite::file_name(shard));
-            let lanes: Vec<_> = layout.map.lanes_of(shard).collect();
-            let (connection, epoch) = sqlite::open_for_writing(&path, &lanes)?;
-            let mut hooks = Hooks { recent: RecentLanes::new() };
-            let mut tails = std::collections::HashMap::new();
-            for lane in lanes {
-                let tail = reads::tail(&connection, lane)?;
-                tails.insert(lane, tail);
-                let ends = Arc::new(Recent::new(tail));
-                hooks.recent.insert(lane, Arc::clone(&ends));
-                recent.insert(lane, ends);
-            }
-            let (sender, commands) = mpsc::channel(WAITING);
-            let writer = Writer::new(shard, connection, hooks, tails);
-            let thread = std::thread::Builder::new()
-                .name(format!("shard-{shard}"))
-                .spawn(move || writer.run(commands))
-                .map_err(|source| StorageError::Folder { path: path.clone(), source })?;
-            threads.push(thread);
-            let readers = Readers {
-                free: Mutex::default(),
-                permits: Arc::new(Semaphore::new(layout.readers.max(1))),
-                path,
-            };
-            shards.push(Shard { writer: sender, epoch, readers });
-        }
-        let inner = Inner { map: layout.map.clone(), shards, recent };
+        let (shards, threads) = sqlite::Shards::open(layout)?;
+        let inner = Inner { map: layout.map.clone(), engine: Engine::Sqlite(shards) };
         Ok((Store { inner: Arc::new(inner) }, Closing(threads)))
+    }
+
+    /// Connects to the shards of a cluster: brings their schemas up to date, each under a lock, and follows how far every
+    /// slave is.
+    pub async fn connect(config: &PostgresConfig, map: &ShardMap) -> Result<Store> {
+        let shards = postgres::Shards::connect(config, map).await?;
+        Ok(Store { inner: Arc::new(Inner { map: map.clone(), engine: Engine::Postgres(shards) }) })
     }
 
     /// Buckets, lanes, shards.
@@ -198,30 +213,56 @@ impl Store {
         &self.inner.map
     }
 
-    /// The epoch under which this process applies a lane.
-    pub fn epoch(&self, lane: LaneId) -> Result<u64> {
-        Ok(self.shard_of(lane)?.epoch)
+    /// Takes a lane over for applying it, so that whoever applied it before can write no more; answers the epoch of this
+    /// taking and how far the lane is applied in the master. Without `epoch`, the next one is taken; embedded, where the
+    /// folder's lock keeps all others away, it is the one of this opening.
+    ///
+    /// # Errors
+    /// [`StorageError::Replaced`] where somebody took it under a later epoch.
+    pub async fn claim(&self, lane: LaneId, epoch: Option<u64>) -> Result<(u64, Position)> {
+        let shard = self.shard_of(lane)?;
+        match &self.inner.engine {
+            Engine::Sqlite(shards) => {
+                let position = shards.here(shard, |s| now(lanes::position(s, lane))).await?;
+                Ok((shards.epoch(shard)?, position))
+            }
+            Engine::Postgres(shards) => shards.claim(shard, lane, epoch).await,
+        }
     }
 
     /// Applies a batch in one transaction.
     pub async fn apply(&self, batch: Batch, rules: Arc<dyn Decide>) -> Result<Applied> {
-        let lane = batch.lane;
-        self.ask(lane, |done| Command::Apply { batch, rules, done }).await
+        let shard = self.shard_of(batch.lane)?;
+        match &self.inner.engine {
+            Engine::Sqlite(shards) => {
+                shards.ask(shard, |done| Command::Apply { batch, rules, done }).await
+            }
+            Engine::Postgres(shards) => shards.apply(shard, &batch, &*rules).await,
+        }
     }
 
     /// Writes rows that no lane orders: a first filling, before anything is served.
     pub async fn fill(&self, shard: ShardId, puts: Vec<Put>) -> Result<()> {
-        self.ask(self.any_lane(shard)?, |done| Command::Fill { puts, done }).await
+        match &self.inner.engine {
+            Engine::Sqlite(shards) => shards.ask(shard, |done| Command::Fill { puts, done }).await,
+            Engine::Postgres(shards) => shards.fill(shard, &puts).await,
+        }
     }
 
     /// Forgets outbox rows that are in their lanes.
     pub async fn outbox_sent(&self, shard: ShardId, ids: Vec<i64>) -> Result<()> {
-        self.ask(self.any_lane(shard)?, |done| Command::OutboxSent { ids, done }).await
+        match &self.inner.engine {
+            Engine::Sqlite(shards) => shards.ask(shard, |done| Command::OutboxSent { ids, done }).await,
+            Engine::Postgres(shards) => shards.outbox_sent(shard, &ids).await,
+        }
     }
 
     /// Notes that the edge has pushes on its disk: their content is forgotten here.
     pub async fn push_handed_over(&self, shard: ShardId, ids: Vec<PushId>) -> Result<()> {
-        self.ask(self.any_lane(shard)?, |done| Command::PushHandedOver { ids, done }).await
+        match &self.inner.engine {
+            Engine::Sqlite(shards) => shards.ask(shard, |done| Command::PushHandedOver { ids, done }).await,
+            Engine::Postgres(shards) => shards.push_handed_over(shard, &ids).await,
+        }
     }
 
     /// Forgets applied messages accepted before one time and results from before another, some thousand at a time.
@@ -232,73 +273,90 @@ impl Store {
         messages_before_ms: u64,
         operations_before_ms: u64,
     ) -> Result<u64> {
-        let command = |done| Command::Prune { messages_before_ms, operations_before_ms, done };
-        self.ask(self.any_lane(shard)?, command).await
+        match &self.inner.engine {
+            Engine::Sqlite(shards) => {
+                let command = |done| Command::Prune { messages_before_ms, operations_before_ms, done };
+                shards.ask(shard, command).await
+            }
+            Engine::Postgres(shards) => shards.prune(shard, messages_before_ms, operations_before_ms).await,
+        }
+    }
+
+    /// Notes that whoever reads here has been shown a lane up to a position: nothing older of it is read from now on.
+    pub fn shown(&self, position: Position) {
+        if let Engine::Postgres(shards) = &self.inner.engine {
+            shards.shown(position);
+        }
     }
 
     /// Where a lane stands.
     pub async fn lane(&self, lane: LaneId) -> Result<Position> {
-        self.on_slave_of_lane(lane, move |c| Ok(reads::lane(c, lane)?.0)).await
+        read!(self, self.shard_of(lane)?, |s| lanes::position(s, lane))
     }
 
     /// What changed in a lane after a sequence, and where the slave that was asked stands.
     pub async fn changes(&self, lane: LaneId, after: u64) -> Result<Seen<Vec<Entity>>> {
-        let read = move |c: &Connection| reads::changes(c, lane, after);
-        self.on_slave_of_lane(lane, move |c| seen(c, lane, read)).await
+        read!(self, self.shard_of(lane)?, |s| async move {
+            // One snapshot: what it shows of the lane is what it shows of its changes.
+            let (position, value) = tokio::try_join!(lanes::position(s, lane), lanes::changes(s, lane, after))?;
+            Ok(Seen { value, position })
+        })
     }
 
     /// The oldest rows of a shard's outbox.
     pub async fn outbox(&self, shard: ShardId, limit: usize) -> Result<Vec<OutboxRow>> {
-        self.on_slave(shard, move |c| reads::outbox(c, limit)).await
+        read!(self, shard, |s| lanes::outbox(s, limit))
     }
 
     /// A shard's oldest pushes that wait to be handed over.
     pub async fn waiting_pushes(&self, shard: ShardId, limit: usize) -> Result<Vec<Push>> {
-        self.on_slave(shard, move |c| reads::waiting_pushes(c, limit)).await
+        read!(self, shard, |s| lanes::waiting_pushes(s, limit))
     }
 
     /// A shard's newest operations that ended as failed.
     pub async fn failed(&self, shard: ShardId, limit: usize) -> Result<Vec<OperationRow>> {
-        self.on_slave(shard, move |c| reads::failed(c, limit)).await
+        read!(self, shard, |s| lanes::failed(s, limit))
     }
 
     /// A shard's ledger, summed by code: (code, fen). All of it sums to zero.
     pub async fn ledger_sums(&self, shard: ShardId) -> Result<Vec<(String, i64)>> {
-        self.on_slave(shard, reads::ledger_sums).await
+        read!(self, shard, |s| lanes::ledger_sums(s))
     }
 
     /// How an operation ended; `None` where it has not been applied.
     pub async fn operation(&self, id: OperationId) -> Result<Seen<Option<OperationRow>>> {
-        self.seen(id.bucket(), move |c| reads::operation(c, id)).await
+        seen!(self, id.bucket(), |s| lanes::operation(s, id))
     }
 
     /// An operation that waits in its lane.
     pub async fn waiting_operation(&self, id: OperationId) -> Result<Option<LaneMessage>> {
         let lane = self.inner.map.lane(id.bucket());
-        self.on_slave_of_lane(lane, move |c| reads::waiting(c, lane, id)).await
+        read!(self, self.shard_of(lane)?, |s| lanes::waiting(s, lane, id))
     }
 
     /// An account with the readings of some ranges of days.
     pub async fn account(&self, id: AccountId, days: Vec<(Date, Date)>) -> Result<Seen<Option<AccountView>>> {
-        self.seen(id.bucket(), move |c| views::account(c, id, &days)).await
+        seen!(self, id.bucket(), |s| views::account(s, id, &days))
     }
 
     /// An account's row alone.
     pub async fn account_row(&self, id: AccountId) -> Result<Seen<Option<Account>>> {
-        self.seen(id.bucket(), move |c| load::account(c, id)).await
+        seen!(self, id.bucket(), |s| bills::account(s, id))
     }
 
     /// An account with the readings and bills of the months from one to another, both included: at most 12, or what is
     /// later is left out. Off the async threads, for a year has 366 days.
     pub async fn past(&self, id: AccountId, from: Month, to: Month) -> Result<Seen<Option<PastView>>> {
         let lane = self.inner.map.lane(id.bucket());
-        self.on_slave_of_lane(lane, move |c| seen(c, lane, |c| views::past(c, id, from, to))).await
+        read!(self, self.shard_of(lane)?, |s| async move {
+            let (position, value) = tokio::try_join!(lanes::position(s, lane), views::past(s, id, from, to))?;
+            Ok(Seen { value, position })
+        })
     }
 
     /// Who has bound an account; `None` where there is no such account.
     pub async fn holders(&self, id: AccountId) -> Result<Seen<Option<Vec<CustomerId>>>> {
-        let read = move |c: &Connection| load::account(c, id)?.map(|_| load::holders(c, id)).transpose();
-        self.seen(id.bucket(), read).await
+        seen!(self, id.bucket(), |s| bills::holders_of_known(s, id))
     }
 
     /// A page of bill heads, newest first.
@@ -308,17 +366,17 @@ impl Store {
         before: Option<Month>,
         limit: u32,
     ) -> Result<Seen<Vec<BillHead>>> {
-        self.seen(id.bucket(), move |c| views::bills(c, id, before, limit)).await
+        seen!(self, id.bucket(), |s| bills::page(s, id, before, limit))
     }
 
     /// A bill.
     pub async fn bill(&self, id: BillId) -> Result<Seen<Option<BillView>>> {
-        self.seen(id.account.bucket(), move |c| views::bill(c, id)).await
+        seen!(self, id.account.bucket(), |s| views::bill(s, id))
     }
 
     /// A payment.
     pub async fn payment(&self, id: PaymentId) -> Result<Seen<Option<Payment>>> {
-        self.seen(id.bucket(), move |c| payments::payment(c, id)).await
+        seen!(self, id.bucket(), |s| payments::payment(s, id))
     }
 
     /// An account's payments ordered before a time (Unix ms), newest first; only those of `customer`, where one is named.
@@ -329,35 +387,27 @@ impl Store {
         before_ms: Option<u64>,
         limit: u32,
     ) -> Result<Seen<Vec<Payment>>> {
-        self.seen(account.bucket(), move |c| payments::payments(c, account, customer, before_ms, limit)).await
+        seen!(self, account.bucket(), |s| payments::payments(s, account, customer, before_ms, limit))
     }
 
     /// The accounts of others that a customer has asked about, newest first.
     pub async fn payees(&self, customer: CustomerId) -> Result<Seen<Vec<Payee>>> {
-        self.seen(customer.bucket(), move |c| load::payees(c, customer)).await
+        seen!(self, customer.bucket(), |s| people::payees(s, customer))
     }
 
     /// What is held about a customer besides their accounts.
     pub async fn person(&self, customer: CustomerId) -> Result<Seen<Option<Person>>> {
-        self.seen(customer.bucket(), move |c| load::person(c, customer)).await
+        seen!(self, customer.bucket(), |s| people::person(s, customer))
     }
 
     /// Everything that is held about a customer, of one moment.
     pub async fn person_view(&self, id: CustomerId) -> Result<Seen<PersonView>> {
-        let read = move |c: &Connection| {
-            Ok(PersonView {
-                person: load::person(c, id)?,
-                customer: load::customer(c, id)?,
-                sessions: load::sessions_of(c, id)?,
-                payees: load::payees(c, id)?,
-            })
-        };
-        self.seen(id.bucket(), read).await
+        seen!(self, id.bucket(), |s| people::view(s, id))
     }
 
     /// A customer's sessions that have not been ended, newest first.
     pub async fn sessions_of(&self, customer: CustomerId) -> Result<Seen<Vec<Session>>> {
-        self.seen(customer.bucket(), move |c| load::sessions_of(c, customer)).await
+        seen!(self, customer.bucket(), |s| people::sessions_of(s, customer))
     }
 
     /// A shard's reconnections that are to be completed by `now_ms`, longest due first: account and when, Unix ms.
@@ -367,17 +417,17 @@ impl Store {
         now_ms: u64,
         limit: usize,
     ) -> Result<Vec<(AccountId, u64)>> {
-        self.on_slave(shard, move |c| load::supplies_due(c, now_ms, limit)).await
+        read!(self, shard, |s| supply::due(s, now_ms, limit))
     }
 
     /// The payments of an account that became credit, newest first; at most 200.
     pub async fn credits(&self, account: AccountId) -> Result<Seen<Vec<Payment>>> {
-        self.seen(account.bucket(), move |c| payments::credits(c, account)).await
+        seen!(self, account.bucket(), |s| payments::credits(s, account))
     }
 
     /// An account's mandate, the newest.
     pub async fn mandate(&self, account: AccountId) -> Result<Seen<Option<Mandate>>> {
-        self.seen(account.bucket(), move |c| payments::mandate(c, account)).await
+        seen!(self, account.bucket(), |s| payments::mandate(s, account))
     }
 
     /// A shard's mandates that the schedule has to look at by `now_ms`, longest due first: whose and when, Unix ms.
@@ -387,7 +437,7 @@ impl Store {
         now_ms: u64,
         limit: usize,
     ) -> Result<Vec<(AccountId, u64)>> {
-        self.on_slave(shard, move |c| payments::mandates_due(c, now_ms, limit)).await
+        read!(self, shard, |s| payments::mandates_due(s, now_ms, limit))
     }
 
     /// A shard's payments with a refund of which the provider is to be told again by `now_ms`: which and when, Unix ms.
@@ -397,28 +447,28 @@ impl Store {
         now_ms: u64,
         limit: usize,
     ) -> Result<Vec<(PaymentId, u64)>> {
-        self.on_slave(shard, move |c| payments::refunds_due(c, now_ms, limit)).await
+        read!(self, shard, |s| payments::refunds_due(s, now_ms, limit))
     }
 
     /// A session.
     pub async fn session(&self, id: SessionId) -> Result<Seen<Option<Session>>> {
-        self.seen(id.bucket(), move |c| load::session(c, id)).await
+        seen!(self, id.bucket(), |s| people::session(s, id))
     }
 
     /// A customer's accounts.
     pub async fn customer(&self, id: CustomerId) -> Result<Seen<Customer>> {
-        self.seen(id.bucket(), move |c| load::customer(c, id)).await
+        seen!(self, id.bucket(), |s| people::customer(s, id))
     }
 
     /// The customer that a phone number is, once verified.
     pub async fn customer_of_phone(&self, phone: Phone) -> Result<Option<CustomerId>> {
         let bucket = Bucket::of_identity(&protocol::catalogue::phone_identity(&phone));
-        self.on_slave(self.inner.map.shard(bucket), move |c| load::customer_of_phone(c, &phone)).await
+        read!(self, self.inner.map.shard(bucket), |s| async move { people::customer_of_phone(s, &phone).await })
     }
 
     /// A request with what has happened to it.
     pub async fn request(&self, id: ServiceRequestId) -> Result<Seen<Option<RequestView>>> {
-        self.seen(id.bucket(), move |c| requests::request_view(c, id)).await
+        seen!(self, id.bucket(), |s| requests::view(s, id))
     }
 
     /// An account's requests made before a time (Unix ms), newest first.
@@ -428,7 +478,7 @@ impl Store {
         before_ms: Option<u64>,
         limit: u32,
     ) -> Result<Seen<Vec<ServiceRequest>>> {
-        self.seen(id.bucket(), move |c| requests::of_account(c, id, bound(before_ms), limit)).await
+        seen!(self, id.bucket(), |s| requests::of_account(s, id, bound(before_ms), limit))
     }
 
     /// A customer's requests about no account made before a time (Unix ms), newest first.
@@ -438,159 +488,62 @@ impl Store {
         before_ms: Option<u64>,
         limit: u32,
     ) -> Result<Seen<Vec<ServiceRequest>>> {
-        self.seen(id.bucket(), move |c| requests::of_customer(c, id, bound(before_ms), limit)).await
+        seen!(self, id.bucket(), |s| requests::of_customer(s, id, bound(before_ms), limit))
     }
 
     /// A shard's requests that are not closed, oldest first.
     pub async fn open_requests(&self, shard: ShardId, limit: u32) -> Result<Vec<ServiceRequest>> {
-        self.on_slave(shard, move |c| requests::open(c, limit)).await
+        read!(self, shard, |s| requests::open(s, limit))
     }
 
     /// The GB/T 2260 code of an account's district; `None` where there is no such account.
     pub async fn division_of(&self, id: AccountId) -> Result<Seen<Option<String>>> {
-        self.seen(id.bucket(), move |c| Ok(load::account(c, id)?.map(|account| account.division))).await
+        seen!(self, id.bucket(), |s| bills::division_of(s, id))
     }
 
     /// A district's outages that have not ended before a time (Unix ms), newest first; at most 100.
     pub async fn outages(&self, division: String, ended_after_ms: u64) -> Result<Seen<Vec<OutageRow>>> {
         let bucket = Bucket::of_division(&division);
-        self.seen(bucket, move |c| requests::outages(c, &division, ended_after_ms as i64)).await
+        seen!(self, bucket, |s| requests::outages(s, &division, ended_after_ms as i64))
     }
 
     /// What a customer was told, newest first.
     pub async fn notices(&self, id: CustomerId, before: Option<u64>, limit: u32) -> Result<Seen<NoticePage>> {
-        self.seen(id.bucket(), move |c| requests::notices(c, id, bound(before), limit)).await
+        seen!(self, id.bucket(), |s| requests::notices(s, id, bound(before), limit))
     }
 
     /// How many accounts a shard holds.
     pub async fn account_count(&self, shard: ShardId) -> Result<u64> {
-        self.on_slave(shard, views::account_count).await
+        read!(self, shard, |s| bills::account_count(s))
     }
 
-    async fn seen<T: Send + 'static>(
-        &self,
-        bucket: Bucket,
-        read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
-    ) -> Result<Seen<T>> {
-        let lane = self.inner.map.lane(bucket);
-        let shard = self.inner.map.shard(bucket);
-        self.here(shard, move |c| seen(c, lane, read)).await
+    /// The embedded shards, which hold their lanes, too.
+    pub(crate) fn embedded(&self) -> Option<&sqlite::Shards> {
+        match &self.inner.engine {
+            Engine::Sqlite(shards) => Some(shards),
+            Engine::Postgres(_) => None,
+        }
     }
 
-    /// Reads in one snapshot, on the caller's thread: for a few rows found by their key, which take microseconds from a
-    /// file mapped into memory, while handing them to another thread and back takes tens.
-    async fn here<T>(&self, shard: ShardId, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let readers = &self.inner.shards.get(usize::from(shard.0)).ok_or(StorageError::Closed)?.readers;
-        let _permit = readers.permits.acquire().await.map_err(|_| StorageError::Closed)?;
-        let connection = readers.take()?;
-        let result = snapshot(&connection, read);
-        readers.give_back(connection);
-        result
-    }
-
-    pub(crate) async fn on_slave_of_lane<T: Send + 'static>(
-        &self,
-        lane: LaneId,
-        read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.on_slave(self.inner.map.shard_of_lane(lane).ok_or(StorageError::Closed)?, read).await
-    }
-
-    /// Reads in one snapshot, off the async threads: for reads whose length depends on what has gathered.
-    async fn on_slave<T: Send + 'static>(
-        &self,
-        shard: ShardId,
-        read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let inner = Arc::clone(&self.inner);
-        let index = usize::from(shard.0);
-        let readers = &self.inner.shards.get(index).ok_or(StorageError::Closed)?.readers;
-        let permits = Arc::clone(&readers.permits);
-        let permit = permits.acquire_owned().await.map_err(|_| StorageError::Closed)?;
-        tokio::task::spawn_blocking(move || {
-            // Kept until the read ends, also where nobody waits for it any more: it bounds connections, not callers.
-            let _permit = permit;
-            let readers = &inner.shards[index].readers;
-            let connection = readers.take()?;
-            let result = snapshot(&connection, read);
-            readers.give_back(connection);
-            result
-        })
-        .await
-        .map_err(|_| StorageError::Closed)?
-    }
-
-    pub(crate) fn recent(&self, lane: LaneId) -> Option<&Arc<Recent>> {
-        self.inner.recent.get(&lane)
+    pub(crate) async fn messages(&self, lane: LaneId, after: u64, limit: usize) -> Result<Vec<LaneMessage>> {
+        read!(self, self.shard_of(lane)?, |s| lanes::messages(s, lane, after, limit))
     }
 
     pub(crate) async fn send(&self, lane: LaneId, command: Command) -> Result<()> {
-        self.shard_of(lane)?.writer.send(command).await.map_err(|_| StorageError::Closed)
+        let shard = self.shard_of(lane)?;
+        self.embedded().ok_or(StorageError::Closed)?.send(shard, command).await
     }
 
-    async fn ask<T>(
-        &self,
-        lane: LaneId,
-        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
-    ) -> Result<T> {
-        let (done, answer) = oneshot::channel();
-        self.send(lane, command(done)).await?;
-        answer.await.map_err(|_| StorageError::Closed)?
+    pub(crate) fn recent(&self, lane: LaneId) -> Option<&Arc<Recent>> {
+        self.embedded()?.recent(lane)
     }
 
-    fn shard_of(&self, lane: LaneId) -> Result<&Shard> {
-        let shard = self.inner.map.shard_of_lane(lane).ok_or(StorageError::Closed)?;
-        self.inner.shards.get(usize::from(shard.0)).ok_or(StorageError::Closed)
-    }
-
-    fn any_lane(&self, shard: ShardId) -> Result<LaneId> {
-        self.inner.map.lanes_of(shard).next().ok_or(StorageError::Closed)
+    fn shard_of(&self, lane: LaneId) -> Result<ShardId> {
+        self.inner.map.shard_of_lane(lane).ok_or(StorageError::Closed)
     }
 }
 
-impl Readers {
-    fn take(&self) -> Result<Connection> {
-        let free = self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
-        free.map_or_else(|| sqlite::open_for_reading(&self.path), Ok)
-    }
-
-    fn give_back(&self, connection: Connection) {
-        self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(connection);
-    }
-}
-
-/// A cursor as SQLite compares it.
+/// A cursor as a database compares it.
 fn bound(before: Option<u64>) -> i64 {
     before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX)
-}
-
-fn seen<T>(c: &Connection, lane: LaneId, read: impl FnOnce(&Connection) -> Result<T>) -> Result<Seen<T>> {
-    let (position, _) = reads::lane(c, lane)?;
-    Ok(Seen { value: read(c)?, position })
-}
-
-fn snapshot<T>(c: &Connection, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-    let run = |sql| {
-        c.prepare_cached(sql).and_then(|mut s| s.execute([])).map_err(StorageError::database("reading"))
-    };
-    run("BEGIN")?;
-    let result = read(c);
-    run("COMMIT")?;
-    result
-}
-
-/// Refuses a folder that was made for another number of shards or lanes: its buckets would be looked for elsewhere.
-fn check_shape(layout: &Layout) -> Result<()> {
-    let describe = |map: &ShardMap| format!("{} shards with {} lanes", map.shards(), map.lanes().count());
-    let path: &Path = &layout.folder.join("shape");
-    let configured = describe(&layout.map);
-    match std::fs::read_to_string(path) {
-        Ok(found) if found.trim() == configured => Ok(()),
-        Ok(found) => Err(StorageError::Shape { found: found.trim().to_owned(), configured }),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            runtime::durable::write_file_durably(path, configured.as_bytes())
-                .map_err(|source| StorageError::Folder { path: path.to_owned(), source })
-        }
-        Err(source) => Err(StorageError::Folder { path: path.to_owned(), source }),
-    }
 }

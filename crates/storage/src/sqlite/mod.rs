@@ -2,15 +2,12 @@
 //!
 //! One writer thread a file does all that writes, and gathers what waits into one transaction, so that appends to lanes
 //! and applied batches share a flush. Readers have connections of their own; each read is one snapshot.
-pub(crate) mod exports;
-pub(crate) mod load;
-pub(crate) mod payments;
-pub(crate) mod reads;
-pub(crate) mod reads_views;
-pub(crate) mod requests;
-pub(crate) mod save;
-mod values;
+mod shards;
+mod snapshot;
 pub(crate) mod writer;
+
+pub(crate) use shards::Shards;
+pub(crate) use snapshot::{Transaction, cell, now};
 
 use std::path::Path;
 

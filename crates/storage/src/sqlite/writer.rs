@@ -12,15 +12,19 @@ use protocol::{LaneId, OperationId, PushId, ShardId};
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    load, reads, save,
-    values::{bits, pack},
-};
+use super::{Transaction, now};
 use crate::{
     StorageError,
-    message::{Child, Decision, Ended, LaneMessage, NewMessage, Origin, body_digest},
+    message::{Decision, Ended, LaneMessage, NewMessage, body_digest},
     queue::Recent,
     rows::Put,
+    sql::{
+        corrupt, lanes,
+        load::load,
+        pack,
+        prune::{self, Kept},
+        save::save,
+    },
     store::{Applied, Batch, Decide},
     working_set::WorkingSet,
 };
@@ -157,27 +161,27 @@ impl Writer {
                 Box::new(move |committed, _| answer(done, result, committed))
             }
             Command::Fill { puts, done } => {
-                let result = self.whole(|c| puts.iter().try_for_each(|put| save::save(c, put, 0)));
+                let result = self.whole(|c| {
+                    puts.iter().try_for_each(|put| save(&mut Transaction(c).sink("writing a row"), put, 0))
+                });
                 Box::new(move |committed, _| answer(done, result, committed))
             }
             Command::OutboxSent { ids, done } => {
                 let result = self.whole(|c| {
-                    let mut delete = c.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
+                    let mut delete = c.prepare_cached(lanes::OUTBOX_SENT)?;
                     ids.iter().try_for_each(|id| delete.execute([id]).map(drop))
                 });
                 Box::new(move |committed, _| answer(done, result, committed))
             }
             Command::PushHandedOver { ids, done } => {
                 let result = self.whole(|c| {
-                    let mut update = c.prepare_cached(
-                        "UPDATE push SET state = 'handed over', body = x'' WHERE id = ?1 AND state = 'waiting'",
-                    )?;
-                    ids.iter().try_for_each(|id| update.execute([bits(id.bits())]).map(drop))
+                    let mut update = c.prepare_cached(lanes::PUSH_HANDED_OVER)?;
+                    ids.iter().try_for_each(|id| update.execute([id.bits().to_be_bytes()]).map(drop))
                 });
                 Box::new(move |committed, _| answer(done, result, committed))
             }
             Command::Prune { messages_before_ms, operations_before_ms, done } => {
-                let result = self.whole(|c| prune(c, messages_before_ms, operations_before_ms));
+                let result = self.whole(|c| forget(c, messages_before_ms, operations_before_ms));
                 Box::new(move |committed, _| answer(done, result, committed))
             }
         }
@@ -250,7 +254,7 @@ fn append(c: &Connection, lane: LaneId, first: u64, messages: &[NewMessage]) -> 
         insert.execute(params![
             lane.0,
             sequence as i64,
-            bits(m.operation.bits()),
+            m.operation.bits().to_be_bytes(),
             m.code,
             m.version,
             m.body,
@@ -270,20 +274,8 @@ enum Guard {
 
 fn apply(c: &Connection, batch: &Batch, rules: &dyn Decide, guard: Guard) -> Result<Applied> {
     let last = batch.after + batch.messages.len() as u64;
-    let moved = c
-        .prepare_cached(
-            "UPDATE lane SET applied = ?1 WHERE id = ?2 AND epoch = ?3 AND generation = ?4 AND applied = ?5",
-        )
-        .and_then(|mut s| {
-            s.execute(params![
-                last as i64,
-                batch.lane.0,
-                batch.epoch as i64,
-                batch.generation,
-                batch.after as i64
-            ])
-        })
-        .map_err(StorageError::database("moving a lane on"))?;
+    let (sql, values) = lanes::move_on(batch, last);
+    let moved = Transaction(c).execute("moving a lane on", sql, &values)?;
     if moved == 0 {
         return Err(StorageError::Replaced { lane: batch.lane, epoch: batch.epoch, expected: batch.after });
     }
@@ -291,10 +283,7 @@ fn apply(c: &Connection, batch: &Batch, rules: &dyn Decide, guard: Guard) -> Res
     let mut rows = WorkingSet::default();
     for (sequence, message) in (batch.after + 1..).zip(&batch.messages) {
         if message.sequence != sequence {
-            return Err(super::values::corrupt(
-                "lane",
-                format!("{} where {sequence} was due", message.sequence),
-            ));
+            return Err(corrupt("lane", format!("{} where {sequence} was due", message.sequence)));
         }
         apply_one(c, batch, message, (rules, guard), &mut rows, &mut applied)?;
     }
@@ -311,8 +300,13 @@ fn apply_one(
     applied: &mut Applied,
 ) -> Result<()> {
     let message = &at.message;
+    let transaction = Transaction(c);
+    let note = |ended: &Ended, children: &[OperationId], attention: bool, digest: &[u8; 16]| {
+        let mut run = transaction.sink("writing an operation's result");
+        lanes::insert_operation(&mut run, at, batch, digest, ended, children, attention)
+    };
     let digest = body_digest(message.code, message.version, &message.body);
-    if let Some(known) = reads::operation_digest(c, message.operation)? {
+    if let Some(known) = now(lanes::operation_digest(&Transaction(c), message.operation))? {
         // The same request again, or another under its id: its sender compares digests and is told.
         applied.repeated += 1;
         if known != digest {
@@ -334,7 +328,7 @@ fn apply_one(
                 if attention {
                     tracing::warn!(operation = %message.operation, code = message.code, ?ended, "a person must look at it");
                 }
-                return reads::insert_operation(c, at, batch, &digest, &ended, &children, attention);
+                return note(&ended, &children, attention, &digest);
             }
             Err(why) => {
                 // What earlier operations of the batch changed is in the database: it is read again from there.
@@ -346,7 +340,7 @@ fn apply_one(
     };
     applied.failed += 1;
     tracing::error!(operation = %message.operation, code = message.code, ?ended, "operation failed for good");
-    reads::insert_operation(c, at, batch, &digest, &ended, &[], true)
+    note(&ended, &[], true, &digest)
 }
 
 /// Asks the rules, loading what they ask for. The inner error is one that would repeat for ever.
@@ -360,7 +354,7 @@ fn decide(
     for _ in 0..MOST_KEYS {
         match catch_unwind(AssertUnwindSafe(|| rules.decide(rows, message))) {
             Ok(Ok(decision)) => return Ok(Ok(decision)),
-            Ok(Err(missing)) => load::load(c, &missing.0, rows)?,
+            Ok(Err(missing)) => now(load(&Transaction(c), &missing.0))?(rows),
             Err(panic) => {
                 let why = panic.downcast_ref::<String>().map(String::as_str);
                 let why = why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
@@ -388,15 +382,17 @@ fn save_decision(
     savepoint("SAVEPOINT operation")?;
     let write = || {
         let origin = &at.message.origin;
+        let transaction = Transaction(c);
+        let mut run = transaction.sink("writing a row");
         let mut changes = Vec::new();
         for put in &decision.puts {
-            save::save(c, put, origin.accepted_ms)?;
+            save(&mut run, put, origin.accepted_ms)?;
             changes.extend(put.changes().into_iter().flatten());
         }
         changes.sort_unstable();
         changes.dedup();
-        reads::insert_changes(c, batch.lane, at.sequence, &changes)?;
-        queue_children(c, at.message.operation, origin, &decision.children)
+        lanes::insert_changes(&mut run, batch.lane, at.sequence, &changes)?;
+        lanes::queue_children(&mut run, at.message.operation, origin, &decision.children)
     };
     match write() {
         Ok(children) => {
@@ -416,37 +412,9 @@ fn is_rule(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
 }
 
-fn queue_children(
-    c: &Connection,
-    parent: OperationId,
-    origin: &Origin,
-    children: &[Child],
-) -> Result<Vec<OperationId>> {
-    let insert = |n: usize, child: &Child| -> rusqlite::Result<OperationId> {
-        let id = parent.child(child.bucket, n as u16);
-        c.prepare_cached(
-            "INSERT INTO outbox (operation, bucket, code, version, body, origin) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![
-            bits(id.bits()),
-            child.bucket.number(),
-            child.code,
-            child.version,
-            child.body,
-            pack(origin)
-        ])?;
-        Ok(id)
-    };
-    let ids: rusqlite::Result<_> = children.iter().enumerate().map(|(n, child)| insert(n, child)).collect();
-    ids.map_err(StorageError::database("queueing what an operation causes"))
-}
-
-/// Forgets messages long applied, with their changes, old results, and what has no use any more: codes, sessions and
-/// orders long expired, pushes that have ended, phones that never became a customer. A message that is not applied is never
-/// forgotten, nor an operation that a person must look at. Some thousand rows a call, found by an index or from the front
-/// of their table.
-fn prune(c: &Connection, messages_before_ms: u64, operations_before_ms: u64) -> rusqlite::Result<u64> {
-    const MOST: i64 = 5_000;
+/// Forgets messages long applied, with their changes, and what [`prune`] names. A message that is not applied is never
+/// forgotten.
+fn forget(c: &Connection, messages_before_ms: u64, operations_before_ms: u64) -> rusqlite::Result<u64> {
     let (young, old) = (messages_before_ms as i64, operations_before_ms as i64);
     let mut gone = 0;
     let mut lanes = c.prepare_cached("SELECT id FROM lane")?;
@@ -455,7 +423,7 @@ fn prune(c: &Connection, messages_before_ms: u64, operations_before_ms: u64) -> 
         let upto: Option<i64> = c.query_row(
             "SELECT max(sequence) FROM (SELECT m.sequence, m.accepted_ms FROM lane_message m JOIN lane l ON l.id = m.lane
                WHERE m.lane = ?1 AND m.sequence <= l.applied ORDER BY m.sequence LIMIT ?2) WHERE accepted_ms < ?3",
-            params![lane, MOST, young],
+            params![lane, prune::MOST, young],
             |row| row.get(0),
         )?;
         if let Some(upto) = upto {
@@ -463,45 +431,12 @@ fn prune(c: &Connection, messages_before_ms: u64, operations_before_ms: u64) -> 
             gone += c.execute("DELETE FROM lane_message WHERE lane = ?1 AND sequence <= ?2", [lane, upto])?;
         }
     }
-    for (sql, before) in [
-        (
-            "DELETE FROM operation WHERE id IN
-               (SELECT id FROM operation WHERE accepted_ms < ?1 AND state <> 'failed' LIMIT ?2)",
-            old,
-        ),
-        (
-            "DELETE FROM challenge WHERE id IN (SELECT id FROM challenge WHERE expires_ms < ?1 LIMIT ?2)",
-            young,
-        ),
-        ("DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_ms < ?1 LIMIT ?2)", young),
-        ("DELETE FROM push WHERE id IN (SELECT id FROM push WHERE created_ms < ?1 LIMIT ?2)", young),
-        (
-            "DELETE FROM payment WHERE id IN (SELECT id FROM payment WHERE settled IS NULL AND expires_ms < ?1 LIMIT ?2)",
-            old,
-        ),
-        ("DELETE FROM notice WHERE number IN (SELECT number FROM notice WHERE at_ms < ?1 LIMIT ?2)", old),
-        (
-            "DELETE FROM division_report WHERE request IN (SELECT request FROM division_report
-               INDEXED BY division_report_alone WHERE outage IS NULL AND at_ms < ?1 LIMIT ?2)",
-            young,
-        ),
-        (
-            "DELETE FROM identity WHERE identity IN
-               (SELECT identity FROM identity WHERE customer IS NULL AND code_window_ms < ?1 LIMIT ?2)",
-            young,
-        ),
-        (
-            "DELETE FROM bind_tries WHERE (account, customer) IN
-               (SELECT account, customer FROM bind_tries WHERE window_ms < ?1 LIMIT ?2)",
-            young,
-        ),
-        (
-            "DELETE FROM payee WHERE (customer, account) IN
-               (SELECT customer, account FROM payee WHERE asked_ms < ?1 LIMIT ?2)",
-            young,
-        ),
-    ] {
-        gone += c.execute(sql, params![before, MOST])?;
+    for (sql, kept) in prune::STATEMENTS {
+        let before = match kept {
+            Kept::LikeMessages => young,
+            Kept::LikeResults => old,
+        };
+        gone += c.execute(sql, params![before, prune::MOST])?;
     }
     Ok(gone as u64)
 }

@@ -1,0 +1,246 @@
+//! Reading: which database a read goes to, and how far each shows the lanes.
+//!
+//! Every slave is asked again and again how far it shows its lanes; so one that stopped replaying is found by its
+//! position, not by whether it is up. A read goes to a slave that shows at least what this node has shown of the lane
+//! before; what its snapshot really shows is read within it, so an old answer is not used but asked for elsewhere, last of
+//! the master.
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use deadpool_postgres::Client;
+use futures_util::FutureExt;
+use protocol::{LaneId, Position};
+
+use super::{failed, pool::Pool, snapshot::Transaction};
+use crate::{StorageError, sql::Result, store::Seen};
+
+/// How often a database is asked how far it shows its lanes.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A shard's databases.
+pub(super) struct Databases {
+    pub(super) master: Pool,
+    slaves: Vec<Slave>,
+    next: AtomicUsize,
+    /// What was shown of each lane: (generation << 48 | sequence) grows.
+    floors: HashMap<LaneId, AtomicU64>,
+}
+
+struct Slave {
+    pool: Pool,
+    seen: Mutex<Watch>,
+}
+
+/// What is known of a slave.
+struct Watch {
+    /// How far it showed each lane when it was last asked.
+    shows: HashMap<LaneId, Position>,
+    /// When it was last level with what the master had shown one look before.
+    level: Option<Instant>,
+}
+
+impl Databases {
+    pub(super) fn new(master: Pool, slaves: Vec<Pool>, lanes: impl Iterator<Item = LaneId>) -> Arc<Self> {
+        let slave = |pool| Slave { pool, seen: Mutex::new(Watch { shows: HashMap::new(), level: None }) };
+        Arc::new(Databases {
+            master,
+            slaves: slaves.into_iter().map(slave).collect(),
+            next: AtomicUsize::new(0),
+            floors: lanes.map(|lane| (lane, AtomicU64::new(0))).collect(),
+        })
+    }
+
+    /// Nothing older of the lane is read from now on.
+    pub(super) fn shown(&self, position: Position) {
+        if let Some(floor) = self.floors.get(&position.lane) {
+            floor.fetch_max(order(position), Ordering::AcqRel);
+        }
+    }
+
+    fn floor(&self, lane: LaneId) -> u64 {
+        self.floors.get(&lane).map_or(0, |floor| floor.load(Ordering::Acquire))
+    }
+
+    /// The databases to ask about a lane, best first: slaves that are level, beginning with another each time, then the
+    /// master.
+    pub(super) fn choice(self: &Arc<Self>, lane: Option<LaneId>, most_lag: Duration) -> Choice {
+        let begin = self.next.fetch_add(1, Ordering::Relaxed);
+        let floor = lane.map_or(0, |lane| self.floor(lane));
+        let usable = |index: &usize| {
+            let watch = self.slaves[*index].watch();
+            let shows = |lane: LaneId| watch.shows.get(&lane).is_some_and(|at| order(*at) >= floor);
+            watch.level.is_some_and(|at| at.elapsed() <= most_lag) && lane.is_none_or(shows)
+        };
+        let count = self.slaves.len();
+        let mut left: Vec<usize> = (0..count).map(|n| (begin + n) % count).filter(usable).collect();
+        // Taken from the end.
+        left.reverse();
+        Choice { databases: Arc::clone(self), left, floor, on_master: false, failed: None }
+    }
+
+    /// Follows how far slaves are, for as long as the shard is used.
+    pub(super) fn watch(self: &Arc<Self>) {
+        let databases = Arc::downgrade(self);
+        tokio::spawn(async move {
+            // What the master showed a look ago, every slave is to show now.
+            let mut due: HashMap<LaneId, Position> = HashMap::new();
+            loop {
+                let Some(databases) = databases.upgrade() else { return };
+                for slave in &databases.slaves {
+                    slave.look(&due).await;
+                }
+                match positions(&databases.master).await {
+                    Ok(shows) => due = shows,
+                    // Without the master nothing moves: who was level stays level.
+                    Err(error) => tracing::debug!(%error, "the master does not say how far it is"),
+                }
+                drop(databases);
+                tokio::time::sleep(LOOK).await;
+            }
+        });
+    }
+}
+
+impl Slave {
+    fn watch(&self) -> std::sync::MutexGuard<'_, Watch> {
+        self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    async fn look(&self, due: &HashMap<LaneId, Position>) {
+        let looked = tokio::time::timeout(LOOK * 5, positions(&self.pool)).await;
+        let mut watch = self.watch();
+        match looked {
+            Ok(Ok(shows)) => {
+                let is_level = due.iter().all(|(lane, at)| {
+                    shows.get(lane).is_some_and(|shown| order(*shown) >= order(*at))
+                });
+                watch.shows = shows;
+                if is_level {
+                    watch.level = Some(Instant::now());
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(slave = self.pool.name(), %error, "a slave does not answer");
+                watch.level = None;
+            }
+            Err(_) => watch.level = None,
+        }
+        metrics::gauge!("store_slave_level", "slave" => self.pool.name().to_owned())
+            .set(if watch.level.is_some() { 1.0 } else { 0.0 });
+    }
+}
+
+async fn positions(pool: &Pool) -> Result<HashMap<LaneId, Position>> {
+    use crate::sql::Snapshot;
+    let client = pool.get().await?;
+    let rows = Transaction(&client)
+        .query("reading the lanes' positions", "SELECT id, generation, applied FROM lane", &[], |row| {
+            Ok(Position { lane: row.get(0)?, generation: row.get(1)?, sequence: row.get(2)? })
+        })
+        .await?;
+    Ok(rows.into_iter().map(|at| (at.lane, at)).collect())
+}
+
+/// Positions of one lane as one number.
+fn order(at: Position) -> u64 {
+    u64::from(at.generation) << 48 | at.sequence
+}
+
+/// The databases that a read may go to, one after another.
+pub(crate) struct Choice {
+    databases: Arc<Databases>,
+    left: Vec<usize>,
+    floor: u64,
+    on_master: bool,
+    failed: Option<StorageError>,
+}
+
+impl Choice {
+    /// A snapshot of the next database.
+    pub(crate) async fn next(&mut self) -> Result<Reader> {
+        while let Some(index) = self.left.pop() {
+            match Reader::get(&self.databases.slaves[index].pool).await {
+                Ok(reader) => return Ok(reader),
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        if self.on_master {
+            let failed = self.failed.take();
+            return Err(failed.unwrap_or(StorageError::Engine {
+                engine: "PostgreSQL",
+                doing: "reading",
+                why: "no database shows what was seen before".to_owned(),
+            }));
+        }
+        self.on_master = true;
+        Reader::get(&self.databases.master).await
+    }
+
+    /// Ends a read. `None` where it was too old, or the database failed and there are others: it is tried with the next.
+    pub(crate) fn end<T>(
+        &mut self,
+        reader: Reader,
+        (begun, position, value): (Result<()>, Result<Position>, Result<T>),
+    ) -> Result<Option<Seen<T>>> {
+        let from = if self.on_master { "master" } else { "slave" };
+        let read = begun.and_then(|()| Ok(Seen { position: position?, value: value? }));
+        drop(reader);
+        let told = |outcome: &'static str| {
+            metrics::counter!("store_reads_total", "from" => from, "outcome" => outcome).increment(1);
+        };
+        match read {
+            Ok(seen) if order(seen.position) >= self.floor => {
+                told("read");
+                Ok(Some(seen))
+            }
+            Ok(_) => {
+                told("too old");
+                Ok(None)
+            }
+            Err(error @ StorageError::Engine { .. }) if !self.on_master => {
+                told("failed");
+                self.failed = Some(error);
+                Ok(None)
+            }
+            Err(error) => {
+                told("failed");
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A connection for one read transaction, which ends with this value.
+pub(crate) struct Reader {
+    client: Client,
+}
+
+impl Reader {
+    async fn get(pool: &Pool) -> Result<Self> {
+        Ok(Reader { client: pool.get().await? })
+    }
+
+    /// Begins the transaction. Polled before what is read in it, it travels with that.
+    pub(crate) async fn begin(&self) -> Result<()> {
+        let begun = self.client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+        begun.await.map_err(failed("beginning to read"))
+    }
+
+    /// Where to read.
+    pub(crate) fn snapshot(&self) -> Transaction<'_> {
+        Transaction(&self.client)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // Sent at once, ahead of whatever the connection is lent for next; nobody waits for its answer.
+        let _ = self.client.batch_execute("COMMIT").now_or_never();
+    }
+}
