@@ -1,0 +1,3 @@
+//! The engines as they really are: started, hurt, started again. Each test has a folder of its own.
+mod postgres;
+mod processes;
