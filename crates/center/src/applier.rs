@@ -62,8 +62,7 @@ async fn apply(
 ) -> Result<std::convert::Infallible, StorageError> {
     let parts = &node.parts;
     let rules: Arc<dyn Decide> = Arc::clone(&parts.rules) as _;
-    let epoch = parts.store.epoch(lane)?;
-    let at = parts.store.lane(lane).await?;
+    let (epoch, at) = parts.store.claim(lane, None).await?;
     let mut after = at.sequence;
     let mut tail = parts.queue.watch_tail(lane)?;
     loop {

@@ -78,7 +78,7 @@ async fn measure(folder: &Path) -> Outcome<()> {
         let took = Instant::now();
         let mut after = at.sequence;
         for part in messages.chunks(size) {
-            let epoch = store.epoch(LANE)?;
+            let epoch = store.claim(LANE, None).await?.0;
             let messages = part.to_vec();
             let batch = Batch { lane: LANE, epoch, generation: at.generation, after, messages };
             after = store.apply(batch, Arc::new(Credit)).await?.sequence;

@@ -9,9 +9,9 @@
 //! and a message to the rows to be written.
 pub mod cache;
 pub mod message;
+mod postgres;
 pub mod queue;
 pub mod rows;
-mod postgres;
 mod sql;
 mod sqlite;
 pub mod store;

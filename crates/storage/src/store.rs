@@ -11,12 +11,12 @@ use protocol::{
 use crate::{
     StorageError,
     message::{Decision, LaneMessage, NewMessage, OperationRow},
+    postgres,
     queue::Recent,
     rows::{
         Account, BillDetail, BillHead, Customer, Entity, Mandate, OutageRow, Payee, Payment, Person, Put,
         RequestView, ServiceRequest, Session,
     },
-    postgres,
     sql::{bills, lanes, payments, people, requests, supply, views},
     sqlite::{self, now, writer::Command},
     working_set::{NotLoaded, WorkingSet},
@@ -234,9 +234,7 @@ impl Store {
     pub async fn apply(&self, batch: Batch, rules: Arc<dyn Decide>) -> Result<Applied> {
         let shard = self.shard_of(batch.lane)?;
         match &self.inner.engine {
-            Engine::Sqlite(shards) => {
-                shards.ask(shard, |done| Command::Apply { batch, rules, done }).await
-            }
+            Engine::Sqlite(shards) => shards.ask(shard, |done| Command::Apply { batch, rules, done }).await,
             Engine::Postgres(shards) => shards.apply(shard, &batch, &*rules).await,
         }
     }
@@ -298,7 +296,8 @@ impl Store {
     pub async fn changes(&self, lane: LaneId, after: u64) -> Result<Seen<Vec<Entity>>> {
         read!(self, self.shard_of(lane)?, |s| async move {
             // One snapshot: what it shows of the lane is what it shows of its changes.
-            let (position, value) = tokio::try_join!(lanes::position(s, lane), lanes::changes(s, lane, after))?;
+            let (position, value) =
+                tokio::try_join!(lanes::position(s, lane), lanes::changes(s, lane, after))?;
             Ok(Seen { value, position })
         })
     }
@@ -463,7 +462,11 @@ impl Store {
     /// The customer that a phone number is, once verified.
     pub async fn customer_of_phone(&self, phone: Phone) -> Result<Option<CustomerId>> {
         let bucket = Bucket::of_identity(&protocol::catalogue::phone_identity(&phone));
-        read!(self, self.inner.map.shard(bucket), |s| async move { people::customer_of_phone(s, &phone).await })
+        read!(
+            self,
+            self.inner.map.shard(bucket),
+            |s| async move { people::customer_of_phone(s, &phone).await }
+        )
     }
 
     /// A request with what has happened to it.

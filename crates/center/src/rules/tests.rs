@@ -109,7 +109,7 @@ impl World {
             sequence: self.applied + 1,
             message: NewMessage { operation: id, code, version, body, origin },
         };
-        let epoch = self.store.epoch(lane).unwrap();
+        let epoch = self.store.claim(lane, None).await.unwrap().0;
         let batch = Batch { lane, epoch, generation: 1, after: self.applied, messages: vec![message] };
         self.applied = self.store.apply(batch, Arc::clone(&self.rules) as _).await.unwrap().sequence;
         match self.store.operation(id).await.unwrap().value.unwrap().ended {

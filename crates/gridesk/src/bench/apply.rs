@@ -156,8 +156,7 @@ async fn apply(
     batch: usize,
     each: Duration,
 ) -> Result<f64> {
-    let at = store.lane(LANE).await.during("where the lane stands")?;
-    let epoch = store.epoch(LANE).during("the lane's epoch")?;
+    let (epoch, at) = store.claim(LANE, None).await.during("taking the lane")?;
     let placed = (at.sequence + 1..).zip(messages);
     let mut placed = placed.map(|(sequence, message)| LaneMessage { sequence, message }).peekable();
     let (started, mut applied) = (Instant::now(), at.sequence);

@@ -150,15 +150,17 @@ enum Asked {
 impl Work<'_> {
     /// Loads what the batch's rules ask for on the rows of before it, all of a round together.
     async fn load_ahead(&mut self) -> Result<()> {
+        let is_new = |m: &&LaneMessage| !self.known.contains_key(&m.message.operation);
+        let mut asking: Vec<&LaneMessage> = self.batch.messages.iter().filter(is_new).collect();
         for _ in 0..ROUNDS {
             let mut keys = HashSet::new();
-            for message in &self.batch.messages {
-                if !self.known.contains_key(&message.message.operation)
-                    && let Asked::Missing(missing) = self.ask(&message.message)
-                {
+            asking.retain(|at| match self.ask(&at.message) {
+                Asked::Missing(missing) => {
                     keys.insert(missing.0);
+                    true
                 }
-            }
+                Asked::Decided(_) | Asked::Broken(_) => false,
+            });
             if keys.is_empty() {
                 return Ok(());
             }

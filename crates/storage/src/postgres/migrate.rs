@@ -20,17 +20,19 @@ pub(super) async fn run(master: &Pool, shard: ShardId, map: &ShardMap) -> Result
     s.batch("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").await?;
     let lock = "SELECT CAST(1 AS BIGINT) FROM pg_advisory_xact_lock(?1)";
     s.query("taking the lock for the schema", lock, &[Value::from(LOCK)], |_| Ok(())).await?;
-    s.batch("CREATE TABLE IF NOT EXISTS gridesk_schema (step bigint PRIMARY KEY, shape text NOT NULL)").await?;
+    s.batch("CREATE TABLE IF NOT EXISTS gridesk_schema (step bigint PRIMARY KEY, shape text NOT NULL)")
+        .await?;
     let steps = "SELECT step, shape FROM gridesk_schema ORDER BY step";
     let steps = s
-        .query("reading the schema version", steps, &[], |row| Ok((row.get::<i64>(0)?, row.get::<String>(1)?)))
+        .query("reading the schema version", steps, &[], |row| {
+            Ok((row.get::<i64>(0)?, row.get::<String>(1)?))
+        })
         .await?;
     let (known, found) = (MIGRATIONS.len() as i64, steps.last().map_or(0, |(step, _)| *step));
     if found > known {
         return Err(StorageError::Newer { found, known });
     }
-    let configured =
-        format!("shard {shard} of {} with {} lanes in all", map.shards(), map.lanes().count());
+    let configured = format!("shard {shard} of {} with {} lanes in all", map.shards(), map.lanes().count());
     if let Some((_, shape)) = steps.first()
         && *shape != configured
     {
@@ -43,7 +45,8 @@ pub(super) async fn run(master: &Pool, shard: ShardId, map: &ShardMap) -> Result
         tracing::info!(shard = shard.0, step, "schema migrated");
     }
     for lane in map.lanes_of(shard) {
-        let insert = "INSERT INTO lane (id, epoch, generation, applied) VALUES (?1, 0, 1, 0) ON CONFLICT DO NOTHING";
+        let insert =
+            "INSERT INTO lane (id, epoch, generation, applied) VALUES (?1, 0, 1, 0) ON CONFLICT DO NOTHING";
         s.execute("making a lane", insert, &[Value::from(lane)]).await?;
     }
     writing.commit().await

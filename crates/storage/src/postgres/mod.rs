@@ -142,7 +142,10 @@ mod tests {
 
     #[test]
     fn the_shared_sql_is_translated() {
-        assert_eq!(translate("SELECT a FROM t WHERE b = ?1 AND c = ?12"), "SELECT a FROM t WHERE b = $1 AND c = $12");
+        assert_eq!(
+            translate("SELECT a FROM t WHERE b = ?1 AND c = ?12"),
+            "SELECT a FROM t WHERE b = $1 AND c = $12"
+        );
         assert_eq!(translate("INSERT INTO t VALUES (?, ?)"), "INSERT INTO t VALUES ($1, $2)");
         assert_eq!(
             translate("SELECT 1 FROM t INDEXED BY t_a WHERE a = x'00' AND max = ''"),

@@ -27,7 +27,8 @@ pub(super) struct Pool {
 impl Pool {
     /// Connections are made when they are first needed.
     pub(super) fn new(conninfo: &str, most: usize, statement: Duration) -> Result<Self> {
-        let wrong = |why: String| StorageError::Engine { engine: "PostgreSQL", doing: "reading its address", why };
+        let wrong =
+            |why: String| StorageError::Engine { engine: "PostgreSQL", doing: "reading its address", why };
         let mut config = Config::from_str(conninfo).map_err(|e| wrong(super::said(&e)))?;
         config.application_name("gridesk");
         config.connect_timeout(statement.min(Duration::from_secs(3)));
@@ -68,7 +69,11 @@ impl Pool {
                 deadpool_postgres::PoolError::Backend(error) => super::said(error),
                 other => other.to_string(),
             };
-            StorageError::Engine { engine: "PostgreSQL", doing: "connecting", why: format!("{}: {why}", self.name) }
+            StorageError::Engine {
+                engine: "PostgreSQL",
+                doing: "connecting",
+                why: format!("{}: {why}", self.name),
+            }
         })
     }
 
@@ -100,7 +105,8 @@ impl Connect for Listening {
     fn connect(
         &self,
         config: &Config,
-    ) -> BoxFuture<'_, std::result::Result<(tokio_postgres::Client, JoinHandle<()>), tokio_postgres::Error>> {
+    ) -> BoxFuture<'_, std::result::Result<(tokio_postgres::Client, JoinHandle<()>), tokio_postgres::Error>>
+    {
         let config = config.clone();
         Box::pin(async move {
             let (client, mut connection) = config.connect(NoTls).await?;

@@ -117,9 +117,9 @@ impl Slave {
         let mut watch = self.watch();
         match looked {
             Ok(Ok(shows)) => {
-                let is_level = due.iter().all(|(lane, at)| {
-                    shows.get(lane).is_some_and(|shown| order(*shown) >= order(*at))
-                });
+                let is_level = due
+                    .iter()
+                    .all(|(lane, at)| shows.get(lane).is_some_and(|shown| order(*shown) >= order(*at)));
                 watch.shows = shows;
                 if is_level {
                     watch.level = Some(Instant::now());

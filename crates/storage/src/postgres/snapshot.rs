@@ -17,12 +17,7 @@ pub(crate) struct Transaction<'c>(pub(super) &'c ClientWrapper);
 
 impl Transaction<'_> {
     /// Runs a statement; answers how many rows it changed.
-    pub(super) async fn execute(
-        &self,
-        doing: &'static str,
-        sql: &str,
-        values: &[Value<'_>],
-    ) -> Result<u64> {
+    pub(super) async fn execute(&self, doing: &'static str, sql: &str, values: &[Value<'_>]) -> Result<u64> {
         self.run(sql, values).await.map_err(failed(doing))
     }
 

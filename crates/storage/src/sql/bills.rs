@@ -162,10 +162,7 @@ pub(crate) async fn open_bills<S: Snapshot>(s: &S, account: AccountId) -> Result
     .await
 }
 
-pub(crate) async fn bill_with_detail<S: Snapshot>(
-    s: &S,
-    id: BillId,
-) -> Result<Option<(BillHead, Vec<u8>)>> {
+pub(crate) async fn bill_with_detail<S: Snapshot>(s: &S, id: BillId) -> Result<Option<(BillHead, Vec<u8>)>> {
     one(
         s,
         "reading a bill",

@@ -117,11 +117,7 @@ pub(crate) async fn known_roots<S: Snapshot>(s: &S, roots: &[[u8; 32]]) -> Resul
 }
 
 /// Files that were named up to a time and have not come, the oldest first.
-pub(crate) async fn files_overdue<S: Snapshot>(
-    s: &S,
-    named_ms: u64,
-    limit: usize,
-) -> Result<Vec<FileId>> {
+pub(crate) async fn files_overdue<S: Snapshot>(s: &S, named_ms: u64, limit: usize) -> Result<Vec<FileId>> {
     s.query(
         "looking for files that never came",
         "SELECT id FROM request_file INDEXED BY request_file_expected WHERE state = x'00' AND created_ms <= ?1

@@ -22,7 +22,8 @@ pub(crate) async fn account<S: Snapshot>(
     id: AccountId,
     ranges: &[(Date, Date)],
 ) -> Result<Option<AccountView>> {
-    let days = futures_util::future::try_join_all(ranges.iter().map(|(from, to)| readings(s, id, *from, *to)));
+    let days =
+        futures_util::future::try_join_all(ranges.iter().map(|(from, to)| readings(s, id, *from, *to)));
     let (state, supply, bills, first_and_last, days) = tokio::try_join!(
         account_state(s, id),
         supply::supply(s, id),

@@ -86,7 +86,7 @@ async fn appends_and_applies_that_wait_share_one_commit() {
     let third = store.apply(
         gridesk_storage::store::Batch {
             lane: LANE,
-            epoch: store.epoch(LANE).unwrap(),
+            epoch: store.claim(LANE, None).await.unwrap().0,
             generation: 1,
             after: 2,
             messages: Vec::new(),

@@ -170,7 +170,7 @@ async fn fill_up(folder: &Path) {
             if messages.is_empty() || full {
                 break;
             }
-            let epoch = store.epoch(LANE).unwrap();
+            let epoch = store.claim(LANE, None).await.unwrap().0;
             let batch = Batch { lane: LANE, epoch, generation: 1, after: at.sequence, messages };
             match store.apply(batch, crate::suite::rules()).await {
                 Ok(applied) => assert!(applied.sequence > at.sequence),
@@ -207,7 +207,7 @@ async fn fill_up(folder: &Path) {
             if messages.is_empty() {
                 break;
             }
-            let epoch = store.epoch(LANE).unwrap();
+            let epoch = store.claim(LANE, None).await.unwrap().0;
             let batch = Batch { lane: LANE, epoch, generation: 1, after: at.sequence, messages };
             store.apply(batch, crate::suite::rules()).await.unwrap();
         }

@@ -118,7 +118,7 @@ async fn apply_waiting(store: &Store, queue: &Queue) -> u64 {
         if messages.is_empty() {
             return at.sequence;
         }
-        let epoch = store.epoch(LANE).unwrap();
+        let epoch = store.claim(LANE, None).await.unwrap().0;
         let batch = Batch { lane: LANE, epoch, generation: 1, after: at.sequence, messages };
         store.apply(batch, rules()).await.unwrap();
     }

@@ -24,6 +24,8 @@ use self::rules::{Op, Rules};
 
 /// A whole backend, empty at first, thrown away at the end.
 pub(crate) trait Backend: Sized {
+    /// How many random cases a property is tried with: fewer where a new backend costs much.
+    const CASES: u32 = 48;
     /// A new one.
     fn fresh(map: ShardMap) -> impl Future<Output = Self>;
     /// The shards.
@@ -83,6 +85,16 @@ macro_rules! backend_suite {
                 a_forgotten_lane_is_empty,
                 no_reader_sees_less_than_its_cursor,
             );
+        }
+    };
+    // A backend whose servers take seconds to start: all of a part in one process, one after another.
+    (together $name:ident, $backend:ty, $($module:ident: $($test:ident),*;)*) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            $($(
+                println!("{}::{}", stringify!($module), stringify!($test));
+                $crate::suite::$module::$test::<$backend>().await;
+            )*)*
         }
     };
     (@ $backend:ty, $module:ident: $($test:ident,)*) => {
@@ -145,7 +157,7 @@ pub(crate) async fn append(backend: &impl Backend, first: u64, ops: &[Op]) {
 pub(crate) async fn next_batch(backend: &impl Backend, lane: LaneId, limit: usize) -> Batch {
     let at = backend.store().lane(lane).await.unwrap();
     let messages = backend.queue().fetch(lane, at.sequence, limit).await.unwrap();
-    let epoch = backend.store().epoch(lane).unwrap();
+    let epoch = backend.store().claim(lane, None).await.unwrap().0;
     Batch { lane, epoch, generation: at.generation, after: at.sequence, messages }
 }
 

@@ -57,7 +57,7 @@ async fn write_with_marks(folder: &Path) {
         queue.append(LANE, vec![message(n, &Op::Session { session: 1 })]).await.unwrap();
         mark(format!("append {n} ends\n"));
         let messages = queue.fetch(LANE, n, 1).await.unwrap();
-        let epoch = store.epoch(LANE).unwrap();
+        let epoch = store.claim(LANE, None).await.unwrap().0;
         mark(format!("apply {n} begins\n"));
         let batch = Batch { lane: LANE, epoch, generation: 1, after: n, messages };
         store.apply(batch, rules()).await.unwrap();

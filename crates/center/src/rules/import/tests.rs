@@ -70,7 +70,7 @@ impl World {
             NewMessage { operation, code: own.code(), version: own.version(), body: own.encode(), origin };
         let messages = vec![LaneMessage { sequence: self.applied + 1, message }];
         let lane = LaneId(0);
-        let epoch = self.store.epoch(lane).unwrap();
+        let epoch = self.store.claim(lane, None).await.unwrap().0;
         let batch = Batch { lane, epoch, generation: 1, after: self.applied, messages };
         self.applied = self.store.apply(batch, Arc::new(OnlyImports)).await.unwrap().sequence;
         match self.store.operation(operation).await.unwrap().value.unwrap().ended {

@@ -18,7 +18,7 @@ impl World {
                 .map(|(sequence, row)| LaneMessage { sequence, message: row.message })
                 .collect();
             let lane = self.store.map().lanes().next().unwrap();
-            let epoch = self.store.epoch(lane).unwrap();
+            let epoch = self.store.claim(lane, None).await.unwrap().0;
             let batch = Batch { lane, epoch, generation: 1, after: self.applied, messages };
             let applied = self.store.apply(batch, Arc::clone(&self.rules) as _).await.unwrap();
             assert_eq!(applied.failed, 0);

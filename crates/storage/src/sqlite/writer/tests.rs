@@ -2,7 +2,7 @@
 use protocol::{Channel, LaneId, OperationId, ShardId, envelope::Language};
 
 use super::*;
-use crate::sqlite;
+use crate::{message::Origin, sqlite};
 
 const LANE: LaneId = LaneId(0);
 
@@ -33,7 +33,7 @@ fn append(message: NewMessage) -> (Command, oneshot::Receiver<Result<u64>>) {
 }
 
 fn stored(writer: &Writer) -> Vec<u64> {
-    let found = reads::messages(&writer.connection, LANE, 0, 100).unwrap();
+    let found = now(lanes::messages(&Transaction(&writer.connection), LANE, 0, 100)).unwrap();
     found.iter().map(|m| m.sequence).collect()
 }
 

@@ -43,7 +43,8 @@ fn op() -> impl Strategy<Value = Op> {
 
 pub(crate) async fn batches_of_any_size_come_to_the_same<B: Backend>() {
     let strategy = (prop::collection::vec(op(), 1..60), prop::collection::vec(1..20usize, 60));
-    let mut runner = TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases: B::CASES, failure_persistence: None, ..Config::default() });
     let handle = Handle::current();
     let run = |(ops, cuts): (Vec<Op>, Vec<usize>)| {
         handle.block_on(async {
