@@ -5,6 +5,7 @@ use std::{
         Mutex, MutexGuard, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use gridesk_storage::{
@@ -58,16 +59,12 @@ pub(crate) struct OneMaster {
     store: Store,
 }
 
-impl OneMaster {
-    async fn connect(databases: Vec<String>, lanes: Embedded) -> Self {
-        let address = |dbname: &String| {
-            let parts = server().0.parts(Login::Owner);
-            lab::postgres::Parts { dbname: dbname.clone(), ..parts }.to_string()
-        };
-        let config = config(databases.iter().map(address));
-        let store = Store::connect(&config, lanes.store().map()).await.unwrap();
-        OneMaster { databases, lanes, store }
-    }
+async fn connect(databases: &[String], map: &ShardMap) -> Store {
+    let address = |dbname: &String| {
+        let parts = server().0.parts(Login::Owner);
+        lab::postgres::Parts { dbname: dbname.clone(), ..parts }.to_string()
+    };
+    Store::connect(&config(databases.iter().map(address)), map).await.unwrap()
 }
 
 impl Backend for OneMaster {
@@ -75,13 +72,34 @@ impl Backend for OneMaster {
 
     async fn fresh(map: ShardMap) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let mut databases = Vec::new();
-        for shard in 0..map.shards() {
-            let name = format!("test_{}_{shard}", NEXT.fetch_add(1, Ordering::Relaxed));
-            server().0.sql(&format!("CREATE DATABASE {name} OWNER gridesk")).unwrap();
-            databases.push(name);
+        let shape = format!("shape_{}_{}", map.shards(), map.lanes().count());
+        let lanes = Embedded::fresh(map.clone()).await;
+        let names =
+            |prefix: &str| (0..map.shards()).map(|shard| format!("{prefix}_{shard}")).collect::<Vec<_>>();
+        let made =
+            server().0.sql(&format!("SELECT count(*) FROM pg_database WHERE datname = '{shape}_0'")).unwrap();
+        if made.trim() == "0" {
+            for name in names(&shape) {
+                server().0.sql(&format!("CREATE DATABASE {name} OWNER gridesk")).unwrap();
+            }
+            // Its schema is made once, and copied from then on.
+            drop(connect(&names(&shape), &map).await);
         }
-        OneMaster::connect(databases, Embedded::fresh(map).await).await
+        let databases = names(&format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        for (name, template) in databases.iter().zip(names(&shape)) {
+            let copy = format!("CREATE DATABASE {name} OWNER gridesk TEMPLATE {template} STRATEGY file_copy");
+            // Its last connections are still ending.
+            let copied = (0..100).any(|_| {
+                let done = server().0.sql(&copy).is_ok();
+                if !done {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                done
+            });
+            assert!(copied, "{template} cannot be copied");
+        }
+        let store = connect(&databases, &map).await;
+        OneMaster { databases, lanes, store }
     }
 
     fn store(&self) -> &Store {
@@ -104,7 +122,9 @@ impl Backend for OneMaster {
         server.0.kill();
         server.0.restart().unwrap();
         drop(server);
-        OneMaster::connect(databases, lanes.reopen().await).await
+        let lanes = lanes.reopen().await;
+        let store = connect(&databases, lanes.store().map()).await;
+        OneMaster { databases, lanes, store }
     }
 
     fn dump(&self) -> BTreeMap<String, Vec<String>> {
@@ -150,7 +170,8 @@ struct Pair {
 }
 
 impl Pair {
-    async fn start() -> (Self, Store) {
+    /// Reads leave a slave that is `lag_ms` behind.
+    async fn start(lag_ms: u64) -> (Self, Store) {
         let folder = tempfile::tempdir().unwrap();
         let master = Master::start(&folder.path().join("master"), &Options::default()).unwrap();
         let slave = Slave::of(&master, &folder.path().join("slave")).unwrap();
@@ -158,7 +179,7 @@ impl Pair {
             master: master.parts(Login::Owner).to_string(),
             slaves: vec![slave.parts(Login::Reader).to_string()],
         };
-        let config = PostgresConfig { shards: vec![shard], ..config([]) };
+        let config = PostgresConfig { shards: vec![shard], lag_ms, ..config([]) };
         let store = Store::connect(&config, &one_lane()).await.unwrap();
         (Pair { master, slave, _folder: folder }, store)
     }
@@ -175,47 +196,47 @@ fn at(sequence: u64) -> Position {
     Position { lane: LANE, generation: 1, sequence }
 }
 
-/// Waits until a slave shows what it is to show.
+/// Waits until reads show what they are to show.
 async fn shows(store: &Store, sequence: u64) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(20);
     while store.lane(LANE).await.unwrap().sequence < sequence {
-        assert!(std::time::Instant::now() < end, "the slave does not show {sequence}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert!(Instant::now() < end, "reads do not show {sequence}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
+/// An account's credit, and of which position that is.
+async fn credit(store: &Store) -> (i64, u64) {
+    let seen = store.account_row(rules::account(1)).await.unwrap();
+    (seen.value.unwrap().credit_fen.0, seen.position.sequence)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_reads_leave_a_slave_by_its_position_and_come_back() {
-    let (mut pair, store) = Pair::start().await;
+async fn postgres_nothing_older_is_read_than_was_shown() {
+    let (mut pair, store) = Pair::start(600_000).await;
     let (epoch, begin) = store.claim(LANE, None).await.unwrap();
     assert_eq!(begin.sequence, 0);
     apply_next(&store, epoch, 1, &Op::Open { account: 1, credit_fen: 100 }).await;
-    shows(&store, 1).await;
+    pair.slave.catch_up(&pair.master).unwrap();
+    tokio::time::sleep(Duration::from_millis(800)).await;
 
     // The slave stands still: what was shown before is the least that is shown from now on, so the master is asked.
     pair.slave.pause_replay().unwrap();
     apply_next(&store, epoch, 2, &Op::Credit { account: 1, fen: 7 }).await;
-    let credit = async |store: &Store| {
-        let seen = store.account_row(rules::account(1)).await.unwrap();
-        (seen.value.unwrap().credit_fen.0, seen.position.sequence)
-    };
     assert_eq!(credit(&store).await, (100, 1), "nobody has been shown more yet: the slave serves");
     store.shown(at(2));
     assert_eq!(credit(&store).await, (107, 2), "the slave is too old now");
-
-    // Without anybody having seen more it leaves by its position all the same, though it is up.
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while store.lane(LANE).await.unwrap().sequence < 2 {
-        assert!(std::time::Instant::now() < end, "a slave that stands still is read from");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    pair.slave.resume_replay().unwrap();
-    pair.slave.catch_up(&pair.master).unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
-    // With the master gone reads go on, from the slave alone.
+    // Without the master there is nothing to show: no older answer in its place.
     pair.master.kill();
-    assert_eq!(credit(&store).await, (107, 2));
-    // Writes do not, and are not taken for done.
+    assert!(matches!(store.account_row(rules::account(1)).await, Err(StorageError::Engine { .. })));
+    pair.slave.resume_replay().unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    while store.account_row(rules::account(1)).await.is_err() {
+        assert!(Instant::now() < end, "the slave has it, and is not asked");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(credit(&store).await, (107, 2), "read from the slave alone");
+    // Writes wait for the master, and are not taken for done.
     let batch = Batch { lane: LANE, epoch, generation: 1, after: 2, messages: Vec::new() };
     assert!(matches!(store.apply(batch, crate::suite::rules()).await, Err(StorageError::Engine { .. })));
     pair.master.restart().unwrap();
@@ -228,8 +249,22 @@ async fn postgres_reads_leave_a_slave_by_its_position_and_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_reads_leave_a_slave_that_stands_still() {
+    let (pair, store) = Pair::start(500).await;
+    let (epoch, _) = store.claim(LANE, None).await.unwrap();
+    apply_next(&store, epoch, 1, &Op::Open { account: 1, credit_fen: 100 }).await;
+    pair.slave.catch_up(&pair.master).unwrap();
+    pair.slave.pause_replay().unwrap();
+    apply_next(&store, epoch, 2, &Op::Credit { account: 1, fen: 7 }).await;
+    // It is up and answers, and nobody has been shown more: it leaves by its position alone.
+    shows(&store, 2).await;
+    assert_eq!(credit(&store).await, (107, 2));
+    pair.slave.resume_replay().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_an_applier_that_was_replaced_can_write_no_more() {
-    let (_pair, store) = Pair::start().await;
+    let (_pair, store) = Pair::start(2_000).await;
     let (old, _) = store.claim(LANE, Some(41)).await.unwrap();
     assert_eq!(old, 41);
     apply_next(&store, old, 1, &Op::Open { account: 1, credit_fen: 100 }).await;
@@ -249,7 +284,7 @@ async fn postgres_an_applier_that_was_replaced_can_write_no_more() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_a_shard_is_not_taken_for_another() {
-    let (pair, store) = Pair::start().await;
+    let (pair, store) = Pair::start(2_000).await;
     drop(store);
     let shard = ShardConfig { master: pair.master.parts(Login::Owner).to_string(), slaves: Vec::new() };
     let config = PostgresConfig { shards: vec![shard.clone(), shard], ..config([]) };
