@@ -5,7 +5,6 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use lab::{
@@ -17,15 +16,6 @@ use crate::processes;
 
 fn small() -> Shape {
     Shape { shards: 1, slaves_per_shard: 1, nats: 1, redis: true, etcd: 1 }
-}
-
-/// Waits up to 20 s until nothing of the folder runs.
-fn see_nothing_run(folder: &Path) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while !processes::of(folder).is_empty() {
-        assert!(Instant::now() < until, "{:?}", processes::of(folder));
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 #[test]
@@ -107,7 +97,7 @@ fn lab_up_runs_until_down_and_leaves_nothing_when_it_is_killed() {
     let mut child = up(folder.path());
     child.kill().unwrap();
     child.wait().unwrap();
-    see_nothing_run(folder.path());
+    processes::see_none(folder.path());
     let mut child = up(folder.path());
     assert!(lab(folder.path(), &["down"]).status().unwrap().success());
     assert!(child.wait().unwrap().success());

@@ -1,5 +1,10 @@
 //! NATS, Redis and etcd: they answer, and come back.
-use std::{path::Path, time::Duration};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use async_nats::jetstream::{self, stream};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -7,6 +12,7 @@ use fred::prelude::{Builder, Client, ClientLike, Config, KeysInterface};
 use lab::{
     etcd::Etcd,
     nats::{self, Nats},
+    postgres::{self, Master},
     redis::{self, Redis},
 };
 use serde_json::{Value, json};
@@ -27,7 +33,8 @@ async fn eventually<T, E: std::fmt::Debug>(mut what: impl AsyncFnMut() -> Result
 }
 
 async fn stream_of(nats: &Nats, replicas: usize) -> (jetstream::Context, stream::Stream) {
-    let client = async_nats::connect(nats.urls()).await.unwrap();
+    // One that stays: a client takes minutes to notice that its server is frozen.
+    let client = async_nats::connect(nats.servers[0].url()).await.unwrap();
     let context = jetstream::new(client);
     let config = stream::Config {
         name: "LANE".into(),
@@ -173,4 +180,34 @@ async fn lab_etcd_keeps_its_data_through_a_kill() {
 async fn lab_three_members_of_etcd_go_on_without_one() {
     let folder = tempfile::tempdir().unwrap();
     etcd_keeps_its_data(folder.path(), 3).await;
+}
+
+/// Where the test below, run a second time as a child, is to start what it then leaves frozen.
+const LEAVE_IN: &str = "LAB_TEST_LEAVE_IN";
+
+#[test]
+fn lab_what_is_frozen_ends_with_whoever_started_it() {
+    if let Some(folder) = std::env::var_os(LEAVE_IN) {
+        let mut master =
+            Master::start(&Path::new(&folder).join("master"), &postgres::Options::default()).unwrap();
+        let mut redis = Redis::start(&Path::new(&folder).join("redis"), &redis::Options::default()).unwrap();
+        master.stall().unwrap();
+        redis.server.stall().unwrap();
+        println!("frozen");
+        std::thread::sleep(Duration::from_secs(60));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "engines::lab_what_is_frozen_ends_with_whoever_started_it", "--nocapture"])
+        .env(LEAVE_IN, folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.ends_with("frozen")));
+    assert!(processes::of(folder.path()).len() > 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    processes::see_none(folder.path());
 }
