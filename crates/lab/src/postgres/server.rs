@@ -362,6 +362,16 @@ impl Server {
     pub(super) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
+            self.free_shared_memory();
+        }
+    }
+
+    /// A killed PostgreSQL leaves a segment of shared memory in the kernel: small, but of these there are only so many.
+    fn free_shared_memory(&self) {
+        let state = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        let segment = state.lines().nth(6).and_then(|keys| keys.split_whitespace().nth(1));
+        if let Some(segment) = segment {
+            Command::new("ipcrm").args(["--shmem-id", segment]).output().ok();
         }
     }
 
