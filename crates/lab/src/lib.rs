@@ -11,9 +11,17 @@
 //! - As root, PostgreSQL runs as the user `postgres`. Folders on the way to its data must let others pass; those below
 //!   the system's folder for temporary files are opened for that (mode `+x`).
 
+pub mod cluster;
+pub mod engine;
+pub mod etcd;
+pub mod nats;
 pub mod postgres;
+pub mod redis;
+pub mod running;
 
 mod folder;
 mod port;
 mod process;
 mod program;
+
+pub use cluster::{Cluster, Shape};

@@ -38,6 +38,11 @@ pub(crate) fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
+/// Whether somebody listens on the port.
+pub(crate) fn takes_connections(port: u16) -> bool {
+    TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ANSWER_WITHIN).is_ok()
+}
+
 /// Sends `question` to a port and gives the first bytes of what comes back, at most 1 KiB, up to `enough`.
 pub(crate) fn ask(port: u16, question: &[u8], enough: &[u8]) -> std::io::Result<Vec<u8>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

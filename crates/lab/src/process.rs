@@ -82,11 +82,6 @@ impl Process {
         anyhow!("{name} {what}; the end of {log}:\n{}", end_of(&self.log, begins).trim_end())
     }
 
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Kills it and all its children (SIGKILL), and waits until they are gone.
     pub(crate) fn kill(&mut self) {
         // Stopped first, so that it has no more children than those that are seen.

@@ -97,9 +97,7 @@ impl Server {
         }
         let bin = program::postgres_bin()?;
         process::sweep(&folder);
-        let server = Self { bin, user, folder, note, options, following: Vec::new(), process: None };
-        folder::create_owned(&server.sockets(), server.user.as_ref())?;
-        Ok(server)
+        Ok(Self { bin, user, folder, note, options, following: Vec::new(), process: None })
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -310,8 +308,10 @@ impl Server {
             command.arg("-c").arg(setting);
         }
         let state = self.data().join("postmaster.pid");
-        // Left by one that was killed; nothing of the folder runs any more.
+        // Left by one that was killed; nothing of the folder runs any more. The ids in these files may be others' by now.
         fs::remove_file(&state).ok();
+        folder::remove(&self.sockets())?;
+        folder::create_owned(&self.sockets(), self.user.as_ref())?;
         let ready = || {
             let lines = fs::read_to_string(&state).unwrap_or_default();
             lines.lines().nth(7).is_some_and(|word| word.trim() == "ready")
@@ -362,6 +362,16 @@ impl Server {
     pub(super) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
+            self.free_shared_memory();
+        }
+    }
+
+    /// A killed PostgreSQL leaves a segment of shared memory in the kernel: small, but of these there are only so many.
+    fn free_shared_memory(&self) {
+        let state = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        let segment = state.lines().nth(6).and_then(|keys| keys.split_whitespace().nth(1));
+        if let Some(segment) = segment {
+            Command::new("ipcrm").args(["--shmem-id", segment]).output().ok();
         }
     }
 

@@ -1,5 +1,9 @@
 //! What of an engine is still there, as /proc says.
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// Every process that names the folder on its command line, or works in it.
 pub(crate) fn of(folder: &Path) -> Vec<String> {
@@ -21,4 +25,13 @@ pub(crate) fn of(folder: &Path) -> Vec<String> {
         }
     }
     found
+}
+
+/// Waits up to 20 s until nothing of the folder runs.
+pub(crate) fn see_none(folder: &Path) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !of(folder).is_empty() {
+        assert!(Instant::now() < until, "{:?}", of(folder));
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

@@ -232,6 +232,9 @@ mod tests {
         assert_eq!(found[0].place, "crates/edge/Cargo.toml");
         assert!(found[0].advice.starts_with("gridesk-edge may not depend on gridesk-storage"));
         assert_eq!(check_direct("gridesk-domain", "m", &["gridesk-runtime"]).len(), 1);
+        for (package, _) in MAY_DEPEND {
+            assert_eq!(check_direct(package, "m", &["gridesk-lab"]).len(), 1, "{package}");
+        }
         assert!(check_direct("newcomer", "m", &[])[0].advice.contains("add one"));
     }
 
