@@ -272,12 +272,6 @@ impl Store {
         self.seen(id.bucket(), move |c| reads::operation(c, id)).await
     }
 
-    /// An operation that waits in its lane.
-    pub async fn waiting_operation(&self, id: OperationId) -> Result<Option<LaneMessage>> {
-        let lane = self.inner.map.lane(id.bucket());
-        self.on_slave_of_lane(lane, move |c| reads::waiting(c, lane, id)).await
-    }
-
     /// An account with the readings of some ranges of days.
     pub async fn account(&self, id: AccountId, days: Vec<(Date, Date)>) -> Result<Seen<Option<AccountView>>> {
         self.seen(id.bucket(), move |c| views::account(c, id, &days)).await
