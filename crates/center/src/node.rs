@@ -175,7 +175,8 @@ impl Node {
             // An earlier numbering may have gone further than this one has.
             let known = match position.generation.cmp(&generation) {
                 Ordering::Less => true,
-                Ordering::Equal => match self.parts.queue.has_reached(position.lane, position.sequence).await {
+                Ordering::Equal => match self.parts.queue.has_reached(position.lane, position.sequence).await
+                {
                     Ok(reached) => reached,
                     // Of a lane that there is not.
                     Err(StorageError::Closed) => false,

@@ -161,7 +161,8 @@ impl Lanes {
         }
         if tail < after && self.ask_tail(id).await? < after {
             // What is appended now would come before what is applied, and never be applied.
-            let why = format!("stream {} ends before {after}: it is not the one that was applied", lane.stream);
+            let why =
+                format!("stream {} ends before {after}: it is not the one that was applied", lane.stream);
             return Err(StorageError::Corrupt { what: "lane", why });
         }
         self.read(lane, after, limit).await
@@ -180,8 +181,7 @@ impl Lanes {
         }
         // What is older than memory, and what was acknowledged but has not come by the stream yet.
         let mut looked = 0;
-        for (mut after, end) in
-            [(applied, in_memory.start), (applied.max(in_memory.end), lane.recent.tail())]
+        for (mut after, end) in [(applied, in_memory.start), (applied.max(in_memory.end), lane.recent.tail())]
         {
             while after < end {
                 if looked >= MOST_LOOKED_THROUGH {

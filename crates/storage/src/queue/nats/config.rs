@@ -146,11 +146,10 @@ impl NatsConfig {
         if let Some(path) = &self.credentials {
             let text = tokio::fs::read_to_string(path).await;
             let text = text.map_err(|source| StorageError::Folder { path: path.clone(), source })?;
-            let (user, password) = text
-                .lines()
-                .next()
-                .and_then(|line| line.trim().split_once(':'))
-                .ok_or_else(|| failed("reading the credentials")("the first line is not user:password"))?;
+            let (user, password) =
+                text.lines().next().and_then(|line| line.trim().split_once(':')).ok_or_else(|| {
+                    failed("reading the credentials")("the first line is not user:password")
+                })?;
             options = options.user_and_password(user.to_owned(), password.to_owned());
         }
         if let Some(ca) = &self.ca {

@@ -64,7 +64,9 @@ pub(super) fn decode(message: &[u8]) -> Result<Vec<NewMessage>, StorageError> {
     let corrupt = |why: String| StorageError::Corrupt { what: "lane message", why };
     match message.first() {
         Some(&VERSION) => {}
-        Some(other) => return Err(corrupt(format!("written in version {other}, this program reads {VERSION}"))),
+        Some(other) => {
+            return Err(corrupt(format!("written in version {other}, this program reads {VERSION}")));
+        }
         None => return Err(corrupt("it is empty".to_owned())),
     }
     let (read, rest): (Vec<Read<'_>>, _) =

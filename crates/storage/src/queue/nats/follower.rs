@@ -48,12 +48,10 @@ async fn follow(streams: &Streams, lane: &Lane) -> Result<std::convert::Infallib
         num_replicas: 1,
         ..pull::Config::default()
     };
-    let consumer: PullConsumer = streams
-        .context
-        .create_consumer_on_stream(config, &lane.stream)
-        .await
-        .map_err(failed(doing))?;
-    let messages = consumer.stream().max_messages_per_batch(MOST_MESSAGES).heartbeat(HEARTBEAT).expires(EXPIRES);
+    let consumer: PullConsumer =
+        streams.context.create_consumer_on_stream(config, &lane.stream).await.map_err(failed(doing))?;
+    let messages =
+        consumer.stream().max_messages_per_batch(MOST_MESSAGES).heartbeat(HEARTBEAT).expires(EXPIRES);
     let mut messages = messages.messages().await.map_err(failed(doing))?;
     let mut expected = from;
     while let Some(message) = messages.next().await {

@@ -135,8 +135,8 @@ impl Lane {
         followed.last = message;
         followed.counts.push(message, operations.len() as u64);
         let placed = operations.into_iter().enumerate();
-        let placed =
-            placed.map(|(n, operation)| LaneMessage { sequence: sequence::of(message, n), message: operation });
+        let placed = placed
+            .map(|(n, operation)| LaneMessage { sequence: sequence::of(message, n), message: operation });
         self.recent.push_placed(placed);
     }
 

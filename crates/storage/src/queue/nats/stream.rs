@@ -178,13 +178,7 @@ impl Streams {
 
     /// Messages of a stream from one on, as far as the replica that is asked has them: at most `most`, and of `bytes`, one
     /// aside.
-    async fn batch(
-        &self,
-        stream: &str,
-        from: u64,
-        most: u64,
-        bytes: usize,
-    ) -> Result<Vec<(u64, Bytes)>> {
+    async fn batch(&self, stream: &str, from: u64, most: u64, bytes: usize) -> Result<Vec<(u64, Bytes)>> {
         let doing = "reading a lane";
         let inbox = self.client.new_inbox();
         let mut replies = self.client.subscribe(inbox.clone()).await.map_err(failed(doing))?;
