@@ -38,8 +38,8 @@ pub enum StorageError {
         /// Its own words.
         why: String,
     },
-    /// No space is left, or a quota is reached. Nothing of the call was done; it can be tried again.
-    #[error("no space left in the database's file system")]
+    /// No space is left, a quota is reached, or too much waits already. Nothing of the call was done; it can be tried again.
+    #[error("no space left")]
     Full,
     /// A message is larger than its lane can take, now or later. Nothing of the call was done.
     #[error("a message of {bytes} bytes: the lanes take up to {most}")]

@@ -14,6 +14,8 @@ use crate::suite::queue::Lanes;
 
 mod faults;
 mod order;
+mod replicas;
+mod senders;
 
 /// What a server keeps its streams in at most, and a lane of a test.
 const STORE_BYTES: u64 = 2 << 30;
@@ -23,21 +25,47 @@ const LANE_BYTES: u64 = 64 << 20;
 pub(crate) struct Server {
     folder: TempDir,
     port: u16,
+    name: String,
     running: Option<Child>,
 }
 
 impl Server {
     /// Starts a new one.
     pub(crate) async fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Server { folder: tempfile::tempdir().unwrap(), port, running: None };
+        let mut server = Server::prepare("alone".to_owned(), "");
+        server.start_again().await;
+        server
+    }
+
+    /// Starts three that are a cluster.
+    pub(crate) async fn cluster() -> Vec<Self> {
+        let ports: Vec<_> = (0..3).map(|_| free_port()).collect();
+        let routes: Vec<_> = ports.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
+        let mut servers = Vec::new();
+        for (n, port) in ports.iter().enumerate() {
+            let cluster = format!(
+                "cluster {{\n  name: lanes\n  listen: \"127.0.0.1:{port}\"\n  routes: [{}]\n}}\n",
+                routes.join(", ")
+            );
+            servers.push(Server::prepare(format!("server-{n}"), &cluster));
+        }
+        for server in &mut servers {
+            server.start_again().await;
+        }
+        servers
+    }
+
+    /// Writes its settings.
+    fn prepare(name: String, cluster: &str) -> Self {
+        let server = Server { folder: tempfile::tempdir().unwrap(), port: free_port(), name, running: None };
         let config = format!(
-            "listen: \"127.0.0.1:{port}\"\nmax_payload: 8MB\njetstream {{\n  store_dir: \"{}\"\n  \
-             sync_interval: always\n  max_memory_store: 64MB\n  max_file_store: {STORE_BYTES}\n}}\n",
+            "server_name: {}\nlisten: \"127.0.0.1:{}\"\nmax_payload: 8MB\njetstream {{\n  store_dir: \"{}\"\n  \
+             sync_interval: always\n  max_memory_store: 64MB\n  max_file_store: {STORE_BYTES}\n}}\n{cluster}",
+            server.name,
+            server.port,
             server.folder.path().join("store").display()
         );
         std::fs::write(server.folder.path().join("nats.conf"), config).unwrap();
-        server.start_again().await;
         server
     }
 
@@ -83,6 +111,11 @@ impl Server {
         config
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its address.
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
@@ -98,6 +131,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The server's program.

@@ -222,9 +222,10 @@ impl Streams {
     pub(super) async fn purge(&self, lane: &Lane, applied: u64, before_ms: u64) -> Result<u64> {
         let doing = "purging a lane";
         let stream = self.context.get_stream_no_info(&lane.stream).await.map_err(failed(doing))?;
-        let first = stream.get_info().await.map_err(failed(doing))?.state.first_sequence;
+        let state = stream.get_info().await.map_err(failed(doing))?.state;
+        let first = state.first_sequence;
         // The first message that stays: by halves, because times grow with the sequences.
-        let (mut low, mut high) = (first, sequence::message_of(applied).max(first));
+        let (mut low, mut high) = (first, sequence::message_of(applied).min(state.last_sequence).max(first));
         while low < high {
             let middle = low + (high - low) / 2;
             let stored_ms = match stream.get_raw_message(middle).await {

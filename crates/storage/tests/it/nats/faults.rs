@@ -1,60 +1,26 @@
 //! A server that is killed, away, full, or not what it should be.
-use std::{
-    collections::HashMap,
-    sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use gridesk_storage::{
     StorageError,
     queue::{NatsConfig, Queue},
 };
 
-use super::Server;
+use super::{
+    Server,
+    senders::{Senders, check, until_ok, whole},
+};
 use crate::suite::{
     LANE, all_messages, message, one_lane, operation_id,
     queue::{NOTHING, append_nothing},
     raw_message,
 };
 
-/// Asks again until it works, for at most ten seconds.
-async fn until_ok<T>(mut ask: impl AsyncFnMut() -> Result<T, StorageError>) -> T {
-    let started = Instant::now();
-    loop {
-        match ask().await {
-            Ok(done) => return done,
-            Err(error) if started.elapsed() > Duration::from_secs(10) => panic!("{error:?}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_what_was_acknowledged_survives_kills() {
-    const TASKS: u64 = 12;
     let mut server = Server::start().await;
     let (queue, watcher) = (server.queue(&one_lane()).await, server.queue(&one_lane()).await);
-    let stop: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
-    let tasks: Vec<_> = (0..TASKS)
-        .map(|task| {
-            let queue = queue.clone();
-            tokio::spawn(async move {
-                let mut acknowledged = Vec::new();
-                for n in 0.. {
-                    if stop.load(Ordering::Relaxed) {
-                        return (acknowledged, n * 2);
-                    }
-                    let first = task * 1_000_000 + n * 2;
-                    let both = vec![message(first, &NOTHING), message(first + 1, &NOTHING)];
-                    // Not acknowledged: it may be there or not, and is asked for no more.
-                    if let Ok(placed) = queue.append(LANE, both).await {
-                        acknowledged.extend(placed.into_iter().zip((first..).map(operation_id)));
-                    }
-                }
-                unreachable!()
-            })
-        })
-        .collect();
+    let senders = Senders::start(&[queue.clone()]);
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(700)).await;
         server.kill();
@@ -62,33 +28,13 @@ async fn nats_what_was_acknowledged_survives_kills() {
         server.start_again().await;
     }
     tokio::time::sleep(Duration::from_millis(700)).await;
-    stop.store(true, Ordering::Relaxed);
-    let (mut acknowledged, mut asked) = (HashMap::new(), 0);
-    for task in tasks {
-        let (placed, count) = task.await.unwrap();
-        assert!(placed.windows(2).all(|pair| pair[0].0 < pair[1].0), "one sender's stay in order");
-        acknowledged.extend(placed);
-        asked += count;
-    }
-    let fresh = server.queue(&one_lane()).await;
-    let found = all_messages(&fresh, LANE, 0, 512).await;
-    println!("{asked} asked for, {} acknowledged, {} there", acknowledged.len(), found.len());
+    let acknowledged = senders.stop().await;
     assert!(acknowledged.len() > 1_000, "hardly anything was appended");
-    assert!(found.windows(2).all(|pair| pair[0].sequence < pair[1].sequence));
-    let there: HashMap<_, _> = found.iter().map(|m| (m.sequence, m.message.operation)).collect();
-    for (sequence, id) in &acknowledged {
-        assert_eq!(there.get(sequence), Some(id), "{sequence} was acknowledged");
-    }
-    let mut ids: Vec<_> = found.iter().map(|m| m.message.operation).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    assert_eq!(ids.len(), found.len(), "sent again under its id, a message is there once");
+    let found = all_messages(&server.queue(&one_lane()).await, LANE, 0, 512).await;
+    check(&acknowledged, &found).unwrap();
     // Those who were there all the time see the same.
     for node in [&queue, &watcher] {
-        let mut end = node.watch_tail(LANE).unwrap();
-        let heard = end.wait_for(|tail| *tail == found.last().unwrap().sequence);
-        tokio::time::timeout(Duration::from_secs(10), heard).await.unwrap().unwrap();
-        assert_eq!(all_messages(node, LANE, 0, 300).await, found);
+        assert_eq!(whole(node, &found).await, found);
     }
 }
 
