@@ -94,9 +94,16 @@ impl Lanes {
         let context = jetstream::context::ContextBuilder::new().timeout(timeout).build(client.clone());
         let streams = Streams { client: client.clone(), context, timeout };
         let origin = client.new_inbox();
-        let (mut lanes, mut tasks) = (HashMap::new(), Vec::new());
+        // Made first, so that what runs for the first lanes ends where a later one cannot be opened.
+        let mut all = Lanes {
+            streams,
+            config: config.clone(),
+            lanes: HashMap::new(),
+            reads: Semaphore::new(MOST_READS),
+            tasks: Vec::new(),
+        };
         for id in ids {
-            let lane = Arc::new(streams.open(config, id).await?);
+            let lane = Arc::new(all.streams.open(config, id).await?);
             let (sender, appends) = mpsc::channel(config.waiting_appends as usize);
             let publisher = Publisher {
                 client: client.clone(),
@@ -105,13 +112,12 @@ impl Lanes {
                 origin: origin.clone(),
                 appends,
             };
-            tasks.push(tokio::spawn(publisher.run()));
-            tasks.push(tokio::spawn(follower::run(streams.clone(), Arc::clone(&lane))));
+            all.tasks.push(tokio::spawn(publisher.run()));
+            all.tasks.push(tokio::spawn(follower::run(all.streams.clone(), Arc::clone(&lane))));
             let room = Arc::new(Semaphore::new(config.waiting_kib as usize));
-            lanes.insert(id, Open { lane, appends: sender, room });
+            all.lanes.insert(id, Open { lane, appends: sender, room });
         }
-        let reads = Semaphore::new(MOST_READS);
-        Ok(Lanes { streams, config: config.clone(), lanes, reads, tasks })
+        Ok(all)
     }
 
     pub(super) async fn append(&self, lane: LaneId, messages: Vec<NewMessage>) -> Result<Vec<u64>> {

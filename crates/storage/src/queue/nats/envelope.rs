@@ -88,12 +88,13 @@ pub(super) fn decode(message: &[u8]) -> Result<Vec<NewMessage>, StorageError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use protocol::{Bucket, Channel, envelope::Language};
 
     use super::*;
 
-    fn message(n: u64, bytes: usize) -> NewMessage {
+    /// An operation with a body of some bytes.
+    pub(in crate::queue::nats) fn message(n: u64, bytes: usize) -> NewMessage {
         let origin = Origin {
             accepted_ms: u64::MAX - n,
             customer: None,

@@ -27,7 +27,10 @@ pub(super) async fn run(streams: Streams, lane: Arc<Lane>) {
         if lane.last() > before {
             pause = PAUSES.0;
         }
-        tracing::info!(lane = lane.id.0, %error, ?pause, "a lane is followed anew");
+        // Said once, however long the servers are away.
+        if pause == PAUSES.0 {
+            tracing::info!(lane = lane.id.0, %error, "a lane is followed anew");
+        }
         metrics::counter!("lane_followed_anew_total").increment(1);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);

@@ -160,6 +160,57 @@ pub(super) fn subject(lane: LaneId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::nats::envelope::tests::message;
+
+    fn operations(first: u64, count: u64) -> Vec<NewMessage> {
+        (first..first + count).map(|n| message(n, 3)).collect()
+    }
+
+    /// The sequences after one, as far as they are in memory.
+    fn after(lane: &Lane, sequence: u64) -> Option<Vec<u64>> {
+        let found = lane.recent.after(sequence, 100)?;
+        Some(found.into_iter().map(|m| m.sequence).collect())
+    }
+
+    #[test]
+    fn what_was_appended_and_what_is_delivered_make_one_order() {
+        let at = sequence::of;
+        let lane = Lane::new(LaneId(1), 4, at(4, 7));
+        assert_eq!(after(&lane, at(4, 7)), Some(vec![]));
+        assert_eq!(after(&lane, at(4, 6)), None, "from before this process");
+        lane.acknowledged(5, operations(0, 2));
+        lane.delivered(5, operations(0, 2));
+        assert_eq!(after(&lane, at(4, 7)), Some(vec![at(5, 0), at(5, 1)]));
+        // Another node's 6 is still on its way: 7 waits for it, only the end is known.
+        lane.acknowledged(7, operations(9, 3));
+        assert_eq!((lane.recent.tail(), lane.last()), (at(7, 2), 5));
+        assert_eq!(after(&lane, at(5, 0)), Some(vec![at(5, 1)]));
+        lane.delivered(6, operations(5, 1));
+        assert_eq!((lane.recent.tail(), lane.last()), (at(7, 2), 6), "the end never goes back");
+        lane.delivered(7, operations(9, 3));
+        assert_eq!(after(&lane, at(5, 1)), Some(vec![at(6, 0), at(7, 0), at(7, 1), at(7, 2)]));
+        assert_eq!(lane.backlog(at(6, 0)), 3);
+        lane.acknowledged(7, operations(9, 3));
+        lane.delivered(6, operations(5, 1));
+        assert_eq!(after(&lane, at(6, 0)), Some(vec![at(7, 0), at(7, 1), at(7, 2)]), "nothing twice");
+    }
+
+    #[test]
+    fn a_hole_is_never_closed_over() {
+        let at = sequence::of;
+        let lane = Lane::new(LaneId(1), 0, 0);
+        lane.delivered(1, operations(0, 2));
+        lane.delivered(4, operations(6, 2));
+        assert_eq!(after(&lane, at(1, 1)), None, "2 and 3 are not here");
+        assert_eq!(after(&lane, sequence::before(4)), Some(vec![at(4, 0), at(4, 1)]));
+        lane.pass_over(5);
+        assert_eq!(after(&lane, at(4, 1)), None, "5 is there, but not here");
+        assert!(lane.recent.tail() > at(4, 1), "so that somebody looks for it");
+        lane.delivered(6, operations(8, 1));
+        assert_eq!(after(&lane, sequence::before(6)), Some(vec![at(6, 0)]));
+        let (found, there) = lane.recent.find(message(8, 3).operation, 0);
+        assert_eq!((found.unwrap().sequence, there.end), (at(6, 0), at(6, 0)));
+    }
 
     #[test]
     fn operations_that_wait_are_counted() {

@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use async_nats::{
     Client, HeaderMap, Request,
     client::RequestErrorKind,
+    connection::State,
     header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID},
     jetstream::{ErrorCode, publish::PublishAck, response::Response},
 };
@@ -33,6 +34,8 @@ const MOST_BYTES: usize = 1 << 20;
 const HEADERS_BYTES: usize = 1024;
 /// How long an acknowledgement is waited for before the message is sent again.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the connection is waited for before it is looked at again, should nobody tell of it.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// The pause before a message is sent again.
 const TRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -75,6 +78,7 @@ struct Batch {
 /// Publishes one lane's appends.
 pub(super) struct Publisher {
     pub(super) client: Client,
+    /// Changes when the connection comes or goes.
     pub(super) connected: watch::Receiver<bool>,
     pub(super) lane: Arc<Lane>,
     /// Makes the messages' ids this process's own.
@@ -172,10 +176,11 @@ impl Publisher {
             if left.is_zero() {
                 return Err(failed(doing)(why));
             }
-            if !*self.connected.borrow() {
-                let _ = tokio::time::timeout(left, self.connected.wait_for(|connected| *connected)).await;
+            if self.client.connection_state() != State::Connected {
+                let _ = tokio::time::timeout(left.min(LOOK_AGAIN), self.connected.changed()).await;
                 continue;
             }
+            self.connected.mark_unchanged();
             let mut headers = HeaderMap::new();
             headers.insert(NATS_MESSAGE_ID, id);
             headers.insert(NATS_EXPECTED_STREAM, self.lane.stream.as_str());
@@ -183,7 +188,7 @@ impl Publisher {
             let request = request.timeout(Some(left.min(TRY_TIMEOUT)));
             let reply = tokio::select! {
                 reply = self.client.send_request(self.lane.subject.clone(), request) => reply,
-                _ = self.connected.wait_for(|connected| !connected) => {
+                _ = self.connected.changed() => {
                     why = "the connection was lost".to_owned();
                     continue;
                 }

@@ -6,10 +6,12 @@
 
 /// Bits of the index.
 const INDEX_BITS: u32 = 10;
+/// The highest index.
+const INDEX_MOST: u64 = (1 << INDEX_BITS) - 1;
 
 /// The sequence of the operation at `index` of the stream's message `message`.
 pub(super) fn of(message: u64, index: usize) -> u64 {
-    message << INDEX_BITS | (index as u64 & (1 << INDEX_BITS) - 1)
+    (message << INDEX_BITS) | (index as u64 & INDEX_MOST)
 }
 
 /// The stream's message that carries an operation.
@@ -19,7 +21,7 @@ pub(super) fn message_of(sequence: u64) -> u64 {
 
 /// The index of an operation in its message.
 pub(super) fn index_of(sequence: u64) -> u64 {
-    sequence & (1 << INDEX_BITS) - 1
+    sequence & INDEX_MOST
 }
 
 /// The highest sequence that any operation before the stream's message `message` can have.

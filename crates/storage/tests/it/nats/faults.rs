@@ -20,7 +20,7 @@ use crate::suite::{
 async fn nats_what_was_acknowledged_survives_kills() {
     let mut server = Server::start().await;
     let (queue, watcher) = (server.queue(&one_lane()).await, server.queue(&one_lane()).await);
-    let senders = Senders::start(&[queue.clone()]);
+    let senders = Senders::start(std::slice::from_ref(&queue));
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(700)).await;
         server.kill();
