@@ -1,5 +1,5 @@
 //! A node: takes a request that came through the gate, answers it.
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Ordering, sync::Arc, time::Duration};
 
 use protocol::{
     Code, Kind, LaneId, OperationId, Outcome, Position, Problem, ReplyEnvelope, Request, RequestEnvelope,
@@ -132,7 +132,7 @@ impl Node {
         };
         let relation = authorize::check_role(&request, session.as_ref(), head.channel)?;
         let asked = Asked { head, session, deadline };
-        self.check_token(&asked.head.token)?;
+        self.check_token(&asked.head.token).await?;
         if asked.session.is_some()
             && let Some(bucket) = request.bucket().or(asked.session.as_ref().map(|s| s.customer.bucket()))
             && let Err(problem) = self.wait_for_token(&asked, bucket).await
@@ -169,17 +169,29 @@ impl Node {
     }
 
     /// A token may not insist on what no lane has reached: nobody was told of it.
-    fn check_token(&self, token: &Token) -> Result<(), Problem> {
-        let known = |p: Position| {
-            let generation = self.parts.generation(p.lane);
+    async fn check_token(&self, token: &Token) -> Result<(), Problem> {
+        for position in token.positions() {
+            let generation = self.parts.generation(position.lane);
             // An earlier numbering may have gone further than this one has.
-            let told = |tail| p.generation < generation || p.generation == generation && p.sequence <= tail;
-            self.parts.queue.tail(p.lane).is_ok_and(told)
-        };
-        if token.positions().all(known) {
-            return Ok(());
+            let known = match position.generation.cmp(&generation) {
+                Ordering::Less => true,
+                Ordering::Equal => match self.parts.queue.has_reached(position.lane, position.sequence).await
+                {
+                    Ok(reached) => reached,
+                    // Of a lane that there is not.
+                    Err(StorageError::Closed) => false,
+                    Err(other) => return Err(unavailable(other)),
+                },
+                Ordering::Greater => false,
+            };
+            if !known {
+                return Err(Problem::new(
+                    Code::TokenInvalid,
+                    "The Consistency-Token is not one of this system.",
+                ));
+            }
         }
-        Err(Problem::new(Code::TokenInvalid, "The Consistency-Token is not one of this system."))
+        Ok(())
     }
 
     async fn check_holder(&self, asked: &Asked, request: &Request) -> Result<(), Problem> {
@@ -246,6 +258,9 @@ pub(crate) fn unavailable(error: StorageError) -> Problem {
             "No space is left for the moment. Try again with the same Idempotency-Key.",
         )
         .retry_after(10),
+        StorageError::TooLarge { .. } => {
+            Problem::new(Code::TooLarge, "The request is larger than can be kept. Nothing was done.")
+        }
         StorageError::Corrupt { .. } => {
             Problem::new(Code::Internal, "Stored data cannot be read. Nothing was done.")
         }

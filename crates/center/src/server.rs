@@ -220,11 +220,21 @@ async fn prune(node: Node, shutdown: Shutdown) {
                 tokio::task::yield_now().await;
             }
         }
+        for lane in node.store().map().lanes() {
+            if let Err(error) = prune_lane(&node, lane, now_ms.saturating_sub(7 * DAY_MS)).await {
+                tracing::warn!(lane = lane.0, %error, "old messages are still there; trying again later");
+            }
+        }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
             () = shutdown.begun() => {}
         }
     }
+}
+
+async fn prune_lane(node: &Node, lane: protocol::LaneId, before_ms: u64) -> Result<(), StorageError> {
+    let applied = node.store().lane(lane).await?.sequence;
+    node.parts.queue.prune(lane, applied, before_ms).await.map(drop)
 }
 
 async fn serve_admin(socket: UnixListener, router: axum::Router, shutdown: Shutdown) {

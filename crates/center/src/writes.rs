@@ -13,7 +13,10 @@ use protocol::{
     session::{TokenUse, verify},
 };
 use runtime::clock::Deadline;
-use storage::message::{Ended, NewMessage, OperationRow, Origin, body_digest};
+use storage::{
+    StorageError,
+    message::{Ended, NewMessage, OperationRow, Origin, body_digest},
+};
 
 use crate::{
     node::{Answer, Asked, Node, unavailable},
@@ -266,16 +269,16 @@ impl Node {
     /// Puts a message into its lane. When this returns, it survives power loss.
     async fn append(&self, bucket: Bucket, message: NewMessage) -> Result<Position, Problem> {
         let lane = self.parts.store.map().lane(bucket);
-        let tail = self.parts.queue.tail(lane).map_err(unavailable)?;
         let applied = self.parts.applied.get(usize::from(lane.0)).map_or(0, |applied| *applied.borrow());
-        if tail.saturating_sub(applied) >= self.parts.config.lane_backlog {
+        if self.parts.queue.backlog(lane, applied).map_err(unavailable)? >= self.parts.config.lane_backlog {
             return Err(Problem::new(
                 Code::Overloaded,
                 "Too many writes wait for the moment. Try again with the same Idempotency-Key.",
             ));
         }
         let generation = self.parts.generation(lane);
-        let sequence = self.parts.queue.append(lane, vec![message]).await.map_err(unavailable)?;
+        let placed = self.parts.queue.append(lane, vec![message]).await.map_err(unavailable)?;
+        let sequence = placed.first().copied().ok_or_else(|| unavailable(StorageError::Closed))?;
         Ok(Position { lane, generation, sequence })
     }
 
@@ -315,7 +318,9 @@ impl Node {
         };
         let mut row = self.parts.store.operation(id).await.map_err(unavailable)?.value;
         if row.is_none() {
-            if let Some(at) = self.parts.store.waiting_operation(id).await.map_err(unavailable)? {
+            let lane = self.parts.store.map().lane(id.bucket());
+            let applied = self.parts.store.lane(lane).await.map_err(unavailable)?.sequence;
+            if let Some(at) = self.parts.queue.waiting(id, lane, applied).await.map_err(unavailable)? {
                 let origin = at.message.origin;
                 let status =
                     status(at.message.code, origin.accepted_ms, OperationState::Accepted, None, None);

@@ -40,9 +40,17 @@ pub enum StorageError {
         /// Its own words.
         why: String,
     },
-    /// No space is left, or a quota is reached. Nothing of the call was done; it can be tried again.
-    #[error("no space left in the database's file system")]
+    /// No space is left, a quota is reached, or too much waits already. Nothing of the call was done; it can be tried again.
+    #[error("no space left")]
     Full,
+    /// A message is larger than its lane can take, now or later. Nothing of the call was done.
+    #[error("a message of {bytes} bytes: the lanes take up to {most}")]
+    TooLarge {
+        /// Bytes of the message.
+        bytes: usize,
+        /// The most a message may have.
+        most: usize,
+    },
     /// The lane has another applier by now, or is not where the caller thought: the caller stops.
     #[error("lane {lane} is not at {expected} under epoch {epoch} any more")]
     Replaced {
@@ -83,10 +91,10 @@ pub enum StorageError {
         #[source]
         source: std::io::Error,
     },
-    /// The folder was made for another number of shards or lanes.
-    #[error("the data folder holds {found}, the configuration says {configured}")]
+    /// The folder was made for another number of shards or lanes, or a lane's stream with other settings.
+    #[error("found {found}, the configuration says {configured}")]
     Shape {
-        /// What the folder holds.
+        /// What is there.
         found: String,
         /// What the configuration says.
         configured: String,
@@ -106,6 +114,7 @@ impl StorageError {
     fn again(&self) -> StorageError {
         match self {
             StorageError::Full => StorageError::Full,
+            StorageError::TooLarge { bytes, most } => StorageError::TooLarge { bytes: *bytes, most: *most },
             StorageError::Engine { engine, doing, why } => {
                 StorageError::Engine { engine, doing, why: why.clone() }
             }

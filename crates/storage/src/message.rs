@@ -39,7 +39,8 @@ pub struct Origin {
 /// An operation in its lane.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LaneMessage {
-    /// Its place: counts from 1 without a gap.
+    /// Its place: later ones are higher. Counts from 1 without a gap where the lane is embedded; in a cluster there are
+    /// gaps, in which no message is missing.
     pub sequence: u64,
     /// The operation.
     pub message: NewMessage,

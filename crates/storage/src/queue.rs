@@ -1,135 +1,148 @@
 //! The lanes: message middleware between those who accept writes and the one applier of each lane.
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
-};
+use std::sync::Arc;
 
-use protocol::LaneId;
-use tokio::sync::{oneshot, watch};
+use protocol::{LaneId, OperationId};
+use tokio::sync::watch;
 
 use crate::{
     StorageError,
     message::{LaneMessage, NewMessage},
-    sqlite::writer::Command,
     store::Store,
 };
 
-/// A handle on all lanes.
+mod nats;
+mod recent;
+mod sqlite;
+
+pub use nats::NatsConfig;
+pub(crate) use recent::{Recent, RecentLanes};
+
+/// A handle on all lanes. Cheap to clone.
 ///
-/// Embedded, a lane is a table in its shard's own file, so that an append shares a flush with whatever else the shard's
-/// writer has to do.
+/// Embedded, a lane is a table of its shard's SQLite file; in a cluster it is a stream of NATS JetStream. Both keep the
+/// order in which messages were appended, and lose or double none that was acknowledged. A lane's sequences grow; only the
+/// embedded engine's do so without a gap.
 #[derive(Clone)]
 pub struct Queue {
-    store: Store,
+    engine: Engine,
 }
 
-/// The newest messages of a lane, kept so that an applier that is not behind reads no database.
-pub(crate) struct Recent {
-    messages: Mutex<Newest>,
-    tail: watch::Sender<u64>,
-}
-
-/// Messages without a gap, with the sum of their bodies' bytes.
-#[derive(Default)]
-struct Newest {
-    messages: VecDeque<LaneMessage>,
-    bytes: usize,
-}
-
-impl Newest {
-    fn push(&mut self, message: LaneMessage) {
-        self.bytes += message.message.body.len();
-        self.messages.push_back(message);
-    }
-
-    fn pop(&mut self) {
-        self.bytes -= self.messages.pop_front().map_or(0, |oldest| oldest.message.body.len());
-    }
-}
-
-/// The most messages of a lane that are kept.
-const MOST_RECENT: usize = 8192;
-/// The most bytes of bodies of a lane that are kept.
-const MOST_RECENT_BYTES: usize = 4 << 20;
-
-impl Recent {
-    pub(crate) fn new(tail: u64) -> Self {
-        Recent { messages: Mutex::default(), tail: watch::Sender::new(tail) }
-    }
-
-    fn newest(&self) -> MutexGuard<'_, Newest> {
-        self.messages.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Notes messages that have just become durable.
-    pub(crate) fn push(&self, first: u64, new: Vec<NewMessage>) {
-        let mut newest = self.newest();
-        let last = first + new.len() as u64 - 1;
-        // What a large message (an import) pushes out is read from the database, and so is the message itself.
-        for (sequence, message) in (first..).zip(new) {
-            newest.push(LaneMessage { sequence, message });
-            while newest.messages.len() > MOST_RECENT || newest.bytes > MOST_RECENT_BYTES {
-                newest.pop();
-            }
-        }
-        self.tail.send_replace(last);
-    }
-
-    /// Messages from `after + 1` on, if all of them are here; those before are forgotten.
-    fn after(&self, after: u64, limit: usize) -> Option<Vec<LaneMessage>> {
-        let mut newest = self.newest();
-        while newest.messages.front().is_some_and(|m| m.sequence <= after) {
-            newest.pop();
-        }
-        match newest.messages.front() {
-            Some(first) if first.sequence == after + 1 => {
-                Some(newest.messages.iter().take(limit).cloned().collect())
-            }
-            _ => None,
-        }
-    }
+#[derive(Clone)]
+enum Engine {
+    Sqlite(sqlite::Lanes),
+    Nats(Arc<nats::Lanes>),
 }
 
 impl Queue {
     /// The lanes of a store.
     pub fn new(store: Store) -> Self {
-        Queue { store }
+        Queue { engine: Engine::Sqlite(sqlite::Lanes::new(store)) }
+    }
+
+    /// Connects to the lanes of a cluster, makes the streams that are not there, and begins to follow them.
+    ///
+    /// # Errors
+    /// [`StorageError::Engine`] where no server answers or the settings cannot be used; [`StorageError::Shape`] where a
+    /// stream is there with other settings.
+    pub async fn connect(
+        config: &NatsConfig,
+        lanes: impl IntoIterator<Item = LaneId>,
+    ) -> Result<Self, StorageError> {
+        let lanes = nats::Lanes::connect(config, lanes.into_iter().collect()).await?;
+        Ok(Queue { engine: Engine::Nats(Arc::new(lanes)) })
     }
 
     /// Puts messages at the end of a lane, durably: when this returns, they survive power loss. Answers the sequence of
-    /// the first; the others follow it without a gap.
-    pub async fn append(&self, lane: LaneId, messages: Vec<NewMessage>) -> Result<u64, StorageError> {
-        let (done, answer) = oneshot::channel();
-        self.store.send(lane, Command::Append { lane, messages, done }).await?;
-        answer.await.map_err(|_| StorageError::Closed)?
+    /// each, in order; between them others may stand.
+    ///
+    /// # Errors
+    /// [`StorageError::Full`] where the lane takes nothing for the moment, [`StorageError::TooLarge`] where a message can
+    /// never be taken: nothing was appended then. After [`StorageError::Engine`] it is not known whether all, some or none
+    /// were: appending them again does no harm, because an applied operation is known by its id.
+    pub async fn append(&self, lane: LaneId, messages: Vec<NewMessage>) -> Result<Vec<u64>, StorageError> {
+        match &self.engine {
+            Engine::Sqlite(lanes) => lanes.append(lane, messages).await,
+            Engine::Nats(lanes) => lanes.append(lane, messages).await,
+        }
     }
 
-    /// Messages after a sequence, in order, without a gap; empty where there are none.
+    /// At most `limit` messages after a sequence, in order, with none left out between; empty where there are none.
+    ///
+    /// # Errors
+    /// [`StorageError::Engine`] where the engine is away; [`StorageError::Corrupt`] where messages after the sequence are
+    /// gone, or cannot be read: they are never passed over.
     pub async fn fetch(
         &self,
         lane: LaneId,
         after: u64,
         limit: usize,
     ) -> Result<Vec<LaneMessage>, StorageError> {
-        if let Some(recent) = self.store.recent(lane).and_then(|recent| recent.after(after, limit)) {
-            return Ok(recent);
+        match &self.engine {
+            Engine::Sqlite(lanes) => lanes.fetch(lane, after, limit).await,
+            Engine::Nats(lanes) => lanes.fetch(lane, after, limit).await,
         }
-        if self.tail(lane)? <= after {
-            return Ok(Vec::new());
-        }
-        self.store.messages(lane, after, limit).await
     }
 
-    /// The sequence of a lane's last message.
+    /// An operation that waits in its lane, which is applied up to `applied`; `None` where it does not.
+    ///
+    /// # Errors
+    /// [`StorageError::Engine`] where the engine is away, or too much waits to look through.
+    pub async fn waiting(
+        &self,
+        id: OperationId,
+        lane: LaneId,
+        applied: u64,
+    ) -> Result<Option<LaneMessage>, StorageError> {
+        match &self.engine {
+            Engine::Sqlite(lanes) => lanes.waiting(id, lane).await,
+            Engine::Nats(lanes) => lanes.waiting(id, lane, applied).await,
+        }
+    }
+
+    /// Forgets messages of a lane up to `applied` that are older than a time (Unix ms); answers how many went. The last
+    /// applied one is kept, so that the lane can be read on from there. Embedded, [`Store::prune`] does this.
+    pub async fn prune(&self, lane: LaneId, applied: u64, before_ms: u64) -> Result<u64, StorageError> {
+        match &self.engine {
+            Engine::Sqlite(_) => Ok(0),
+            Engine::Nats(lanes) => lanes.prune(lane, applied, before_ms).await,
+        }
+    }
+
+    /// The sequence of a lane's last message, as far as this process has heard.
     pub fn tail(&self, lane: LaneId) -> Result<u64, StorageError> {
-        Ok(*self.watch_tail(lane)?.borrow())
+        Ok(self.recent(lane)?.tail())
+    }
+
+    /// Whether a lane has reached a sequence, by whomever it was appended: asks the engine where this process has not
+    /// heard of it.
+    pub async fn has_reached(&self, lane: LaneId, sequence: u64) -> Result<bool, StorageError> {
+        if self.tail(lane)? >= sequence {
+            return Ok(true);
+        }
+        match &self.engine {
+            Engine::Sqlite(_) => Ok(false),
+            Engine::Nats(lanes) => Ok(lanes.ask_tail(lane).await? >= sequence),
+        }
+    }
+
+    /// How many operations wait in a lane that is applied up to `applied`. In a cluster it is at least so many: what was
+    /// there before this process is counted by the messages that carried it.
+    pub fn backlog(&self, lane: LaneId, applied: u64) -> Result<u64, StorageError> {
+        match &self.engine {
+            Engine::Sqlite(lanes) => Ok(lanes.recent(lane)?.tail().saturating_sub(applied)),
+            Engine::Nats(lanes) => lanes.backlog(lane, applied),
+        }
     }
 
     /// Follows a lane's end.
     pub fn watch_tail(&self, lane: LaneId) -> Result<watch::Receiver<u64>, StorageError> {
-        let recent = self.store.recent(lane).ok_or(StorageError::Closed)?;
-        Ok(recent.tail.subscribe())
+        Ok(self.recent(lane)?.watch())
+    }
+
+    fn recent(&self, lane: LaneId) -> Result<&Recent, StorageError> {
+        match &self.engine {
+            Engine::Sqlite(lanes) => Ok(lanes.recent(lane)?),
+            Engine::Nats(lanes) => lanes.recent(lane),
+        }
     }
 }
-
-pub(crate) type RecentLanes = HashMap<LaneId, Arc<Recent>>;

@@ -327,12 +327,6 @@ impl Store {
         seen!(self, id.bucket(), |s| lanes::operation(s, id))
     }
 
-    /// An operation that waits in its lane.
-    pub async fn waiting_operation(&self, id: OperationId) -> Result<Option<LaneMessage>> {
-        let lane = self.inner.map.lane(id.bucket());
-        read!(self, self.shard_of(lane)?, |s| lanes::waiting(s, lane, id))
-    }
-
     /// An account with the readings of some ranges of days.
     pub async fn account(&self, id: AccountId, days: Vec<(Date, Date)>) -> Result<Seen<Option<AccountView>>> {
         seen!(self, id.bucket(), |s| views::account(s, id, &days))
@@ -530,6 +524,10 @@ impl Store {
 
     pub(crate) async fn messages(&self, lane: LaneId, after: u64, limit: usize) -> Result<Vec<LaneMessage>> {
         read!(self, self.shard_of(lane)?, |s| lanes::messages(s, lane, after, limit))
+    }
+
+    pub(crate) async fn waiting(&self, id: OperationId, lane: LaneId) -> Result<Option<LaneMessage>> {
+        read!(self, self.shard_of(lane)?, |s| lanes::waiting(s, lane, id))
     }
 
     pub(crate) async fn send(&self, lane: LaneId, command: Command) -> Result<()> {

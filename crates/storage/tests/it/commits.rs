@@ -99,7 +99,7 @@ async fn appends_and_applies_that_wait_share_one_commit() {
     holding.await.unwrap().unwrap();
     third.await.unwrap();
     for (n, append) in (0..).zip(waiting) {
-        assert_eq!(append.await.unwrap(), 3 + n, "in the order in which they came");
+        assert_eq!(append.await.unwrap(), [3 + n], "in the order in which they came");
     }
     assert_eq!(commits(&backend.file(0)), before + 3, "the holder's, and one for all that waited");
 }
@@ -118,5 +118,5 @@ async fn one_refused_in_a_round_does_not_harm_the_others() {
     );
     assert!(matches!(refused, Err(gridesk_storage::StorageError::Replaced { .. })));
     assert_eq!(applied.unwrap().sequence, 1);
-    assert_eq!(first.unwrap(), 2);
+    assert_eq!(first.unwrap(), [2]);
 }

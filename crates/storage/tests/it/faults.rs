@@ -149,9 +149,9 @@ async fn fill_up(folder: &Path) {
                 }
                 n += 1;
                 match queue.append(LANE, vec![new.clone()]).await {
-                    Ok(sequence) => {
+                    Ok(placed) => {
                         there.push(new);
-                        assert_eq!(sequence, there.len() as u64, "refused ones leave no gap");
+                        assert_eq!(placed, [there.len() as u64], "refused ones leave no gap");
                     }
                     Err(StorageError::Full) => refused += 1,
                     Err(other) => panic!("{other:?}"),
@@ -200,7 +200,7 @@ async fn fill_up(folder: &Path) {
         let new = message(n, &Op::Credit { account: 1, fen: 1 });
         n += 1;
         there.push(new.clone());
-        assert_eq!(queue.append(LANE, vec![new]).await.unwrap(), there.len() as u64);
+        assert_eq!(queue.append(LANE, vec![new]).await.unwrap(), [there.len() as u64]);
         loop {
             let at = store.lane(LANE).await.unwrap();
             let messages = queue.fetch(LANE, at.sequence, 20).await.unwrap();

@@ -90,8 +90,9 @@ async fn write_for_ever(folder: &Path, run: u64) {
                 let messages: Vec<_> =
                     (0..=n % 2).map(|m| message(id * 2 + m, &Op::Credit { account: 1, fen: 1 })).collect();
                 let ids: Vec<_> = messages.iter().map(|m| m.operation).collect();
-                let first = queue.append(LANE, messages).await.unwrap();
-                let lines: String = (first..)
+                let placed = queue.append(LANE, messages).await.unwrap();
+                let lines: String = placed
+                    .iter()
                     .zip(ids)
                     .map(|(sequence, id)| format!("acknowledged {sequence} {id}\n"))
                     .collect();

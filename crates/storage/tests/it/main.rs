@@ -1,9 +1,12 @@
-//! Stores, lanes and caches: one suite for every backend, and what only the embedded one can be asked.
+//! Stores, lanes and caches: one suite for every backend, and what only the one or the other can be
+//! asked.
 #![allow(clippy::unwrap_used)]
 mod commits;
 mod embedded;
 mod faults;
+mod gapless;
 mod kill;
+mod nats;
 mod postgres;
 mod suite;
 mod system;
@@ -30,3 +33,6 @@ backend_suite!(together postgres_store_does_what_every_store_does, crate::postgr
         a_reconnection_is_found_when_it_is_due,
         mandates_and_refunds_are_found_when_they_are_due;
 );
+mod nats_lanes {
+    crate::backend_suite!(queue of crate::nats::Alone);
+}

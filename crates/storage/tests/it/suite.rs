@@ -45,16 +45,7 @@ pub(crate) trait Backend: Sized {
 macro_rules! backend_suite {
     ($name:ident, $backend:ty) => {
         mod $name {
-            $crate::backend_suite!(@ $backend, queue:
-                appends_are_without_gaps_whoever_appends,
-                pages_follow_each_other_from_memory_and_from_disk,
-                large_messages_leave_memory_but_not_the_lane,
-                a_slow_and_a_quick_reader_see_the_same,
-                the_end_of_a_lane_can_be_awaited,
-                a_lane_ends_where_it_ended_after_reopening_and_pruning,
-                what_was_acknowledged_is_there_after_reopening,
-                an_unknown_lane_is_refused,
-            );
+            $crate::backend_suite!(queue of $backend);
             $crate::backend_suite!(@ $backend, apply:
                 an_operation_is_applied_once_whatever_comes_again,
                 operations_are_applied_in_order,
@@ -96,6 +87,20 @@ macro_rules! backend_suite {
                 $crate::suite::$module::$test::<$backend>().await;
             )*)*
         }
+    };
+    // The lanes alone.
+    (queue of $lanes:ty) => {
+        $crate::backend_suite!(@ $lanes, queue:
+            appends_keep_their_order_whoever_appends,
+            pages_follow_each_other_from_memory_and_from_disk,
+            large_messages_leave_memory_but_not_the_lane,
+            a_slow_and_a_quick_reader_see_the_same,
+            the_end_of_a_lane_can_be_awaited,
+            a_lane_ends_where_it_ended_after_reopening_and_pruning,
+            what_was_acknowledged_is_there_after_reopening,
+            what_waits_is_counted,
+            an_unknown_lane_is_refused,
+        );
     };
     (@ $backend:ty, $module:ident: $($test:ident,)*) => {
         mod $module {
