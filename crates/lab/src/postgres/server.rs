@@ -349,6 +349,8 @@ impl Server {
             format!("shared_buffers={}MB", options.shared_buffers_mib),
             format!("synchronous_commit={}", options.synchronous_commit.as_str()),
             format!("synchronous_standby_names={waited_for}"),
+            // After a kill: not every file by itself, of which there are a thousand.
+            "recovery_init_sync_method=syncfs".to_owned(),
             // In files below the data folder, which go with it.
             "dynamic_shared_memory_type=mmap".to_owned(),
             "logging_collector=off".to_owned(),
