@@ -35,10 +35,10 @@ impl Etcd {
         ensure!(matches!(members, 1 | 3), "etcd runs as 1 member or as 3, not {members}");
         let program = server_program()?;
         let folder = folder::create(folder)?;
-        process::sweep(&folder);
         let folders: Vec<PathBuf> = (1..=members)
             .map(|number| folder::create(&folder.join(format!("etcd-{number}"))))
             .collect::<Result<_>>()?;
+        folders.iter().for_each(|folder| process::sweep(folder));
         let members = engine::start_together(|| setups(&program, &folders))?;
         for member in &members {
             member.wait_for(&Probe::Http(member.port(), "/health"))?;

@@ -61,10 +61,10 @@ impl Nats {
         ensure!(matches!(options.servers, 1 | 3), "NATS runs as 1 server or as 3, not {}", options.servers);
         let program = server_program()?;
         let folder = folder::create(folder)?;
-        process::sweep(&folder);
         let folders: Vec<PathBuf> = (1..=options.servers)
             .map(|number| folder::create(&folder.join(format!("nats-{number}"))))
             .collect::<Result<_>>()?;
+        folders.iter().for_each(|folder| process::sweep(folder));
         let servers = engine::start_together(|| setups(&program, &folders, options))?;
         let led = match options.servers {
             1 => "/healthz?js-enabled-only=true",

@@ -30,7 +30,12 @@ pub(crate) fn free() -> Result<u16> {
 
 /// The port if it is free, or else another.
 pub(crate) fn free_or_other(port: u16) -> Result<u16> {
-    if port != 0 && is_free(port) { Ok(port) } else { free() }
+    if port == 0 || !is_free(port) {
+        return free();
+    }
+    let mut handed_out = HANDED_OUT.lock().unwrap_or_else(|broken| broken.into_inner());
+    handed_out.get_or_insert_default().insert(port);
+    Ok(port)
 }
 
 /// Whether one could listen on the port now.

@@ -184,7 +184,7 @@ impl Master {
     /// wait for no slave.
     ///
     /// # Errors
-    /// When it does not answer, or says no.
+    /// When it has not done them within half a minute, or says no.
     pub fn sql(&self, statements: &str) -> Result<String> {
         self.server.sql(DATABASE, statements)
     }
@@ -300,7 +300,7 @@ impl Slave {
     /// Runs statements as superuser in the database `gridesk` and gives what they print, by `psql -At`.
     ///
     /// # Errors
-    /// When it does not answer, or says no.
+    /// When it has not done them within half a minute, or says no.
     pub fn sql(&self, statements: &str) -> Result<String> {
         self.server.sql(DATABASE, statements)
     }

@@ -51,7 +51,6 @@ impl Redis {
     pub fn start(folder: &Path, options: &Options) -> Result<Self> {
         let program = server_program()?;
         let folder = folder::create(folder)?;
-        process::sweep(&folder);
         let server = start_one(&program, &folder.join("redis-1"), options, None)?;
         let replica = match options.replica {
             true => Some(start_one(&program, &folder.join("redis-2"), options, Some(server.port()))?),
@@ -74,6 +73,7 @@ impl Redis {
 
 fn start_one(program: &Path, folder: &Path, options: &Options, master: Option<u16>) -> Result<Engine> {
     let folder = folder::create(folder)?;
+    process::sweep(&folder);
     let started = engine::start_together(|| {
         let last: Ports = folder::note(&folder)?.unwrap_or_default();
         let ports = Ports { clients: port::free_or_other(last.clients)? };
@@ -83,6 +83,8 @@ fn start_one(program: &Path, folder: &Path, options: &Options, master: Option<u1
         let memory = format!("{}mb", options.maxmemory_mib);
         let mut args = vec!["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"];
         args.extend(["--daemonize", "no", "--maxmemory", &memory]);
+        // A replica that comes is served at once.
+        args.extend(["--repl-diskless-sync-delay", "0"]);
         args.extend(["--maxmemory-policy", &options.maxmemory_policy]);
         let master = master.map(|port| port.to_string());
         if let Some(master) = &master {

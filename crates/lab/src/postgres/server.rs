@@ -26,6 +26,8 @@ const INIT_WITHIN: Duration = Duration::from_secs(120);
 const SQL_WITHIN: Duration = Duration::from_secs(30);
 /// How often a start is tried when another program has taken the port.
 const STARTS_MAX: u32 = 3;
+/// The data folder, in the server's own.
+const DATA: &str = "data";
 /// Longer paths of Unix sockets the kernel does not take; PostgreSQL adds a name of up to 20 bytes.
 const SOCKET_FOLDER_MAX: usize = 107 - 20;
 
@@ -96,7 +98,7 @@ impl Server {
             folder::let_pass(&folder, user)?;
         }
         let bin = program::postgres_bin()?;
-        process::sweep(&folder);
+        process::sweep(&folder.join(DATA));
         Ok(Self { bin, user, folder, note, options, following: Vec::new(), process: None })
     }
 
@@ -142,7 +144,7 @@ impl Server {
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.join("data")
+        self.folder.join(DATA)
     }
 
     fn sockets(&self) -> PathBuf {
@@ -349,6 +351,8 @@ impl Server {
             format!("shared_buffers={}MB", options.shared_buffers_mib),
             format!("synchronous_commit={}", options.synchronous_commit.as_str()),
             format!("synchronous_standby_names={waited_for}"),
+            // After a kill: not every file by itself, of which there are a thousand.
+            "recovery_init_sync_method=syncfs".to_owned(),
             // In files below the data folder, which go with it.
             "dynamic_shared_memory_type=mmap".to_owned(),
             "logging_collector=off".to_owned(),

@@ -162,6 +162,9 @@ async fn etcd_keeps_its_data(folder: &Path, members: u8) {
     }
     etcd.members[0].restart().unwrap();
     put(&etcd, "3").await;
+    // Another engine in the same folder leaves it alone.
+    drop(Redis::start(folder, &redis::Options::default()).unwrap());
+    assert!(etcd.members[0].is_running());
     etcd.stop();
     drop(etcd);
     let etcd = Etcd::start(folder, members).unwrap();
