@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::suite::queue::Lanes;
 
 mod faults;
+mod flush;
 mod order;
 mod replicas;
 mod senders;
@@ -26,6 +27,8 @@ pub(crate) struct Server {
     folder: TempDir,
     port: u16,
     name: String,
+    /// Where its system calls are noted.
+    trace: Option<PathBuf>,
     running: Option<Child>,
 }
 
@@ -33,6 +36,14 @@ impl Server {
     /// Starts a new one.
     pub(crate) async fn start() -> Self {
         let mut server = Server::prepare("alone".to_owned(), "");
+        server.start_again().await;
+        server
+    }
+
+    /// Starts a new one, whose writes and flushes are noted in a file.
+    pub(crate) async fn start_traced(trace: &Path) -> Self {
+        let mut server = Server::prepare("traced".to_owned(), "");
+        server.trace = Some(trace.to_owned());
         server.start_again().await;
         server
     }
@@ -57,11 +68,13 @@ impl Server {
 
     /// Writes its settings.
     fn prepare(name: String, cluster: &str) -> Self {
-        let server = Server { folder: tempfile::tempdir().unwrap(), port: free_port(), name, running: None };
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let server = Server { folder, port, name, trace: None, running: None };
         let config = format!(
-            "server_name: {}\nlisten: \"127.0.0.1:{}\"\nmax_payload: 8MB\njetstream {{\n  store_dir: \"{}\"\n  \
+            "server_name: {}\npid_file: \"{}\"\nlisten: \"127.0.0.1:{}\"\nmax_payload: 8MB\njetstream {{\n  store_dir: \"{}\"\n  \
              sync_interval: always\n  max_memory_store: 64MB\n  max_file_store: {STORE_BYTES}\n}}\n{cluster}",
             server.name,
+            server.folder.path().join("pid").display(),
             server.port,
             server.folder.path().join("store").display()
         );
@@ -73,7 +86,19 @@ impl Server {
     pub(crate) async fn start_again(&mut self) {
         assert!(self.running.is_none(), "it runs");
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
-        let child = Command::new(binary())
+        let mut command = match &self.trace {
+            Some(trace) => {
+                let mut strace = Command::new("strace");
+                let calls = "trace=pwrite64,write,writev,fsync,fdatasync";
+                strace
+                    .args(["-f", "-y", "-ttt", "-T", "-s", "16", "-e", calls, "-o"])
+                    .arg(trace)
+                    .arg(binary());
+                strace
+            }
+            None => Command::new(binary()),
+        };
+        let child = command
             .arg("--config")
             .arg(self.folder.path().join("nats.conf"))
             .stdin(Stdio::null())
@@ -98,7 +123,12 @@ impl Server {
     /// Kills it without a word.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.running.take() {
-            child.kill().unwrap();
+            // Traced, our child is the tracer, which ends with what it traces.
+            let pid = std::fs::read_to_string(self.folder.path().join("pid")).unwrap_or_default();
+            match self.trace.is_some() && !pid.trim().is_empty() {
+                true => drop(Command::new("kill").args(["-9", pid.trim()]).status()),
+                false => drop(child.kill()),
+            }
             child.wait().unwrap();
         }
     }

@@ -5,9 +5,9 @@ use gridesk_storage::queue::{NatsConfig, Queue};
 
 use super::{
     Server,
-    senders::{Senders, check, until_ok, whole},
+    senders::{Senders, all_in_time, check, until_ok, whole},
 };
-use crate::suite::{LANE, all_messages, one_lane, queue::append_nothing};
+use crate::suite::{LANE, one_lane, queue::append_nothing};
 
 /// The server that leads the lane.
 async fn leader(servers: &[Server]) -> usize {
@@ -51,7 +51,7 @@ async fn nats_a_leader_that_dies_loses_nothing() {
     let acknowledged = senders.stop().await;
     assert!(acknowledged.len() > 500, "hardly anything was appended");
     let fresh = until_ok(connect).await;
-    let found = all_messages(&fresh, LANE, 0, 512).await;
+    let found = all_in_time(&fresh, 512).await;
     check(&acknowledged, &found).unwrap();
     for node in &nodes {
         assert_eq!(whole(node, &found).await, found);
