@@ -1,0 +1,117 @@
+//! Leases: who holds one knows by itself when it has to stop, before anybody else may begin.
+use std::time::{Duration, Instant};
+
+use cluster::{
+    etcd::EtcdError,
+    lease::{HeldLease, LeaseTerms},
+};
+
+use crate::servers::{Servers, Wire};
+
+const ACTING: Duration = Duration::from_secs(2);
+/// What the machine may be late by.
+const SLACK: Duration = Duration::from_millis(300);
+
+async fn gone_from_etcd(servers: &Servers, key: &str) {
+    let etcd = servers.etcd();
+    while !matches!(etcd.get(key).await, Ok(None)) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn etcd_a_lease_is_kept_for_as_long_as_it_is_renewed() {
+    let servers = Servers::start(1).await;
+    let etcd = servers.etcd();
+    let lease = HeldLease::grant(&etcd, LeaseTerms::default()).await.unwrap();
+    etcd.put("/kept", b"", Some(lease.id())).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert!(lease.valid() && lease.remaining() > Duration::from_secs(1));
+    assert!(etcd.get("/kept").await.unwrap().is_some());
+    let lost = lease.lost();
+    lease.revoke().await.unwrap();
+    lost.await;
+    assert!(!lease.valid());
+    assert_eq!(etcd.get("/kept").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn etcd_a_lease_that_somebody_revokes_is_lost_at_once() {
+    let servers = Servers::start(1).await;
+    let etcd = servers.etcd();
+    let lease = HeldLease::grant(&etcd, LeaseTerms::default()).await.unwrap();
+    etcd.lease_revoke(lease.id()).await.unwrap();
+    tokio::time::timeout(Duration::from_millis(500) + SLACK, lease.lost()).await.unwrap();
+    assert_eq!(etcd.lease_keepalive(lease.id()).await.unwrap_err(), EtcdError::LeaseGone);
+}
+
+#[tokio::test]
+async fn etcd_who_is_cut_off_stops_before_others_may_begin() {
+    let servers = Servers::start(1).await;
+    let wire = Wire::to(servers.address(0)).await;
+    let etcd = wire.settings().client().unwrap().0;
+    let lease = HeldLease::grant(&etcd, LeaseTerms::default()).await.unwrap();
+    etcd.put("/held", b"", Some(lease.id())).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    wire.cut();
+    let cut = Instant::now();
+    let (lost, gone) = tokio::join!(
+        async {
+            lease.lost().await;
+            let after = cut.elapsed();
+            // Whatever comes through later, it stays lost.
+            wire.heal();
+            after
+        },
+        async {
+            gone_from_etcd(&servers, "/held").await;
+            cut.elapsed()
+        }
+    );
+    println!("lost to its holder after {lost:?}, to all others after {gone:?}");
+    assert!(lost <= ACTING + SLACK, "{lost:?}");
+    assert!(gone >= lost + Duration::from_millis(700), "{gone:?}");
+    assert!(gone <= Duration::from_millis(4200), "{gone:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!lease.valid());
+}
+
+#[tokio::test]
+async fn etcd_without_quorum_a_lease_is_lost_in_time() {
+    let servers = Servers::start(3).await;
+    let etcd = servers.etcd();
+    let lease = HeldLease::grant(&etcd, LeaseTerms::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    servers.freeze(0);
+    servers.freeze(1);
+    let cut = Instant::now();
+    lease.lost().await;
+    let lost = cut.elapsed();
+    println!("lost after {lost:?}");
+    // A member that leads without knowing that it is alone renews for an election's time-out.
+    assert!(
+        lost >= ACTING - Duration::from_secs(1) && lost <= ACTING + Duration::from_secs(1) + SLACK,
+        "{lost:?}"
+    );
+    servers.thaw(0);
+    servers.thaw(1);
+    servers.answer().await;
+    assert!(!lease.valid());
+}
+
+#[tokio::test]
+async fn etcd_a_lease_outlives_a_member() {
+    let mut servers = Servers::start(3).await;
+    let etcd = servers.etcd();
+    let lease = HeldLease::grant(&etcd, LeaseTerms::default()).await.unwrap();
+    // One after the other, the one that leads each time.
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let leader = servers.leader().await;
+        servers.kill(leader);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(lease.valid(), "lost with member {leader}");
+        servers.restart(leader);
+        servers.answer().await;
+    }
+}
