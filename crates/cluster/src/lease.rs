@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, de::Error as _};
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     boottime::BootTime,
@@ -21,6 +21,8 @@ use crate::{
 const RENEWALS: u32 = 6;
 /// The pause after a renewal that failed.
 const RETRY: Duration = Duration::from_millis(100);
+/// How often a lease that is of no use any more is revoked, where etcd does not answer.
+const REVOKES: u32 = 10;
 /// How often whoever waits for the loss looks at the clock, which other than timers goes on while the machine sleeps.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -92,11 +94,13 @@ struct Standing {
 struct Until {
     at: BootTime,
     lost: bool,
+    /// By its holder.
+    revoked: bool,
 }
 
 impl Standing {
     fn new(until: BootTime) -> Self {
-        let until = Mutex::new(Until { at: until, lost: false });
+        let until = Mutex::new(Until { at: until, lost: false, revoked: false });
         Standing { until, lost: watch::Sender::new(false) }
     }
 
@@ -122,13 +126,28 @@ impl Standing {
         !standing.lost
     }
 
+    /// Until when it was good by the last renewal.
+    fn until(&self) -> BootTime {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner).at
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner).revoked
+    }
+
+    fn give_up(&self) {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner).revoked = true;
+        self.lose();
+    }
+
     fn lose(&self) {
         self.until.lock().unwrap_or_else(PoisonError::into_inner).lost = true;
         self.lost.send_replace(true);
     }
 }
 
-/// A lease in etcd. Cheap to clone; when the last clone is dropped it is not renewed any more, and ends in its time.
+/// A lease in etcd. Cheap to clone; when the last clone is dropped it is not renewed any more, and ends when it would have ended
+/// for etcd.
 #[derive(Clone, Debug)]
 pub struct HeldLease {
     held: Arc<Held>,
@@ -139,13 +158,8 @@ struct Held {
     etcd: Etcd,
     id: LeaseId,
     standing: Arc<Standing>,
-    renewing: AbortHandle,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.renewing.abort();
-    }
+    /// Dropped with it, which ends the renewals.
+    _renewing: oneshot::Sender<()>,
 }
 
 impl HeldLease {
@@ -157,8 +171,9 @@ impl HeldLease {
         let sent = BootTime::now();
         let (id, _) = etcd.lease_grant(terms.ttl).await?;
         let standing = Arc::new(Standing::new(sent + terms.acting()));
-        let renewing = tokio::spawn(renew(etcd.clone(), id, terms, Arc::clone(&standing))).abort_handle();
-        Ok(HeldLease { held: Arc::new(Held { etcd: etcd.clone(), id, standing, renewing }) })
+        let (renewing, dropped) = oneshot::channel();
+        tokio::spawn(keep(etcd.clone(), id, terms, Arc::clone(&standing), dropped));
+        Ok(HeldLease { held: Arc::new(Held { etcd: etcd.clone(), id, standing, _renewing: renewing }) })
     }
 
     /// Its id, to bind keys to.
@@ -197,8 +212,7 @@ impl HeldLease {
     /// # Errors
     /// What etcd says, or that it says nothing; the lease then ends in its time.
     pub async fn revoke(&self) -> Result<(), EtcdError> {
-        self.held.standing.lose();
-        self.held.renewing.abort();
+        self.held.standing.give_up();
         match self.held.etcd.lease_revoke(self.held.id).await {
             Err(EtcdError::LeaseGone) => Ok(()),
             other => other,
@@ -206,15 +220,49 @@ impl HeldLease {
     }
 }
 
-/// Renews a lease until it is lost.
-async fn renew(etcd: Etcd, id: LeaseId, terms: LeaseTerms, standing: Arc<Standing>) {
+/// Renews a lease until it is lost or dropped, then ends it at the time at which it would have ended for etcd: renewals that were
+/// held up on the way would keep it, and its name, for longer.
+async fn keep(
+    etcd: Etcd,
+    id: LeaseId,
+    terms: LeaseTerms,
+    standing: Arc<Standing>,
+    dropped: oneshot::Receiver<()>,
+) {
+    let ended = tokio::select! {
+        ended = renew(&etcd, id, terms, &standing) => ended,
+        _ = dropped => Ended::Late,
+    };
+    if ended == Ended::Gone {
+        return;
+    }
+    tokio::time::sleep(standing.until().since(BootTime::now()) + terms.guard).await;
+    for _ in 0..REVOKES {
+        match etcd.lease_revoke(id).await {
+            Ok(()) | Err(EtcdError::LeaseGone) => return,
+            Err(error) => tracing::debug!(%error, lease = id.0, "a lease that is of no use is still there"),
+        }
+        tokio::time::sleep(terms.ttl / 3).await;
+    }
+}
+
+/// Why a lease is not renewed any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// No renewal was in time; it may still be there.
+    Late,
+    /// It is not there any more.
+    Gone,
+}
+
+async fn renew(etcd: &Etcd, id: LeaseId, terms: LeaseTerms, standing: &Standing) -> Ended {
     let every = terms.ttl / RENEWALS;
     let mut pause = every;
-    loop {
+    let ended = loop {
         tokio::time::sleep(pause).await;
         let sent = BootTime::now();
         if standing.remaining(sent).is_zero() {
-            break;
+            break Ended::Late;
         }
         let renewed = etcd.lease_keepalive(id).await;
         let now = BootTime::now();
@@ -224,10 +272,10 @@ async fn renew(etcd: Etcd, id: LeaseId, terms: LeaseTerms, standing: Arc<Standin
                 count("renewed");
                 every.saturating_sub(now.since(sent))
             }
-            Ok(_) => break,
+            Ok(_) => break Ended::Late,
             Err(EtcdError::LeaseGone) => {
                 standing.lose();
-                break;
+                break Ended::Gone;
             }
             Err(error) => {
                 count("failed");
@@ -235,9 +283,12 @@ async fn renew(etcd: Etcd, id: LeaseId, terms: LeaseTerms, standing: Arc<Standin
                 RETRY
             }
         };
+    };
+    if !standing.is_revoked() {
+        count("lost");
+        tracing::warn!(lease = id.0, "a lease was lost");
     }
-    count("lost");
-    tracing::warn!(lease = id.0, "a lease was lost");
+    ended
 }
 
 fn count(result: &'static str) {

@@ -142,9 +142,11 @@ async fn etcd_two_nodes_never_both_hold_a_lane() {
         for lane in (0..3).map(LaneId) {
             let (coordinator, history) = (coordinator.clone(), history.clone());
             workers.push(tokio::spawn(async move {
-                for turn in 0_u32.. {
+                let mut turn = 0_u32;
+                loop {
                     let Ok(lease) = coordinator.take(lane, Duration::from_secs(4)).await else { continue };
-                    let steps = if turn.is_multiple_of(4) { 400 } else { 20 };
+                    turn += 1;
+                    let steps = if turn.is_multiple_of(6) { 400 } else { 20 };
                     history.note(work(&lease, id, steps).await);
                     if turn.is_multiple_of(2) {
                         lease.release().await.ok();

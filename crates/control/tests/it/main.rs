@@ -1,1 +1,5 @@
-
+//! The platform's programs as an operator starts them, with real etcd members.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod platform;
+#[path = "../../../cluster/tests/it/servers.rs"]
+mod servers;
