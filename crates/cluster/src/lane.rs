@@ -2,12 +2,14 @@
 use std::{sync::Arc, time::Duration};
 
 use protocol::LaneId;
+use tokio::sync::watch;
 
 use crate::{
     coordinator::Membership,
     etcd::{Compare, Etcd, EtcdError, Txn},
     folder::Folder,
     lease::HeldLease,
+    owners::Owners,
 };
 
 /// The pause between attempts to release.
@@ -34,6 +36,9 @@ pub(crate) struct Owned {
     pub(crate) etcd: Etcd,
     pub(crate) key: String,
     pub(crate) lease: HeldLease,
+    pub(crate) owners: Arc<Owners>,
+    /// Turns when the key was taken away.
+    pub(crate) gone: watch::Receiver<bool>,
 }
 
 impl LaneLease {
@@ -59,7 +64,7 @@ impl LaneLease {
     pub fn valid(&self) -> bool {
         match &self.hold {
             Some(Hold::Folder(folder)) => !folder.has_left(),
-            Some(Hold::Etcd(owned)) => owned.lease.valid(),
+            Some(Hold::Etcd(owned)) => owned.lease.valid() && !*owned.gone.borrow(),
             None => false,
         }
     }
@@ -73,7 +78,15 @@ impl LaneLease {
                     let _ = membership.wait_for(|membership| *membership == Membership::Left).await;
                 })
             }
-            Some(Hold::Etcd(owned)) => Box::pin(owned.lease.lost()),
+            Some(Hold::Etcd(owned)) => {
+                let (lost, mut gone) = (owned.lease.lost(), owned.gone.clone());
+                Box::pin(async move {
+                    tokio::select! {
+                        () = lost => {}
+                        Ok(_) = gone.wait_for(|gone| *gone) => {}
+                    }
+                })
+            }
             None => Box::pin(std::future::ready(())),
         };
         waits
@@ -87,6 +100,7 @@ impl LaneLease {
         match self.hold.clone() {
             Some(Hold::Etcd(owned)) => {
                 owned.delete(self.epoch).await?;
+                owned.owners.forget(self.lane, self.epoch);
                 self.hold = None;
             }
             Some(Hold::Folder(folder)) => {
@@ -104,6 +118,7 @@ impl Drop for LaneLease {
         match self.hold.take() {
             Some(Hold::Folder(folder)) => folder.release(self.lane),
             Some(Hold::Etcd(owned)) => {
+                owned.owners.forget(self.lane, self.epoch);
                 // Without a runtime the process is ending, and the lease with it.
                 if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                     runtime.spawn(owned.give_back(self.epoch));

@@ -22,6 +22,7 @@ mod keys;
 mod lane;
 pub mod lease;
 mod node;
+mod owners;
 mod settings;
 
 pub use claim::ClaimError;

@@ -24,6 +24,7 @@ use crate::{
     keys::Keys,
     lane::{LaneLease, Owned},
     lease::{HeldLease, LeaseTerms},
+    owners::{Owners, watch_owners},
     settings::ClusterSettings,
 };
 
@@ -42,15 +43,16 @@ pub struct EtcdNode {
     terms: LeaseTerms,
     me: NodeEntry,
     follower: TableFollower,
+    owners: Arc<Owners>,
     /// The lease while the node is joined. Changed only together with `membership`.
     lease: Mutex<Option<HeldLease>>,
     membership: watch::Sender<Membership>,
-    joining: Mutex<Option<AbortHandle>>,
+    tasks: Mutex<Vec<AbortHandle>>,
 }
 
 impl Drop for EtcdNode {
     fn drop(&mut self) {
-        self.stop_joining();
+        self.stop_tasks();
     }
 }
 
@@ -68,13 +70,16 @@ impl EtcdNode {
             terms: settings.lease,
             me,
             follower,
+            owners: Arc::default(),
             lease: Mutex::new(None),
             membership: watch::Sender::new(Membership::Joining("starting".to_owned())),
-            joining: Mutex::new(None),
+            tasks: Mutex::default(),
         });
         // The task must not keep alive what ends it.
         let joining = tokio::spawn(join(Arc::downgrade(&node))).abort_handle();
-        *node.joining.lock().unwrap_or_else(PoisonError::into_inner) = Some(joining);
+        let owners = watch_owners(node.etcd.clone(), node.keys.clone(), Arc::clone(&node.owners));
+        let watching = tokio::spawn(owners).abort_handle();
+        node.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend([joining, watching]);
         Ok(node)
     }
 
@@ -127,7 +132,9 @@ impl EtcdNode {
                 Ok(epoch) => {
                     metrics::counter!("cluster_lanes_taken_total").increment(1);
                     tracing::info!(lane = lane.0, epoch, "a lane was taken");
-                    return Ok(LaneLease::in_etcd(lane, epoch, Owned { etcd: etcd.clone(), key, lease }));
+                    let (etcd, owners) = (etcd.clone(), Arc::clone(&self.owners));
+                    let gone = owners.note(lane, epoch);
+                    return Ok(LaneLease::in_etcd(lane, epoch, Owned { etcd, key, lease, owners, gone }));
                 }
                 Err(ClaimError::LeaseLost) => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(error.into()),
@@ -189,14 +196,14 @@ impl EtcdNode {
         });
     }
 
-    fn stop_joining(&self) {
-        if let Some(joining) = self.joining.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            joining.abort();
+    fn stop_tasks(&self) {
+        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
         }
     }
 
     pub(crate) async fn leave(&self) -> Result<(), EtcdError> {
-        self.stop_joining();
+        self.stop_tasks();
         let lease = {
             let mut current = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
             self.membership.send_replace(Membership::Left);

@@ -39,6 +39,8 @@ pub struct Watcher {
 struct Stream {
     answer: reqwest::Response,
     buffer: Vec<u8>,
+    /// So much of it holds no line's end.
+    searched: usize,
     endpoint: usize,
 }
 
@@ -137,7 +139,7 @@ impl Etcd {
             let opening = self.send(endpoint, "watch", body.clone());
             reason = match tokio::time::timeout(self.inner.attempt, opening).await {
                 Ok(Ok(answer)) if answer.status().is_success() => {
-                    return Ok(Stream { answer, buffer: Vec::new(), endpoint });
+                    return Ok(Stream { answer, buffer: Vec::new(), searched: 0, endpoint });
                 }
                 Ok(Ok(answer)) => format!("status {}", answer.status()),
                 Ok(Err(Failure::NotSent(why) | Failure::NoAnswer(why))) => why,
@@ -155,10 +157,13 @@ impl Stream {
     /// The next line. What has come of it is kept when this is dropped.
     async fn line(&mut self) -> Result<Vec<u8>, EtcdError> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let rest = self.buffer.split_off(end + 1);
+            let unread = &self.buffer[self.searched..];
+            if let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+                let rest = self.buffer.split_off(self.searched + end + 1);
+                self.searched = 0;
                 return Ok(std::mem::replace(&mut self.buffer, rest));
             }
+            self.searched = self.buffer.len();
             if self.buffer.len() > ANSWER_MAX {
                 return Err(EtcdError::TooLarge);
             }

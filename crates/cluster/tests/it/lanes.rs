@@ -110,6 +110,24 @@ async fn etcd_who_was_cut_off_joins_again_and_gets_a_later_epoch() {
     assert!(again.epoch() > epoch && again.valid());
 }
 
+#[tokio::test]
+async fn etcd_a_lane_whose_key_is_taken_away_by_hand_is_lost() {
+    let servers = Servers::start(1).await;
+    let a = join(&servers.settings(), "a");
+    let (held, other) = (a.take(LANE, LONG).await.unwrap(), a.take(LaneId(4), LONG).await.unwrap());
+    let begun = Instant::now();
+    servers.etcd().delete(&cluster::etcd::Span::Key("/gridesk/lanes/3/owner".into())).await.unwrap();
+    tokio::time::timeout(LONG, held.lost()).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert!(!held.valid() && other.valid());
+    let again = a.take(LANE, LONG).await.unwrap();
+    assert!(again.epoch() > held.epoch());
+    // The old one, given back late, takes nothing from the new one.
+    held.release().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(again.valid());
+}
+
 /// Works on a lane for a while, sure of it at every step.
 async fn work(lease: &LaneLease, node: &str, steps: u32) -> Held {
     let from = BootTime::now();
