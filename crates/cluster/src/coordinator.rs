@@ -3,6 +3,20 @@
 //! A node **joins**, follows the **routing table**, **takes** the lanes that the table gives it, works on each under its
 //! **epoch** for as long as the lane's lease is valid, **releases** those that the table gives to another, and **leaves**. On the
 //! embedded profile there is one node, which has all lanes for as long as it has the folder's lock.
+//!
+//! How a node works with it:
+//!
+//! ```text
+//! coordinator = Coordinator::etcd(settings, me, table_file)     // or Coordinator::folder(lock, me, epochs)
+//! whenever coordinator.routing() changes:
+//!     for each lane that is worked on and is not in my_lanes():  stop its applier, then lease.release()
+//!     for each lane of my_lanes() that is not worked on:         lease = take(lane, within), in a task of its own;
+//!                                                                it waits until the former holder has released it
+//! the applier of a lane:   writes under lease.epoch(); before each batch asks lease.valid(); ends at lease.lost()
+//! at the end:              stop all appliers, then coordinator.leave()
+//! ```
+//!
+//! Reads need no lane: any node serves them, also one that has not joined.
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,

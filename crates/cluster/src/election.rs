@@ -51,11 +51,14 @@ impl Candidate {
     pub async fn campaign(&self) -> Result<Leadership, EtcdError> {
         let value = serde_json::to_vec(&Value { name: self.name.clone() })
             .map_err(|error| EtcdError::Form(error.to_string()))?;
+        let mut said = false;
         loop {
             let lease = match HeldLease::grant(&self.etcd, self.terms).await {
                 Ok(lease) => lease,
                 Err(EtcdError::Away(why)) => {
-                    tracing::warn!(why, "no lease to campaign with");
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::warn!(why, "no lease to campaign with; goes on trying");
+                    }
                     tokio::time::sleep(self.terms.ttl() / 6).await;
                     continue;
                 }

@@ -218,17 +218,22 @@ impl EtcdNode {
 
 /// Joins, and joins anew when the lease is lost.
 async fn join(node: std::sync::Weak<EtcdNode>) {
+    let mut said = false;
     loop {
         let Some(joining) = node.upgrade() else { return };
         let lost = match joining.register().await {
             Ok(lease) => {
                 let lost = lease.lost();
                 tracing::info!(node = %joining.me.id, "joined the cluster");
+                said = false;
                 joining.change(Some(lease), Membership::Joined);
                 lost
             }
             Err(error) => {
-                tracing::warn!(%error, node = %joining.me.id, "could not join the cluster");
+                // Once; what changes after that is the membership's reason.
+                if !std::mem::replace(&mut said, true) {
+                    tracing::warn!(%error, node = %joining.me.id, "could not join the cluster; goes on trying");
+                }
                 joining.change(None, Membership::Joining(error.to_string()));
                 drop(joining);
                 tokio::time::sleep(PAUSE).await;

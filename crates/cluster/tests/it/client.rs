@@ -80,6 +80,31 @@ async fn etcd_a_watch_has_no_gap_and_survives_compaction() {
     assert!(matches!(seen, Seen::All { keys, revision } if keys.len() == 41 && revision == last));
 }
 
+#[tokio::test]
+async fn etcd_a_watch_at_a_member_without_a_leader_says_so_and_goes_on() {
+    let mut servers = Servers::start(3).await;
+    let etcd = servers.etcd();
+    let mut watcher = Watcher::new(etcd.clone(), Span::Key("/w".into()));
+    watcher.next().await.unwrap();
+    servers.kill(0);
+    servers.kill(1);
+    // Member 2 is there and answers, but knows nothing new.
+    let silent = tokio::time::timeout(SOON, watcher.next()).await.unwrap();
+    println!("said: {}", silent.unwrap_err());
+    servers.restart(0);
+    servers.answer().await;
+    etcd.put("/w", b"x", None).await.unwrap();
+    let seen = async {
+        loop {
+            if let Ok(Seen::Changes(events)) = watcher.next().await {
+                return events;
+            }
+        }
+    };
+    let events = tokio::time::timeout(SOON, seen).await.unwrap();
+    assert!(matches!(&events[..], [Event::Put(kv)] if kv.value == b"x"), "{events:?}");
+}
+
 /// Writes and follows while a member is taken away; gives the longest time without a write.
 async fn goes_on(take_away: impl AsyncFnOnce(&mut Servers)) -> Duration {
     let mut servers = Servers::start(3).await;

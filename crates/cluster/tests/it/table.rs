@@ -27,7 +27,7 @@ async fn etcd_the_table_is_followed_kept_and_read_at_a_start_without_etcd() {
     let mut table = coordinator.routing();
     assert_eq!(table.borrow().version(), 0);
 
-    let one = assign(&RoutingTable::default(), &[a.clone()], &lanes, 1).unwrap();
+    let one = assign(&RoutingTable::default(), std::slice::from_ref(&a), &lanes, 1).unwrap();
     etcd.put(&key, &serde_json::to_vec(&one).unwrap(), None).await.unwrap();
     version(&mut table, 1).await;
     assert_eq!(coordinator.my_lanes().len(), 8);
