@@ -1,7 +1,11 @@
-//! Which lane a bucket writes to, and which shard a lane belongs to.
+//! Which lane a bucket writes to, which shard a lane belongs to, and which node works on it.
 use serde::{Deserialize, Serialize};
 
 use crate::{Bucket, LaneId, ShardId, ids::BUCKETS};
+
+mod table;
+
+pub use table::{MAX_NODES, NodeEntry, RoutingTable, TableError};
 
 /// The versioned table buckets → lanes → shards. Buckets move by a new version of it; nothing is re-hashed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,15 +12,24 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("gridesk-storage", &["gridesk-domain", "gridesk-protocol", "gridesk-runtime"]),
     ("gridesk-edge", &["gridesk-inspect", "gridesk-protocol", "gridesk-runtime", "gridesk-web"]),
     ("gridesk-gate", &["gridesk-inspect", "gridesk-protocol", "gridesk-runtime", "gridesk-web"]),
-    ("gridesk-control", &["gridesk-protocol", "gridesk-runtime", "gridesk-web"]),
+    ("gridesk-cluster", &["gridesk-protocol", "gridesk-runtime"]),
+    ("gridesk-control", &["gridesk-cluster", "gridesk-protocol", "gridesk-runtime", "gridesk-web"]),
     (
         "gridesk-center",
-        &["gridesk-domain", "gridesk-protocol", "gridesk-runtime", "gridesk-storage", "gridesk-web"],
+        &[
+            "gridesk-cluster",
+            "gridesk-domain",
+            "gridesk-protocol",
+            "gridesk-runtime",
+            "gridesk-storage",
+            "gridesk-web",
+        ],
     ),
     ("gridesk-firewall", &["gridesk-protocol", "gridesk-runtime"]),
     (
         "gridesk",
         &[
+            "gridesk-cluster",
             "gridesk-domain",
             "gridesk-inspect",
             "gridesk-protocol",
@@ -37,6 +46,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     (
         "gridesk-lab",
         &[
+            "gridesk-cluster",
             "gridesk-domain",
             "gridesk-inspect",
             "gridesk-protocol",
@@ -53,7 +63,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// Drivers of the intranet's stores. A name that ends in `*` stands for all that begin so.
+/// Drivers of the intranet's stores; ours speaks to etcd. A name that ends in `*` stands for all that begin so.
 const STORE_DRIVERS: &[&str] = &[
     "tokio-postgres*",
     "deadpool-postgres",
@@ -68,6 +78,7 @@ const STORE_DRIVERS: &[&str] = &[
     "async-nats",
     "nats*",
     "etcd*",
+    "gridesk-cluster",
     "gridesk-storage",
 ];
 
@@ -249,6 +260,7 @@ mod tests {
             "redis",
             "async-nats",
             "etcd-client",
+            "gridesk-cluster",
         ] {
             assert_eq!(linked("gridesk-edge", &["tokio", driver]), 1, "{driver}");
             assert_eq!(linked("gridesk-gate", &["tokio", driver]), 1, "{driver}");
