@@ -247,6 +247,11 @@ impl Cache {
         self.memory().watch(lane)
     }
 
+    /// Whether a view is held in this process, be it to be served or not.
+    pub fn holds(&self, entity: Entity, view: View) -> bool {
+        self.memory().holds(entity, view)
+    }
+
     /// How many entities are held in this process, about.
     pub fn entities(&self) -> u64 {
         self.memory().entities()

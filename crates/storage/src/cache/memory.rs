@@ -66,6 +66,10 @@ impl Memory {
         Some(Seen { value: held.value.downcast().ok()?, position: cursor.max(held.position) })
     }
 
+    pub(super) fn holds(&self, entity: Entity, view: View) -> bool {
+        self.held(entity, view).is_some()
+    }
+
     fn held(&self, entity: Entity, view: View) -> Option<(Held, Position)> {
         let lane = self.lanes.get(&self.lane(entity))?;
         // The cursor first: a view found afterwards is at least as fresh.

@@ -434,14 +434,14 @@ fn number(number: u64) -> Reply {
 
 #[cfg(test)]
 mod tests {
-    use protocol::{AccountId, Bucket};
+    use protocol::CustomerId;
 
     use super::*;
 
     #[test]
     fn a_key_names_its_entity() {
-        let account = AccountId::mint(Bucket::FIRST, 0x7d_0000);
-        for entity in [Entity::Account(account), Entity::Division(330_106)] {
+        let customer = CustomerId::mint(protocol::Bucket::FIRST, 0x7d_0000);
+        for entity in [Entity::Customer(customer), Entity::Division(330_106)] {
             assert_eq!(entity_of(entity_key(LaneId(12), entity).as_bytes()), Some(entity));
         }
         assert_eq!(entity_of(cursor_key(LaneId(3)).as_bytes()), None);

@@ -50,7 +50,7 @@ const GROUPS: usize = 256;
 /// A client, and whether Redis tells it what becomes of the views it has read.
 pub(super) struct Link {
     client: Client,
-    breaker: Breaker,
+    breaker: Arc<Breaker>,
     tracking: Arc<Tracking>,
     seed: RandomState,
     count: AtomicU64,
@@ -120,14 +120,15 @@ impl Link {
         };
         let connection = client.connect();
         let _ = tokio::time::timeout(CONNECT, client.wait_for_connect()).await;
-        let watch = tokio::spawn(watch_over(client.clone(), Arc::clone(&tracking), events));
+        let breaker = Arc::new(Breaker::new(config.rest()));
+        let watch = watch_over(client.clone(), Arc::clone(&tracking), Arc::clone(&breaker), events);
         Ok(Link {
             client,
-            breaker: Breaker::new(config.rest()),
+            breaker,
             tracking,
             seed: RandomState::new(),
             count: AtomicU64::new(0),
-            watch,
+            watch: tokio::spawn(watch),
             connection,
         })
     }
@@ -234,7 +235,7 @@ struct Events {
 }
 
 /// Takes in what Redis says about views, and turns tracking on anew after every loss of the connection.
-async fn watch_over(client: Client, tracking: Arc<Tracking>, mut events: Events) {
+async fn watch_over(client: Client, tracking: Arc<Tracking>, breaker: Arc<Breaker>, mut events: Events) {
     let (mut number, mut is_on) = (0, false);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -271,6 +272,7 @@ async fn watch_over(client: Client, tracking: Arc<Tracking>, mut events: Events)
                     number += 1;
                     is_on = true;
                     tracking.begin(number);
+                    breaker.answered();
                     check_memory(&client).await;
                 }
                 Err(error) => tracing::debug!(%error, "tracking could not be turned on"),
