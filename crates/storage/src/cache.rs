@@ -182,10 +182,7 @@ impl Cache {
         Ok(seen)
     }
 
-    async fn from_slave<T, E>(
-        &self,
-        load: impl Future<Output = Result<Seen<T>, E>>,
-    ) -> Result<Seen<T>, E> {
+    async fn from_slave<T, E>(&self, load: impl Future<Output = Result<Seen<T>, E>>) -> Result<Seen<T>, E> {
         metrics::counter!("cache_reads_total", "result" => "miss").increment(1);
         let _turn = match &self.inner.engine {
             Engine::Memory(_) => None,

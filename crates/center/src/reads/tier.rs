@@ -10,10 +10,7 @@ use protocol::{
     AccountId, Problem, Reply,
     catalogue::replies::{self, TierPace, TierStanding},
 };
-use storage::{
-    rows::Entity,
-    store::AccountView,
-};
+use storage::{rows::Entity, store::AccountView};
 
 use super::{account::standing, brief, day_number, made, terms};
 use crate::{

@@ -170,7 +170,8 @@ impl Redis {
         let mut waited = Duration::ZERO;
         let mut pause = Duration::from_millis(4);
         loop {
-            let lock = Lock { key: lock_key(self.near.lane(entity), entity, view), owner: self.link.random() };
+            let lock =
+                Lock { key: lock_key(self.near.lane(entity), entity, view), owner: self.link.random() };
             match self.look(entity, view, Some(&lock)).await {
                 Some(Looked { found: Some(found), .. }) => return Taken::Found(found),
                 Some(Looked { locked: true, .. }) => {
@@ -346,7 +347,11 @@ impl Redis {
             scripts::BEGUN => {
                 lane.anew.store(false, SeqCst);
                 metrics::counter!("cache_lane_begun_total").increment(1);
-                tracing::info!(lane = to.lane.0, sequence = to.sequence, "the room's cache of a lane begins empty");
+                tracing::info!(
+                    lane = to.lane.0,
+                    sequence = to.sequence,
+                    "the room's cache of a lane begins empty"
+                );
                 Followed::InStep
             }
             _ => Followed::InStep,

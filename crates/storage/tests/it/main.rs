@@ -4,10 +4,10 @@ mod commits;
 mod embedded;
 mod faults;
 mod kill;
-mod redis;
+mod redis_room;
 mod suite;
 mod system;
 
 backend_suite!(on_sqlite, crate::embedded::Embedded);
 cache_suite!(in_memory, crate::embedded::InMemory);
-cache_suite!(redis_shared, crate::redis::Room);
+cache_suite!(redis_shared, crate::redis_room::Room);

@@ -28,7 +28,8 @@ impl Breaker {
             return true;
         }
         let now_ms = self.now_ms();
-        now_ms >= until_ms && self.until_ms.compare_exchange(until_ms, self.rested(now_ms), SeqCst, SeqCst).is_ok()
+        now_ms >= until_ms
+            && self.until_ms.compare_exchange(until_ms, self.rested(now_ms), SeqCst, SeqCst).is_ok()
     }
 
     pub(super) fn answered(&self) {

@@ -140,7 +140,8 @@ impl Link {
             return None;
         }
         let arguments = Value::Array(arguments);
-        let first = self.client.evalsha::<Value, _, _, _>(script.sha.as_str(), keys.clone(), arguments.clone());
+        let first =
+            self.client.evalsha::<Value, _, _, _>(script.sha.as_str(), keys.clone(), arguments.clone());
         let answer = match first.await {
             // After its start it knows no script; running one teaches it.
             Err(error) if error.details().starts_with("NOSCRIPT") => {
@@ -290,7 +291,9 @@ async fn check_memory(client: &Client) {
         lines.find(|(key, _)| *key == name).map(|(_, value)| value)
     };
     if field("maxmemory") == Some("0") {
-        tracing::warn!("the room's Redis has no maxmemory: set one, so that the cache cannot take all memory");
+        tracing::warn!(
+            "the room's Redis has no maxmemory: set one, so that the cache cannot take all memory"
+        );
     }
     if field("maxmemory_policy") == Some("noeviction") {
         tracing::warn!(

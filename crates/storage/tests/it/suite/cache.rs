@@ -218,7 +218,9 @@ pub(crate) async fn no_reader_sees_less_than_its_cursor<C: Caching>() {
                 }
                 if let Some(view) = seen.value {
                     let value = Arc::new(view.account.credit_fen.0 as u64);
-                    cache.fill(Entity::Account(account), VIEW, &Seen { value, position: seen.position }).await;
+                    cache
+                        .fill(Entity::Account(account), VIEW, &Seen { value, position: seen.position })
+                        .await;
                 }
             }
         }));

@@ -92,7 +92,9 @@ impl Server {
     /// How many connections are told what becomes of what they have read.
     pub(crate) fn tracking(&self) -> usize {
         let list = self.ask(&["CLIENT", "LIST"]);
-        list.lines().filter(|line| line.split(' ').any(|field| field.starts_with("flags=") && field.contains('t'))).count()
+        list.lines()
+            .filter(|line| line.split(' ').any(|field| field.starts_with("flags=") && field.contains('t')))
+            .count()
     }
 }
 

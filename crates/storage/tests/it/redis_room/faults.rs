@@ -154,7 +154,11 @@ async fn what_redis_was_not_told_while_it_stood_still_is_told_later() {
         let found = one.load(account(n), VIEW, async { Ok::<_, ()>(Seen { value: n, position: at(10) }) });
         assert_eq!(*found.await.unwrap().value, n);
     }
-    assert!(begun.elapsed() < Duration::from_secs(2), "100 reads past a Redis that hangs: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "100 reads past a Redis that hangs: {:?}",
+        begun.elapsed()
+    );
     assert_eq!(follow(one, 10, &[1], 11).await, Followed::Away);
     assert_eq!(get(one, 1).await, None);
     room.server.signal("-CONT");
@@ -196,7 +200,10 @@ async fn a_lost_connection_empties_the_near_cache_until_tracking_is_on_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_room_that_misses_a_view_loads_it_once() {
-    let room = Room::with(Server::start(), 4, one_lane(), |config| RedisConfig { load_wait_ms: 5_000, ..patient(config) });
+    let room = Room::with(Server::start(), 4, one_lane(), |config| RedisConfig {
+        load_wait_ms: 5_000,
+        ..patient(config)
+    });
     let room = room.await;
     for node in &room.nodes {
         follow(node, 1, &[], 1).await;
@@ -224,7 +231,8 @@ async fn a_whole_room_that_misses_a_view_loads_it_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_redis_the_slaves_are_asked_by_a_bounded_number() {
-    let mut room = Room::with(Server::start(), 1, one_lane(), |config| RedisConfig { loads_at_once: 8, ..config }).await;
+    let mut room =
+        Room::with(Server::start(), 1, one_lane(), |config| RedisConfig { loads_at_once: 8, ..config }).await;
     room.server.kill();
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let readers: Vec<_> = (0..300)

@@ -23,7 +23,7 @@ use crate::suite::{
 
 const KEYS: u64 = 12;
 const NODES: usize = 3;
-const READERS: usize = 6;
+const READERS: usize = 12;
 
 /// Numbers that look random and are the same with every run.
 struct Random(u64);
@@ -165,7 +165,8 @@ fn break_it(server: &mut Server, random: &mut Random) {
 
 /// Runs it all; writes, reads, and how many of them hit.
 async fn race(seed: u64, faults: usize, cheats: bool) -> (Vec<Write>, Vec<Read>, usize) {
-    let room = Room::with(Server::start(), NODES, one_lane(), |config| RedisConfig { rest_ms: 100, ..config }).await;
+    let room =
+        Room::with(Server::start(), NODES, one_lane(), |config| RedisConfig { rest_ms: 100, ..config }).await;
     let Room { mut server, nodes } = room;
     let node = |cache| Arc::new(Node { cache, slave: AtomicU64::new(0), shown: AtomicU64::new(0) });
     let nodes: Vec<_> = nodes.into_iter().map(node).collect();
@@ -184,7 +185,7 @@ async fn race(seed: u64, faults: usize, cheats: bool) -> (Vec<Write>, Vec<Read>,
         async move {
             while !world.over.load(SeqCst) {
                 world.master.write(random.below(KEYS));
-                sleep(Duration::from_millis(random.below(4))).await;
+                sleep(Duration::from_millis(1 + random.below(9))).await;
             }
         }
     });
@@ -217,8 +218,14 @@ async fn no_reader_sees_less_than_it_was_shown_whatever_becomes_of_redis() {
     for seed in 1..=2 {
         let (writes, reads, hits) = race(seed, 30, false).await;
         let wrong = stale(&writes, &reads);
-        assert!(wrong.is_empty(), "seed {seed}: {} of {} reads: {:?}", wrong.len(), reads.len(), wrong.first());
-        assert!(hits > 1_000, "seed {seed}: only {hits} of {} reads hit the cache", reads.len());
+        assert!(
+            wrong.is_empty(),
+            "seed {seed}: {} of {} reads: {:?}",
+            wrong.len(),
+            reads.len(),
+            wrong.first()
+        );
+        assert!(hits > 500, "seed {seed}: only {hits} of {} reads hit the cache", reads.len());
         // The same history with one stale read in it is found out.
         let last = writes[writes.len() - 1];
         let old = writes[..writes.len() - 1].iter().rev().find(|write| write.key == last.key).unwrap();
