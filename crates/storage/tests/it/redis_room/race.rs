@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gridesk_storage::{
@@ -109,10 +109,8 @@ async fn read(world: Arc<World>, nodes: Vec<Arc<Node>>, mut random: Random, chea
     while !world.over.load(SeqCst) {
         let node = &nodes[random.below(NODES as u64) as usize];
         let key = random.below(KEYS);
-        let mut visible = node.cache.watch(LANE).unwrap();
-        let reached = visible.wait_for(|at| at.is_some_and(|at| at.sequence >= token));
-        if tokio::time::timeout(Duration::from_secs(20), reached).await.is_err() {
-            panic!("a node stands still");
+        if !is_visible(node, token, &world.over).await {
+            break;
         }
         let node_shown = node.shown.load(SeqCst);
         if let Some(found) = node.cache.get::<u64>(account(key), VIEW).await {
@@ -142,6 +140,20 @@ async fn read(world: Arc<World>, nodes: Vec<Arc<Node>>, mut random: Random, chea
         }
     }
     world.reads.lock().unwrap().extend(mine);
+}
+
+/// Waits until a position is visible at a node; `false` where all is over before.
+async fn is_visible(node: &Node, sequence: u64, over: &AtomicBool) -> bool {
+    let mut visible = node.cache.watch(LANE).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while !over.load(SeqCst) {
+        assert!(Instant::now() < until, "a node stands still");
+        let reached = visible.wait_for(|at| at.is_some_and(|at| at.sequence >= sequence));
+        if tokio::time::timeout(Duration::from_millis(100), reached).await.is_ok() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Lets everything happen to a Redis that can.
