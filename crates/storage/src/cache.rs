@@ -145,7 +145,7 @@ impl Cache {
                 },
             }
         }
-        Ok(shared(self.from_slave(load).await?))
+        Ok(shared(self.ask_slave(load).await?))
     }
 
     async fn load_for_all<T: Cached, E>(
@@ -168,7 +168,7 @@ impl Cache {
             flight.land(found.value.clone(), found.position);
             return Ok(found);
         }
-        let seen = match self.from_slave(load).await {
+        let seen = match self.ask_slave(load).await {
             Ok(seen) => shared(seen),
             Err(error) => {
                 if let (Engine::Redis(redis), Some(lock)) = (&self.inner.engine, lock) {
@@ -182,7 +182,7 @@ impl Cache {
         Ok(seen)
     }
 
-    async fn from_slave<T, E>(&self, load: impl Future<Output = Result<Seen<T>, E>>) -> Result<Seen<T>, E> {
+    async fn ask_slave<T, E>(&self, load: impl Future<Output = Result<Seen<T>, E>>) -> Result<Seen<T>, E> {
         metrics::counter!("cache_reads_total", "result" => "miss").increment(1);
         let _turn = match &self.inner.engine {
             Engine::Memory(_) => None,
