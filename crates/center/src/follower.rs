@@ -68,3 +68,6 @@ async fn tell(node: &Node, after: u64, changed: &Seen<Vec<Entity>>) -> Result<()
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, RwLock,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -38,6 +38,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 const SILENT: Duration = Duration::from_secs(2);
 /// Between two attempts to connect, in ms.
 const AGAIN_MS: u32 = 100;
+/// How soon another master is looked for again.
+const MOVE: Duration = Duration::from_secs(1);
 /// How often the connection is looked at besides its events.
 const LOOK: Duration = Duration::from_millis(100);
 /// Commands that wait to be sent; more are refused.
@@ -52,6 +54,8 @@ pub(super) struct Link {
     client: Client,
     breaker: Arc<Breaker>,
     tracking: Arc<Tracking>,
+    /// Whether another server is being looked for.
+    is_moving: Arc<AtomicBool>,
     seed: RandomState,
     count: AtomicU64,
     watch: JoinHandle<()>,
@@ -126,6 +130,7 @@ impl Link {
             client,
             breaker,
             tracking,
+            is_moving: Arc::default(),
             seed: RandomState::new(),
             count: AtomicU64::new(0),
             watch: tokio::spawn(watch),
@@ -159,10 +164,27 @@ impl Link {
                 if is_silence(&error) {
                     self.breaker.failed();
                 }
+                if error.details().starts_with("READONLY") {
+                    self.look_for_master();
+                }
                 tracing::debug!(%error, "Redis did not do what it was asked");
                 None
             }
         }
+    }
+
+    /// Connects anew, because the server has become somebody's replica; not more often than every [`MOVE`].
+    fn look_for_master(&self) {
+        if self.is_moving.swap(true, SeqCst) {
+            return;
+        }
+        tracing::warn!("Redis does not write any more: it is a replica now; its address is asked again");
+        let (client, is_moving) = (self.client.clone(), Arc::clone(&self.is_moving));
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(CONNECT, client.force_reconnection()).await;
+            tokio::time::sleep(MOVE).await;
+            is_moving.store(false, SeqCst);
+        });
     }
 
     /// This moment, for [`Link::if_still`].

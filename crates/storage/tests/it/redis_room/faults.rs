@@ -145,6 +145,34 @@ async fn a_killed_redis_is_missed_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_became_a_replica_is_left_and_found_again() {
+    let room = two_nodes().await;
+    let one = &room.nodes[0];
+    // Of a master that is not there: it keeps what it has, and writes nothing.
+    assert_eq!(room.server.ask(&["REPLICAOF", "127.0.0.1", "1"]), "OK");
+    let connections = || {
+        let info = room.server.ask(&["INFO", "stats"]);
+        let count = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        count.unwrap().trim().parse::<u64>().unwrap()
+    };
+    let before = connections();
+    assert_eq!(follow(one, 10, &[1], 11).await, Followed::Away);
+    assert_eq!(get(one, 1).await, None, "what it still shows is behind what this node has shown");
+    assert_eq!(get(one, 3).await, None);
+    // Each look counts as a connection itself.
+    let mut looks = 0;
+    soon("the node connects anew", async || {
+        looks += 1;
+        connections() > before + looks
+    })
+    .await;
+    assert_eq!(room.server.ask(&["REPLICAOF", "NO", "ONE"]), "OK");
+    soon("it is followed again", async || follow(one, 10, &[1], 11).await == Followed::InStep).await;
+    assert_eq!(get(one, 1).await, None);
+    soon("what did not change is still there", async || get(one, 3).await == Some((300, 11))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_redis_was_not_told_while_it_stood_still_is_told_later() {
     let room = two_nodes().await;
     let [one, two] = &room.nodes[..] else { panic!() };
