@@ -5,7 +5,11 @@ use std::{
     time::Instant,
 };
 
-use domain::billing::BillTerms;
+use domain::{
+    billing::BillTerms,
+    money::Wh,
+    readings::{DayReadings, Quality},
+};
 use protocol::{AccountId, routing::ShardMap};
 use runtime::health::Readiness;
 use storage::{
@@ -90,6 +94,8 @@ async fn redis_is_kept_in_step_and_begins_anew_by_itself() {
     let entries = ["EVAL", "return #redis.call('KEYS', 'gridesk:{0}:e:*')", "0"];
     redis.until(&entries, |n| n == "1").await;
     // What was not there is known to be there now, as soon as it is said to be.
+    let mut day = DayReadings::new("2024-10-01".parse().unwrap(), 3600).unwrap();
+    (0..24).for_each(|hour| day.add(hour * 3600, Wh(250), Quality::Valid).unwrap());
     let import = Import {
         account,
         holder: "样例".into(),
@@ -98,7 +104,7 @@ async fn redis_is_kept_in_step_and_begins_anew_by_itself() {
         division: "330106".into(),
         tariff: "zj-residential-tou".parse().unwrap(),
         terms: BillTerms::default(),
-        days: Vec::new(),
+        days: vec![day],
     };
     node.run_own(Own::Import(import), account.bucket(), "1").await.unwrap();
     assert!(is_there(views::ACCOUNT).await);
