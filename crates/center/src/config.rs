@@ -5,6 +5,7 @@ use domain::{forms::FormBook, late_fee::LateFeeRate};
 use protocol::{bounds::ShortName, session::StaffRole};
 use runtime::secret::{ExposeSecret, SecretError, SecretKey, load_key};
 use serde::{Deserialize, Deserializer, de::Error as _};
+use storage::cache::RedisConfig;
 
 use crate::rules::DebitTerms;
 
@@ -32,7 +33,10 @@ pub struct Config {
     /// Connections for reading, a shard.
     #[serde(default = "defaults::readers")]
     pub readers: usize,
-    /// How many accounts, customers and sessions the cache holds at most.
+    /// The Redis that the room's nodes share as their cache; absent: the cache is this node's own memory.
+    #[serde(default)]
+    pub redis: Option<RedisConfig>,
+    /// How many accounts, customers and sessions a cache in memory holds at most.
     #[serde(default = "defaults::cache_entities")]
     pub cache_entities: u64,
     /// How many messages may wait in a lane before writes to it are refused for the moment.

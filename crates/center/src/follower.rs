@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use protocol::LaneId;
 use runtime::shutdown::Shutdown;
-use storage::{StorageError, store::Seen};
+use storage::{StorageError, cache::Followed, rows::Entity, store::Seen};
 
 use crate::node::Node;
 
@@ -32,19 +32,42 @@ async fn follow_on(node: &Node, lane: LaneId) -> Result<(), StorageError> {
     let Some(applied) = parts.applied.get(usize::from(lane.0)) else { return Err(StorageError::Closed) };
     let mut applied = applied.subscribe();
     // An empty cache begins where the slave is now.
-    let mut cursor = match parts.cache.watch(lane).and_then(|visible| *visible.borrow()) {
+    let known = parts.cache.watch(lane).and_then(|visible| *visible.borrow());
+    let mut cursor = match known {
         Some(cursor) => cursor,
-        None => {
-            let position = parts.store.lane(lane).await?;
-            parts.cache.follow(&Seen { value: Vec::new(), position });
-            position
-        }
+        None => parts.store.lane(lane).await?,
     };
+    if known.is_none() {
+        tell(node, cursor.sequence, &Seen { value: Vec::new(), position: cursor }).await?;
+    }
     loop {
         let further = |at: &u64| *at > cursor.sequence;
-        applied.wait_for(further).await.map_err(|_| StorageError::Closed)?;
-        let changed = parts.store.changes(lane, cursor.sequence).await?;
+        match parts.cache.beat() {
+            None => drop(applied.wait_for(further).await.map_err(|_| StorageError::Closed)?),
+            // What the room shares is looked after also where nothing changes.
+            Some(beat) => {
+                if let Ok(Err(_)) = tokio::time::timeout(beat, applied.wait_for(further)).await {
+                    return Err(StorageError::Closed);
+                }
+            }
+        }
+        let after = cursor.sequence;
+        let changed = parts.store.changes(lane, after).await?;
         cursor = changed.position;
-        parts.cache.follow(&changed);
+        tell(node, after, &changed).await?;
     }
 }
+
+/// Tells the cache what changed; where it missed something before that, that too.
+async fn tell(node: &Node, after: u64, changed: &Seen<Vec<Entity>>) -> Result<(), StorageError> {
+    let parts = &node.parts;
+    if let Followed::Missed(since) = parts.cache.follow(after, changed).await {
+        let all = parts.store.changes(changed.position.lane, since).await?;
+        // Should it have missed something again, the next beat finds out.
+        parts.cache.follow(since, &all).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

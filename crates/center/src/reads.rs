@@ -12,8 +12,6 @@ mod usage;
 
 pub(crate) use request::{brief as request_brief, shown_outage};
 
-use std::sync::Arc;
-
 use domain::{
     billing::{BillTerms, VersionChoice},
     calendar::Month,
@@ -22,10 +20,13 @@ use domain::{
 };
 use jiff::civil::Date;
 use protocol::{
-    Code, CustomerId, Outcome, Position, Problem, Reply, Request, Token,
+    Code, CustomerId, Outcome, Problem, Reply, Request, Token,
     catalogue::replies::{BillBrief, BillState, TariffBrief},
 };
-use storage::rows::{Account, BillHead};
+use storage::{
+    rows::{Account, BillHead},
+    store::Seen,
+};
 
 use crate::{
     day::day_of,
@@ -100,8 +101,12 @@ fn customer(asked: &Asked) -> Result<CustomerId, Problem> {
     asked.session.as_ref().map(|s| s.customer).ok_or_else(login)
 }
 
-fn done(reply: Arc<Reply>, position: Position) -> Answer {
-    Answer::done(Arc::unwrap_or_clone(reply), position)
+/// A reply made of what a slave shows; `None` of nothing.
+fn made<T>(
+    seen: Seen<Option<T>>,
+    make: impl FnOnce(T) -> Result<Reply, Problem>,
+) -> Result<Seen<Option<Reply>>, Problem> {
+    Ok(Seen { value: seen.value.map(make).transpose()?, position: seen.position })
 }
 
 fn brief(tariff: &Tariff) -> TariffBrief {

@@ -177,7 +177,10 @@ pub(crate) async fn build(config: &Config, store: Store, map: &ShardMap) -> Resu
         config: config.clone(),
         clock: Clock::system(),
         queue: Queue::new(store.clone()),
-        cache: Cache::new(map.clone(), config.cache_entities),
+        cache: match &config.redis {
+            Some(redis) => Cache::redis(map.clone(), redis).await?,
+            None => Cache::new(map.clone(), config.cache_entities),
+        },
         store,
         keys: SessionKeys::load_or_create(&keys_folder)?,
         rules: Arc::new(rules),

@@ -1,10 +1,15 @@
 //! What the cache holds of each entity, and the one way to read it: cache, else one load of a slave, then fill.
 use std::{future::Future, sync::Arc};
 
-use protocol::{AccountId, CustomerId, Problem};
-use storage::{StorageError, cache::View, rows::Entity, store::Seen};
+use protocol::{AccountId, CustomerId, Problem, Reply};
+use storage::{
+    StorageError,
+    cache::{Cached, View},
+    rows::Entity,
+    store::Seen,
+};
 
-use crate::node::{Node, unavailable};
+use crate::node::{Answer, Node, unavailable};
 
 const fn kind(kind: u8) -> View {
     View { kind, parameter: 0 }
@@ -83,21 +88,27 @@ pub(crate) fn comparison(to: u64) -> View {
 
 impl Node {
     /// A view from the cache, or loaded and stored there.
-    pub(crate) async fn view<T: Send + Sync + 'static>(
+    pub(crate) async fn view<T: Cached>(
         &self,
         entity: Entity,
         view: View,
         load: impl Future<Output = Result<Seen<T>, StorageError>>,
     ) -> Result<Seen<Arc<T>>, Problem> {
-        if let Some(found) = self.parts.cache.get(entity, view) {
-            metrics::counter!("cache_reads_total", "result" => "hit").increment(1);
-            return Ok(found);
-        }
-        metrics::counter!("cache_reads_total", "result" => "miss").increment(1);
-        let seen = load.await.map_err(unavailable)?;
-        let seen = Seen { value: Arc::new(seen.value), position: seen.position };
-        self.parts.cache.fill(entity, view, &seen);
-        Ok(seen)
+        self.parts.cache.load(entity, view, async { load.await.map_err(unavailable) }).await
+    }
+
+    /// A whole reply from the cache, or made of what a slave shows and stored there; that there is no such thing (`what`)
+    /// is stored too.
+    pub(crate) async fn reply(
+        &self,
+        entity: Entity,
+        view: View,
+        what: &str,
+        make: impl Future<Output = Result<Seen<Option<Reply>>, Problem>>,
+    ) -> Result<Answer, Problem> {
+        let seen = self.parts.cache.load(entity, view, make).await?;
+        let reply = Arc::unwrap_or_clone(seen.value).ok_or_else(|| Problem::not_found(what))?;
+        Ok(Answer::done(reply, seen.position))
     }
 
     /// Who has bound an account; `None` where there is no such account.

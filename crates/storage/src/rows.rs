@@ -32,7 +32,7 @@ pub use protocol::catalogue::replies::SupplyState;
 pub use request::{DivisionReport, DivisionState, FileRow, OutageRow, RequestView, ServiceRequest};
 
 /// A supply contract and its premise.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Account {
     /// 用电户号.
     pub id: AccountId,
@@ -59,7 +59,7 @@ pub struct Account {
 }
 
 /// Whether an account has power, as far as its payments go.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Supply {
     /// Which account.
     pub account: AccountId,
@@ -137,7 +137,7 @@ pub struct BindTries {
 }
 
 /// An account that is not their own, about which a customer has asked in order to pay for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payee {
     /// Which account, whether or not there is one.
     pub account: AccountId,
@@ -180,7 +180,7 @@ pub struct Challenge {
 }
 
 /// A log-in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
     /// Its id.
     pub id: SessionId,
@@ -201,7 +201,7 @@ pub struct Session {
 }
 
 /// What is held about a customer besides their accounts; in their own shard.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Person {
     /// Who.
     pub customer: CustomerId,
@@ -247,7 +247,7 @@ impl Person {
 }
 
 /// A person or company, and the accounts they have bound.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Customer {
     /// Accounts and since when, Unix ms, in the order they were bound.
     pub accounts: Vec<(AccountId, u64)>,

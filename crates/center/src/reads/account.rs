@@ -16,10 +16,10 @@ use protocol::{
 };
 use storage::{
     rows::{BillHead, Entity},
-    store::{AccountView, Seen},
+    store::AccountView,
 };
 
-use super::{bill_brief, brief, day_number, done, mask_address, mask_name, terms};
+use super::{bill_brief, brief, day_number, made, mask_address, mask_name, terms};
 use crate::{
     node::{Answer, Node, unavailable},
     views,
@@ -37,18 +37,14 @@ impl Node {
     pub(super) async fn account_summary(&self, account: AccountId) -> Result<Answer, Problem> {
         let today = self.today();
         let (entity, view) = (Entity::Account(account), views::summary(day_number(today)));
-        if let Some(found) = self.parts.cache.get::<Reply>(entity, view) {
-            return Ok(done(found.value, found.position));
-        }
-        let month = Month::of(today);
-        let whole = |month: Month| (month.first_day(), month.last_day());
-        let ranges = vec![whole(month.last_year()), whole(month.prev()), whole(month)];
-        let seen = self.parts.store.account(account, ranges).await.map_err(unavailable)?;
-        let Some(row) = seen.value else { return Err(Problem::not_found("account")) };
-        let reply = std::sync::Arc::new(Reply::AccountSummary(self.summary(&row, today)?));
-        let seen = Seen { value: reply, position: seen.position };
-        self.parts.cache.fill(entity, view, &seen);
-        Ok(done(seen.value, seen.position))
+        let make = async {
+            let month = Month::of(today);
+            let whole = |month: Month| (month.first_day(), month.last_day());
+            let ranges = vec![whole(month.last_year()), whole(month.prev()), whole(month)];
+            let seen = self.parts.store.account(account, ranges).await.map_err(unavailable)?;
+            made(seen, |row| Ok(Reply::AccountSummary(self.summary(&row, today)?)))
+        };
+        self.reply(entity, view, "account", make).await
     }
 
     fn summary(&self, row: &AccountView, today: Date) -> Result<replies::AccountSummary, Problem> {

@@ -1,6 +1,4 @@
 //! Bills.
-use std::sync::Arc;
-
 use domain::{
     billing::{BillInput, Billed, Explanation, bill, explain},
     money::Wh,
@@ -20,7 +18,7 @@ use storage::{
     store::{BillView, Seen},
 };
 
-use super::{bill_brief, brief, day_number, done, month_number, terms};
+use super::{bill_brief, brief, day_number, made, month_number, terms};
 use crate::{
     node::{Answer, Node, unavailable},
     views,
@@ -37,40 +35,27 @@ impl Node {
         let limit = if asked.limit == 0 { PAGE } else { asked.limit.min(MOST) };
         let before = asked.before.map_or(0, month_number);
         let (entity, view) = (Entity::Account(asked.account), views::bills(before, limit, day_number(today)));
-        if let Some(found) = self.parts.cache.get::<Reply>(entity, view) {
-            metrics::counter!("cache_reads_total", "result" => "hit").increment(1);
-            return Ok(done(found.value, found.position));
-        }
-        metrics::counter!("cache_reads_total", "result" => "miss").increment(1);
-        let rows = self
-            .parts
-            .store
-            .bills(asked.account, asked.before, u32::from(limit) + 1)
-            .await
-            .map_err(unavailable)?;
-        let more = rows.value.len() > usize::from(limit);
-        let brief = |head| bill_brief(head, today, self.parts.rules.late_fee);
-        let bills: Vec<_> = rows.value.iter().take(usize::from(limit)).map(brief).collect();
-        let next_before = bills.last().filter(|_| more).map(|last| last.month);
-        let reply = Arc::new(Reply::BillList(replies::BillList { bills, next_before }));
-        let seen = Seen { value: reply, position: rows.position };
-        self.parts.cache.fill(entity, view, &seen);
-        Ok(done(seen.value, seen.position))
+        let make = async {
+            let load = self.parts.store.bills(asked.account, asked.before, u32::from(limit) + 1);
+            let Seen { value: rows, position } = load.await.map_err(unavailable)?;
+            let more = rows.len() > usize::from(limit);
+            let brief = |head| bill_brief(head, today, self.parts.rules.late_fee);
+            let bills: Vec<_> = rows.iter().take(usize::from(limit)).map(brief).collect();
+            let next_before = bills.last().filter(|_| more).map(|last| last.month);
+            Ok(Seen { value: Some(Reply::BillList(replies::BillList { bills, next_before })), position })
+        };
+        self.reply(entity, view, "account", make).await
     }
 
     pub(super) async fn bill_get(&self, id: BillId) -> Result<Answer, Problem> {
         let today = self.today();
         let (entity, view) =
             (Entity::Account(id.account), views::bill(month_number(id.month), day_number(today)));
-        if let Some(found) = self.parts.cache.get::<Reply>(entity, view) {
-            return Ok(done(found.value, found.position));
-        }
-        let seen = self.parts.store.bill(id).await.map_err(unavailable)?;
-        let Some(row) = seen.value else { return Err(Problem::not_found("bill")) };
-        let reply = Arc::new(Reply::BillGet(self.whole_bill(&row, today)?));
-        let seen = Seen { value: reply, position: seen.position };
-        self.parts.cache.fill(entity, view, &seen);
-        Ok(done(seen.value, seen.position))
+        let make = async {
+            let seen = self.parts.store.bill(id).await.map_err(unavailable)?;
+            made(seen, |row| Ok(Reply::BillGet(self.whole_bill(&row, today)?)))
+        };
+        self.reply(entity, view, "bill", make).await
     }
 
     fn whole_bill(&self, row: &BillView, today: Date) -> Result<replies::BillGet, Problem> {

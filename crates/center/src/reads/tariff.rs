@@ -1,6 +1,4 @@
 //! What energy would cost, and what it would have cost under other tariffs.
-use std::sync::Arc;
-
 use domain::{
     billing::{BillTerms, Quote, QuoteError, month_under},
     calendar::Month,
@@ -17,10 +15,10 @@ use protocol::{
 };
 use storage::{
     rows::{Account, Entity},
-    store::{PastView, Seen},
+    store::PastView,
 };
 
-use super::{brief, done, month_number, terms};
+use super::{brief, made, month_number, terms};
 use crate::{
     node::{Answer, Node, unavailable},
     views,
@@ -43,16 +41,15 @@ impl Node {
     pub(super) async fn tariff_compare(&self, account: AccountId) -> Result<Answer, Problem> {
         let to = Month::of(self.today()).prev();
         let (entity, view) = (Entity::Account(account), views::comparison(month_number(to)));
-        if let Some(found) = self.parts.cache.get::<Reply>(entity, view) {
-            return Ok(done(found.value, found.position));
-        }
-        let from = months_up_to(to)[0];
-        let seen = self.parts.store.past(account, from, to).await.map_err(unavailable)?;
-        let Some(row) = seen.value else { return Err(Problem::not_found("account")) };
-        let reply = comparison(&self.parts.rules.tariffs, self.tariff(&row.account.tariff)?, &row, to);
-        let seen = Seen { value: Arc::new(Reply::TariffCompare(reply)), position: seen.position };
-        self.parts.cache.fill(entity, view, &seen);
-        Ok(done(seen.value, seen.position))
+        let make = async {
+            let from = months_up_to(to)[0];
+            let seen = self.parts.store.past(account, from, to).await.map_err(unavailable)?;
+            made(seen, |row| {
+                let own = self.tariff(&row.account.tariff)?;
+                Ok(Reply::TariffCompare(comparison(&self.parts.rules.tariffs, own, &row, to)))
+            })
+        };
+        self.reply(entity, view, "account", make).await
     }
 }
 

@@ -1,6 +1,4 @@
 //! Where an account stands in its tiers, and where its pace leads.
-use std::sync::Arc;
-
 use domain::{
     billing::{BillInput, Pace, bill, last_known},
     calendar::Month,
@@ -12,12 +10,9 @@ use protocol::{
     AccountId, Problem, Reply,
     catalogue::replies::{self, TierPace, TierStanding},
 };
-use storage::{
-    rows::Entity,
-    store::{AccountView, Seen},
-};
+use storage::{rows::Entity, store::AccountView};
 
-use super::{account::standing, brief, day_number, done, terms};
+use super::{account::standing, brief, day_number, made, terms};
 use crate::{
     node::{Answer, Node, unavailable},
     views,
@@ -30,19 +25,17 @@ impl Node {
     pub(super) async fn tier_get(&self, account: AccountId) -> Result<Answer, Problem> {
         let today = self.today();
         let (entity, view) = (Entity::Account(account), views::tier(day_number(today)));
-        if let Some(found) = self.parts.cache.get::<Reply>(entity, view) {
-            return Ok(done(found.value, found.position));
-        }
-        let from = today.checked_sub(Span::new().days(LOOK_BACK_DAYS - 1)).unwrap_or(Date::MIN);
-        let seen = self.parts.store.account(account, vec![(from, today)]).await.map_err(unavailable)?;
-        let Some(row) = seen.value else { return Err(Problem::not_found("account")) };
-        let tariff = self.tariff(&row.account.tariff)?;
-        let standing = standing(&row, tariff, today)?;
-        let pace = pace(&row, tariff, &standing, Month::of(today));
-        let reply = replies::TierGet { account, tariff: brief(tariff), standing, pace };
-        let seen = Seen { value: Arc::new(Reply::TierGet(reply)), position: seen.position };
-        self.parts.cache.fill(entity, view, &seen);
-        Ok(done(seen.value, seen.position))
+        let make = async {
+            let from = today.checked_sub(Span::new().days(LOOK_BACK_DAYS - 1)).unwrap_or(Date::MIN);
+            let seen = self.parts.store.account(account, vec![(from, today)]).await.map_err(unavailable)?;
+            made(seen, |row| {
+                let tariff = self.tariff(&row.account.tariff)?;
+                let standing = standing(&row, tariff, today)?;
+                let pace = pace(&row, tariff, &standing, Month::of(today));
+                Ok(Reply::TierGet(replies::TierGet { account, tariff: brief(tariff), standing, pace }))
+            })
+        };
+        self.reply(entity, view, "account", make).await
     }
 }
 

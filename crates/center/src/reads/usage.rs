@@ -1,6 +1,4 @@
 //! A month's use, day by day.
-use std::sync::Arc;
-
 use domain::{
     calendar::Month,
     money::Wh,
@@ -19,10 +17,10 @@ use protocol::{
 };
 use storage::{
     rows::Entity,
-    store::{PastView, Seen},
+    store::{AccountView, PastView},
 };
 
-use super::{done, month_number};
+use super::{made, month_number};
 use crate::{
     node::{Answer, Node, unavailable},
     views,
@@ -31,25 +29,25 @@ use crate::{
 impl Node {
     pub(super) async fn usage_month(&self, asked: &requests::UsageMonth) -> Result<Answer, Problem> {
         let (entity, view) = (Entity::Account(asked.account), views::usage(month_number(asked.month)));
-        if let Some(found) = self.parts.cache.get::<Reply>(entity, view) {
-            return Ok(done(found.value, found.position));
-        }
-        let range = vec![(asked.month.first_day(), asked.month.last_day())];
-        let seen = self.parts.store.account(asked.account, range).await.map_err(unavailable)?;
-        let Some(row) = seen.value else { return Err(Problem::not_found("account")) };
+        let make = async {
+            let range = vec![(asked.month.first_day(), asked.month.last_day())];
+            let seen = self.parts.store.account(asked.account, range).await.map_err(unavailable)?;
+            made(seen, |row| Ok(Reply::UsageMonth(self.month(asked, &row)?)))
+        };
+        self.reply(entity, view, "account", make).await
+    }
+
+    fn month(&self, asked: &requests::UsageMonth, row: &AccountView) -> Result<replies::UsageMonth, Problem> {
         let tariff = self.tariff(&row.account.tariff)?;
         let days: Vec<DayUsage> = row.days.iter().map(|day| day_usage(tariff, day)).collect();
-        let reply = replies::UsageMonth {
+        Ok(replies::UsageMonth {
             account: asked.account,
             month: asked.month,
             energy_wh: days.iter().map(|day| day.energy_wh).sum(),
             days,
             first_month: row.first_and_last.map(|(first, _)| Month::of(first)),
             last_month: row.first_and_last.map(|(_, last)| Month::of(last)),
-        };
-        let seen = Seen { value: Arc::new(Reply::UsageMonth(reply)), position: seen.position };
-        self.parts.cache.fill(entity, view, &seen);
-        Ok(done(seen.value, seen.position))
+        })
     }
 }
 
@@ -57,24 +55,22 @@ impl Node {
     pub(super) async fn usage_year(&self, account: AccountId, year: Year) -> Result<Answer, Problem> {
         let year = year.get();
         let (entity, view) = (Entity::Account(account), views::year(year));
-        if let Some(found) = self.parts.cache.get::<Reply>(entity, view) {
-            return Ok(done(found.value, found.position));
-        }
-        let first = Month::of(Date::constant(year, 1, 1));
-        let seen = self.parts.store.past(account, first, first.december()).await.map_err(unavailable)?;
-        let Some(row) = seen.value else { return Err(Problem::not_found("account")) };
-        let months = months_of(self.tariff(&row.account.tariff)?, &row, first);
-        let reply = replies::UsageYear {
-            account,
-            year,
-            energy_wh: months.iter().map(|month| month.energy_wh).sum(),
-            months,
-            first_month: row.first_and_last.map(|(first, _)| Month::of(first)),
-            last_month: row.first_and_last.map(|(_, last)| Month::of(last)),
+        let make = async {
+            let first = Month::of(Date::constant(year, 1, 1));
+            let seen = self.parts.store.past(account, first, first.december()).await.map_err(unavailable)?;
+            made(seen, |row| {
+                let months = months_of(self.tariff(&row.account.tariff)?, &row, first);
+                Ok(Reply::UsageYear(replies::UsageYear {
+                    account,
+                    year,
+                    energy_wh: months.iter().map(|month| month.energy_wh).sum(),
+                    months,
+                    first_month: row.first_and_last.map(|(first, _)| Month::of(first)),
+                    last_month: row.first_and_last.map(|(_, last)| Month::of(last)),
+                }))
+            })
         };
-        let seen = Seen { value: Arc::new(Reply::UsageYear(reply)), position: seen.position };
-        self.parts.cache.fill(entity, view, &seen);
-        Ok(done(seen.value, seen.position))
+        self.reply(entity, view, "account", make).await
     }
 }
 

@@ -8,9 +8,10 @@ use protocol::{
     envelope::Language,
     file::Hash,
 };
+use serde::{Deserialize, Serialize};
 
 /// A file that is made for a customer. It lives with its account.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Export {
     /// Its id.
     pub id: ExportId,

@@ -8,7 +8,7 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 
 /// A payment, from the order to the receipt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Payment {
     /// Its id.
     pub id: PaymentId,
@@ -92,7 +92,7 @@ impl Payment {
 }
 
 /// A customer's leave to debit them for an account's bills. An account has one at a time; the newest is kept.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mandate {
     /// Its id.
     pub id: MandateId,

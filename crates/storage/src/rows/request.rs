@@ -6,7 +6,7 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 
 /// Something a customer asked the service to do.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceRequest {
     /// Its id.
     pub id: ServiceRequestId,
@@ -41,7 +41,7 @@ pub struct ServiceRequest {
 }
 
 /// A file of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRow {
     /// Its id.
     pub id: FileId,
@@ -68,7 +68,7 @@ pub struct FileRow {
 }
 
 /// A request with what has happened to it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestView {
     /// The request.
     pub request: ServiceRequest,

@@ -2,6 +2,7 @@
 use domain::readings::DayReadings;
 use jiff::civil::Date;
 use protocol::{CustomerId, catalogue::replies::Notice};
+use serde::{Deserialize, Serialize};
 
 use crate::rows::{Account, BillDetail, BillHead, Customer, Payee, Person, Session, Supply};
 
@@ -46,7 +47,7 @@ pub struct BillView {
 }
 
 /// A page of what a customer was told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NoticePage {
     /// Newest first.
     pub notices: Vec<Notice>,

@@ -14,7 +14,7 @@ use protocol::routing::ShardMap;
 use rusqlite::{Connection, OpenFlags, types::Value};
 use tempfile::TempDir;
 
-use crate::suite::Backend;
+use crate::suite::{Backend, Caching};
 
 /// Shards as SQLite files in a folder of their own.
 pub(crate) struct Embedded {
@@ -22,8 +22,20 @@ pub(crate) struct Embedded {
     map: ShardMap,
     store: Store,
     queue: Queue,
-    cache: Cache,
     closing: Closing,
+}
+
+/// The cache in memory.
+pub(crate) struct InMemory(Cache);
+
+impl Caching for InMemory {
+    async fn fresh(map: ShardMap) -> Self {
+        InMemory(Cache::new(map, 10_000))
+    }
+
+    fn cache(&self) -> &Cache {
+        &self.0
+    }
 }
 
 /// Opens a folder.
@@ -34,8 +46,8 @@ pub(crate) fn open(folder: &Path, map: &ShardMap) -> Result<(Store, Closing), St
 impl Embedded {
     fn open(folder: TempDir, map: ShardMap) -> Self {
         let (store, closing) = open(folder.path(), &map).unwrap();
-        let (queue, cache) = (Queue::new(store.clone()), Cache::new(map.clone(), 10_000));
-        Embedded { folder, map, store, queue, cache, closing }
+        let queue = Queue::new(store.clone());
+        Embedded { folder, map, store, queue, closing }
     }
 
     /// The file of a shard.
@@ -57,10 +69,6 @@ impl Backend for Embedded {
         &self.queue
     }
 
-    fn cache(&self) -> &Cache {
-        &self.cache
-    }
-
     /// Opens a copy of the files as they are at this moment, with the write-ahead log that a clean end would fold.
     async fn reopen(self) -> Self {
         let copy = tempfile::tempdir().unwrap();
@@ -71,8 +79,8 @@ impl Backend for Embedded {
                 std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
             }
         }
-        let Embedded { folder, map, store, queue, cache, closing } = self;
-        drop((store, queue, cache));
+        let Embedded { folder, map, store, queue, closing } = self;
+        drop((store, queue));
         tokio::task::spawn_blocking(move || closing.wait()).await.unwrap();
         drop(folder);
         Embedded::open(copy, map)

@@ -8,6 +8,7 @@ mod gapless;
 mod kill;
 mod nats;
 mod postgres;
+mod redis_room;
 mod suite;
 mod system;
 
@@ -36,3 +37,5 @@ backend_suite!(together postgres_store_does_what_every_store_does, crate::postgr
 mod nats_lanes {
     crate::backend_suite!(queue of crate::nats::Alone);
 }
+cache_suite!(in_memory, crate::embedded::InMemory);
+cache_suite!(redis_shared, crate::redis_room::Room);

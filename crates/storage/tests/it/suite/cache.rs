@@ -1,21 +1,27 @@
 //! The cache never shows less than its cursor.
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use gridesk_storage::{
-    cache::{Cache, View},
+    cache::{Cache, Followed, View},
     rows::Entity,
     store::Seen,
 };
 use protocol::{LaneId, Position, routing::ShardMap};
 
 use super::{
-    Backend, LANE, append, apply, next_batch, one_lane,
+    Backend, Caching, LANE, append, apply, next_batch, one_lane,
     rules::{self, Op},
     stale::{Read, Write, stale},
 };
+use crate::embedded::Embedded;
 
 const VIEW: View = View { kind: 1, parameter: 0 };
 
@@ -27,106 +33,173 @@ fn seen<T>(value: T, position: Position) -> Seen<T> {
     Seen { value, position }
 }
 
-fn fill(cache: &Cache, n: u64, value: u64, position: Position) {
-    cache.fill(Entity::Account(rules::account(n)), VIEW, &seen(Arc::new(value), position));
+async fn fill(cache: &Cache, n: u64, value: u64, position: Position) {
+    cache.fill(Entity::Account(rules::account(n)), VIEW, &seen(Arc::new(value), position)).await;
 }
 
-fn get(cache: &Cache, n: u64) -> Option<(u64, u64)> {
-    let found = cache.get::<u64>(Entity::Account(rules::account(n)), VIEW)?;
+async fn get(cache: &Cache, n: u64) -> Option<(u64, u64)> {
+    let found = cache.get::<u64>(Entity::Account(rules::account(n)), VIEW).await?;
     Some((*found.value, found.position.sequence))
 }
 
-fn follow(cache: &Cache, changed: &[u64], position: Position) {
+/// Tells what changed, as one who knows all changes from the lane's beginning.
+async fn follow(cache: &Cache, changed: &[u64], position: Position) {
+    assert_eq!(follow_from(cache, 0, changed, position).await, Followed::InStep);
+}
+
+async fn follow_from(cache: &Cache, after: u64, changed: &[u64], position: Position) -> Followed {
     let entities = changed.iter().map(|n| Entity::Account(rules::account(*n))).collect();
-    cache.follow(&seen(entities, position));
+    cache.follow(after, &seen(entities, position)).await
 }
 
-pub(crate) async fn a_fill_needs_a_cursor_it_is_not_behind<B: Backend>() {
-    let backend = B::fresh(one_lane()).await;
-    let cache = backend.cache();
-    fill(cache, 1, 10, at(5));
-    assert_eq!(get(cache, 1), None, "without a cursor");
-    follow(cache, &[], at(5));
-    assert_eq!(get(cache, 1), None);
-    fill(cache, 1, 10, at(4));
-    assert_eq!(get(cache, 1), None, "below the cursor");
-    fill(cache, 1, 10, at(5));
-    assert_eq!(get(cache, 1), Some((10, 5)));
-    fill(cache, 1, 12, at(7));
-    assert_eq!(get(cache, 1), Some((12, 5)), "a fresher slave than the cursor");
-    fill(cache, 1, 11, Position { generation: 2, ..at(9) });
-    assert_eq!(get(cache, 1), Some((12, 5)), "another generation");
-    assert!(cache.get::<String>(Entity::Account(rules::account(1)), VIEW).is_none(), "another type");
+pub(crate) async fn a_fill_needs_a_cursor_it_is_not_behind<C: Caching>() {
+    let room = C::fresh(one_lane()).await;
+    let cache = room.cache();
+    fill(cache, 1, 10, at(5)).await;
+    assert_eq!(get(cache, 1).await, None, "without a cursor");
+    follow(cache, &[], at(5)).await;
+    assert_eq!(get(cache, 1).await, None);
+    fill(cache, 1, 10, at(4)).await;
+    assert_eq!(get(cache, 1).await, None, "below the cursor");
+    fill(cache, 1, 10, at(5)).await;
+    assert_eq!(get(cache, 1).await, Some((10, 5)));
+    fill(cache, 1, 12, at(7)).await;
+    assert_eq!(get(cache, 1).await, Some((12, 5)), "a fresher slave than the cursor");
+    fill(cache, 1, 11, Position { generation: 2, ..at(9) }).await;
+    assert_eq!(get(cache, 1).await, Some((12, 5)), "another generation");
+    assert!(cache.get::<String>(Entity::Account(rules::account(1)), VIEW).await.is_none(), "another type");
     let other = View { kind: 1, parameter: 1 };
-    assert!(cache.get::<u64>(Entity::Account(rules::account(1)), other).is_none(), "another view");
+    assert!(cache.get::<u64>(Entity::Account(rules::account(1)), other).await.is_none(), "another view");
 }
 
-pub(crate) async fn following_takes_out_what_changed<B: Backend>() {
-    let backend = B::fresh(one_lane()).await;
-    let cache = backend.cache();
+pub(crate) async fn following_takes_out_what_changed<C: Caching>() {
+    let room = C::fresh(one_lane()).await;
+    let cache = room.cache();
     let mut visible = cache.watch(LANE).unwrap();
     assert_eq!(*visible.borrow_and_update(), None);
-    follow(cache, &[], at(1));
-    fill(cache, 1, 10, at(1));
-    fill(cache, 2, 20, at(1));
-    follow(cache, &[1], at(3));
-    assert_eq!(get(cache, 1), None);
-    assert_eq!(get(cache, 2), Some((20, 3)), "what did not change is as fresh as the cursor");
+    follow(cache, &[], at(1)).await;
+    fill(cache, 1, 10, at(1)).await;
+    fill(cache, 2, 20, at(1)).await;
+    follow(cache, &[1], at(3)).await;
+    assert_eq!(get(cache, 1).await, None);
+    assert_eq!(get(cache, 2).await, Some((20, 3)), "what did not change is as fresh as the cursor");
     assert!(visible.has_changed().unwrap());
     assert_eq!(*visible.borrow(), Some(at(3)));
-    fill(cache, 1, 10, at(2));
-    assert_eq!(get(cache, 1), None, "the slave that was asked had not seen the change");
+    fill(cache, 1, 10, at(2)).await;
+    assert_eq!(get(cache, 1).await, None, "the slave that was asked had not seen the change");
     assert!(cache.watch(LaneId(9)).is_none());
 }
 
-pub(crate) async fn a_cursor_never_goes_back<B: Backend>() {
-    let backend = B::fresh(one_lane()).await;
-    let cache = backend.cache();
-    follow(cache, &[], at(9));
-    follow(cache, &[2], at(4));
+pub(crate) async fn a_cursor_never_goes_back<C: Caching>() {
+    let room = C::fresh(one_lane()).await;
+    let cache = room.cache();
+    follow(cache, &[], at(9)).await;
+    follow(cache, &[2], at(4)).await;
     assert_eq!(*cache.watch(LANE).unwrap().borrow(), Some(at(9)), "a follower whose slave is behind");
-    fill(cache, 1, 10, at(4));
-    assert_eq!(get(cache, 1), None);
+    fill(cache, 1, 10, at(4)).await;
+    assert_eq!(get(cache, 1).await, None);
 }
 
-pub(crate) async fn another_generation_begins_empty<B: Backend>() {
-    let backend = B::fresh(one_lane()).await;
-    let cache = backend.cache();
-    follow(cache, &[], at(9));
-    fill(cache, 1, 10, at(9));
+pub(crate) async fn another_generation_begins_empty<C: Caching>() {
+    let room = C::fresh(one_lane()).await;
+    let cache = room.cache();
+    follow(cache, &[], at(9)).await;
+    fill(cache, 1, 10, at(9)).await;
     let next = Position { generation: 2, ..at(3) };
-    follow(cache, &[], next);
-    assert_eq!(get(cache, 1), None, "its numbers mean something else");
-    fill(cache, 1, 11, next);
-    assert_eq!(get(cache, 1), Some((11, 3)));
-    fill(cache, 1, 10, at(99));
-    assert_eq!(get(cache, 1), Some((11, 3)), "of the generation before");
+    follow(cache, &[], next).await;
+    assert_eq!(get(cache, 1).await, None, "its numbers mean something else");
+    fill(cache, 1, 11, next).await;
+    assert_eq!(get(cache, 1).await, Some((11, 3)));
+    fill(cache, 1, 10, at(99)).await;
+    assert_eq!(get(cache, 1).await, Some((11, 3)), "of the generation before");
 }
 
-pub(crate) async fn a_forgotten_lane_is_empty<B: Backend>() {
-    let backend = B::fresh(ShardMap::even(1, 2).unwrap()).await;
-    let cache = backend.cache();
-    let lane = backend.store().map().lane(rules::account(1).bucket());
+pub(crate) async fn a_forgotten_lane_is_empty<C: Caching>() {
+    let map = ShardMap::even(1, 2).unwrap();
+    let room = C::fresh(map.clone()).await;
+    let cache = room.cache();
+    let lane = map.lane(rules::account(1).bucket());
     let at = |sequence| Position { lane, ..at(sequence) };
     let mut visible = cache.watch(lane).unwrap();
-    follow(cache, &[], at(5));
-    fill(cache, 1, 10, at(5));
-    assert_eq!(get(cache, 1), Some((10, 5)));
-    cache.forget(lane);
-    assert_eq!(get(cache, 1), None);
+    follow(cache, &[], at(5)).await;
+    fill(cache, 1, 10, at(5)).await;
+    assert_eq!(get(cache, 1).await, Some((10, 5)));
+    cache.forget(lane).await;
+    assert_eq!(get(cache, 1).await, None);
     assert_eq!(*visible.borrow_and_update(), None);
-    fill(cache, 1, 10, at(5));
-    assert_eq!(get(cache, 1), None);
-    follow(cache, &[], at(6));
-    assert_eq!(get(cache, 1), None, "what was forgotten does not come back with the cursor");
-    fill(cache, 1, 12, at(6));
-    assert_eq!(get(cache, 1), Some((12, 6)));
+    fill(cache, 1, 10, at(5)).await;
+    assert_eq!(get(cache, 1).await, None);
+    follow(cache, &[], at(6)).await;
+    assert_eq!(get(cache, 1).await, None, "what was forgotten does not come back with the cursor");
+    fill(cache, 1, 12, at(6)).await;
+    assert_eq!(get(cache, 1).await, Some((12, 6)));
 }
 
-/// Writers, followers, slow fillers and readers at once, through the backend.
-pub(crate) async fn no_reader_sees_less_than_its_cursor<B: Backend>() {
+pub(crate) async fn what_was_missed_is_asked_for<C: Caching>() {
+    let room = C::fresh(one_lane()).await;
+    let cache = room.cache();
+    follow(cache, &[], at(5)).await;
+    fill(cache, 1, 10, at(5)).await;
+    fill(cache, 2, 20, at(5)).await;
+    // One who has been away and knows only what changed after 7.
+    assert_eq!(follow_from(cache, 7, &[2], at(9)).await, Followed::Missed(5));
+    assert_eq!(follow_from(cache, 5, &[1, 2], at(9)).await, Followed::InStep);
+    assert_eq!(get(cache, 1).await, None);
+    fill(cache, 1, 11, at(9)).await;
+    assert_eq!(get(cache, 1).await, Some((11, 9)));
+}
+
+pub(crate) async fn many_readers_of_one_view_are_one_load<C: Caching>() {
+    let room = C::fresh(one_lane()).await;
+    follow(room.cache(), &[], at(1)).await;
+    let loads = Arc::new(AtomicUsize::new(0));
+    let readers: Vec<_> = (0..200)
+        .map(|_| {
+            let (cache, loads) = (room.cache().clone(), Arc::clone(&loads));
+            tokio::spawn(async move { load(&cache, &loads, Ok(7)).await.unwrap() })
+        })
+        .collect();
+    for reader in readers {
+        assert_eq!(*reader.await.unwrap().value, 7);
+    }
+    assert_eq!(loads.load(SeqCst), 1);
+}
+
+pub(crate) async fn a_failed_load_is_tried_again_by_the_next<C: Caching>() {
+    let room = C::fresh(one_lane()).await;
+    let cache = room.cache();
+    follow(cache, &[], at(1)).await;
+    let loads = AtomicUsize::new(0);
+    let (one, two) = tokio::join!(load(cache, &loads, Err("away")), load(cache, &loads, Ok(7)));
+    assert_eq!((one.err(), *two.unwrap().value), (Some("away"), 7));
+    // One that is given up half-way hinders nobody either.
+    let other = Entity::Account(rules::account(2));
+    let never = cache.load(other, VIEW, std::future::pending::<Result<Seen<u64>, ()>>());
+    assert!(tokio::time::timeout(Duration::from_millis(20), never).await.is_err());
+    let begun = std::time::Instant::now();
+    let found = cache.load(other, VIEW, async { Ok::<_, ()>(seen(8, at(1))) }).await.unwrap();
+    assert_eq!(*found.value, 8);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+async fn load(
+    cache: &Cache,
+    loads: &AtomicUsize,
+    outcome: Result<u64, &'static str>,
+) -> Result<Seen<Arc<u64>>, &'static str> {
+    let slave = async {
+        loads.fetch_add(1, SeqCst);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        outcome.map(|value| seen(value, at(1)))
+    };
+    cache.load(Entity::Account(rules::account(1)), VIEW, slave).await
+}
+
+/// Writers, followers, slow fillers and readers at once, over a store.
+pub(crate) async fn no_reader_sees_less_than_its_cursor<C: Caching>() {
     const KEYS: u64 = 4;
-    let backend = B::fresh(one_lane()).await;
+    let backend = Embedded::fresh(one_lane()).await;
+    let room = C::fresh(one_lane()).await;
     let ops: Vec<_> = (0..KEYS).map(|account| Op::Open { account, credit_fen: account as i64 }).collect();
     append(&backend, 0, &ops).await;
     let mut writes = Vec::new();
@@ -134,7 +207,7 @@ pub(crate) async fn no_reader_sees_less_than_its_cursor<B: Backend>() {
     let reads = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = Vec::new();
     for key in 0..2 * KEYS {
-        let (store, cache, over) = (backend.store().clone(), backend.cache().clone(), Arc::clone(&over));
+        let (store, cache, over) = (backend.store().clone(), room.cache().clone(), Arc::clone(&over));
         tasks.push(tokio::spawn(async move {
             // A slow filler: what it read may be long out of date when it comes to the cache.
             while !over.load(SeqCst) {
@@ -145,29 +218,31 @@ pub(crate) async fn no_reader_sees_less_than_its_cursor<B: Backend>() {
                 }
                 if let Some(view) = seen.value {
                     let value = Arc::new(view.account.credit_fen.0 as u64);
-                    cache.fill(Entity::Account(account), VIEW, &Seen { value, position: seen.position });
+                    cache
+                        .fill(Entity::Account(account), VIEW, &Seen { value, position: seen.position })
+                        .await;
                 }
             }
         }));
     }
     {
-        let (store, cache, over) = (backend.store().clone(), backend.cache().clone(), Arc::clone(&over));
+        let (store, cache, over) = (backend.store().clone(), room.cache().clone(), Arc::clone(&over));
         tasks.push(tokio::spawn(async move {
             let mut after = 0;
             while !over.load(SeqCst) {
                 let changed = store.changes(LANE, after).await.unwrap();
+                cache.follow(after, &changed).await;
                 after = changed.position.sequence;
-                cache.follow(&changed);
             }
         }));
     }
     for _ in 0..2 {
-        let (cache, over, reads) = (backend.cache().clone(), Arc::clone(&over), Arc::clone(&reads));
+        let (cache, over, reads) = (room.cache().clone(), Arc::clone(&over), Arc::clone(&reads));
         tasks.push(tokio::spawn(async move {
             let mut mine = Vec::new();
             while !over.load(SeqCst) {
                 for key in 0..KEYS {
-                    if let Some((value, position)) = get(&cache, key) {
+                    if let Some((value, position)) = get(&cache, key).await {
                         mine.push(Read { key, position, value });
                     }
                 }
@@ -248,7 +323,7 @@ fn race(cheat: Cheat) -> (Vec<Write>, Vec<Read>) {
                     std::thread::yield_now();
                     let position = if cheat == Cheat::Fillers { position + 1_000_000 } else { position };
                     if let Some(value) = value {
-                        fill(cache, key, value, at(position));
+                        now(fill(cache, key, value, at(position)));
                     }
                 }
             });
@@ -259,7 +334,7 @@ fn race(cheat: Cheat) -> (Vec<Write>, Vec<Read>) {
                 let changed: Vec<Write> = writes.lock().unwrap()[after..].to_vec();
                 after += changed.len();
                 let keys: Vec<_> = changed.iter().map(|w| w.key).collect();
-                follow(&cache, &keys, at(after as u64));
+                now(follow(&cache, &keys, at(after as u64)));
                 std::thread::yield_now();
             }
         });
@@ -267,7 +342,7 @@ fn race(cheat: Cheat) -> (Vec<Write>, Vec<Read>) {
             let mut mine = Vec::new();
             while !over.load(SeqCst) {
                 for key in 0..KEYS {
-                    if let Some((value, position)) = get(&cache, key) {
+                    if let Some((value, position)) = now(get(&cache, key)) {
                         let read = Read { key, position, value };
                         if mine.last() != Some(&read) {
                             mine.push(read);
@@ -299,4 +374,12 @@ fn race(cheat: Cheat) -> (Vec<Write>, Vec<Read>) {
     let reads = reads.into_inner().unwrap();
     assert!(reads.len() >= HITS, "only {} reads hit", reads.len());
     (writes.into_inner().unwrap(), reads)
+}
+
+/// What a cache in memory does, it does at once.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("a cache in memory waits for nothing"),
+    }
 }
