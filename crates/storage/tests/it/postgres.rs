@@ -10,7 +10,6 @@ use std::{
 
 use gridesk_storage::{
     StorageError,
-    cache::Cache,
     message::LaneMessage,
     queue::Queue,
     store::{Batch, PostgresConfig, ShardConfig, Store},
@@ -108,10 +107,6 @@ impl Backend for OneMaster {
 
     fn queue(&self) -> &Queue {
         self.lanes.queue()
-    }
-
-    fn cache(&self) -> &Cache {
-        self.lanes.cache()
     }
 
     /// The server is killed; what it has not flushed is lost with its memory.
