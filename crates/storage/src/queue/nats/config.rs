@@ -34,7 +34,7 @@ pub struct NatsConfig {
     /// Bytes a lane may take on each of them, reserved from the start; 1 GiB unless set. A full lane refuses new messages.
     #[serde(default = "defaults::max_bytes")]
     pub max_bytes: u64,
-    /// How long an append may take, waiting included, in ms: 100 to 30,000; 8,000 unless set, which outlasts the choice
+    /// How long an append may take, waiting included, in ms: 100 to 30,000; 10,000 unless set, which outlasts the choice
     /// of a new leader.
     #[serde(default = "defaults::publish_timeout_ms")]
     pub publish_timeout_ms: u32,
@@ -57,7 +57,7 @@ mod defaults {
         1 << 30
     }
     pub(super) fn publish_timeout_ms() -> u32 {
-        8_000
+        10_000
     }
     pub(super) fn request_timeout_ms() -> u32 {
         2_000
