@@ -284,6 +284,25 @@ async fn without_redis_the_slaves_are_asked_by_a_bounded_number() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_of_few_rights_is_enough() {
+    let server = Server::start();
+    let rights = "ACL SETUSER gridesk on >secret ~gridesk:* +@read +@write +@scripting +@connection +info";
+    assert_eq!(server.ask(&rights.split(' ').collect::<Vec<_>>()), "OK");
+    let config = patient(RedisConfig::at(&server.url_as("gridesk", "secret")));
+    let node = Cache::redis(one_lane(), &config).await.unwrap();
+    assert_eq!(follow(&node, 0, &[], 10).await, Followed::InStep);
+    soon("tracking is on", async || {
+        fill(&node, 1, 100, at(10)).await;
+        node.holds(account(1), VIEW)
+    })
+    .await;
+    assert_eq!(get(&node, 1).await, Some((100, 10)));
+    node.forget(crate::suite::LANE).await;
+    assert_eq!(server.ask(&["EXISTS", "gridesk:{0}:cursor"]), "0");
+    assert!(Cache::redis(one_lane(), &RedisConfig::at("no address")).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_go_by_themselves_sooner_where_there_is_nothing() {
     let room = two_nodes().await;
     let node = &room.nodes[0];
