@@ -5,15 +5,17 @@ use domain::{forms::FormBook, late_fee::LateFeeRate};
 use protocol::{bounds::ShortName, session::StaffRole};
 use runtime::secret::{ExposeSecret, SecretError, SecretKey, load_key};
 use serde::{Deserialize, Deserializer, de::Error as _};
-use storage::cache::RedisConfig;
 
 use crate::rules::DebitTerms;
+
+mod cluster;
+pub use self::cluster::{ClusterConfig, EngineSettings, EnginesFile};
 
 /// The settings of a center node.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Folder of the business data. Locked: one node works on it.
+    /// Folder of the business data, and of what a node of a cluster keeps for itself. Locked: one node works on it.
     pub data: PathBuf,
     /// Unix socket on which the gates' inner halves connect.
     pub socket: PathBuf,
@@ -24,19 +26,24 @@ pub struct Config {
     pub allow_uids: Vec<u32>,
     /// The portal's public address, to which a payer returns and at which providers call back.
     pub public_url: String,
-    /// How many database files the data is spread over. Fixed once data is there.
+    /// The cluster that this node is one of; absent: it is alone, and keeps the business data itself.
+    #[serde(default)]
+    pub cluster: Option<ClusterConfig>,
+    /// Folder of the keys by which sessions, codes and receipts are made, the same at every node of a cluster; `keys` in
+    /// the data folder unless set. Those that are missing are made.
+    #[serde(default)]
+    pub keys: Option<PathBuf>,
+    /// How many database files the data is spread over, where the node is alone; in a cluster the engines' file lists the
+    /// shards. Fixed once data is there.
     #[serde(default = "defaults::shards")]
     pub shards: u16,
-    /// How many lanes each has. Fixed once data is there.
+    /// How many lanes each shard has. Fixed once data is there.
     #[serde(default = "defaults::lanes_per_shard")]
     pub lanes_per_shard: u16,
-    /// Connections for reading, a shard.
+    /// Connections for reading, a shard, where the node is alone.
     #[serde(default = "defaults::readers")]
     pub readers: usize,
-    /// The Redis that the room's nodes share as their cache; absent: the cache is this node's own memory.
-    #[serde(default)]
-    pub redis: Option<RedisConfig>,
-    /// How many accounts, customers and sessions a cache in memory holds at most.
+    /// How many accounts, customers and sessions the cache of a node that is alone holds at most.
     #[serde(default = "defaults::cache_entities")]
     pub cache_entities: u64,
     /// How many messages may wait in a lane before writes to it are refused for the moment.
@@ -78,6 +85,21 @@ pub struct Config {
     /// Fills an empty store with demonstration customers.
     #[serde(default)]
     pub demo: Option<DemoConfig>,
+}
+
+impl Config {
+    /// How many shards there are.
+    pub fn shard_count(&self) -> u16 {
+        match &self.cluster {
+            Some(cluster) => u16::try_from(cluster.engines.postgres.shards.len()).unwrap_or(u16::MAX),
+            None => self.shards,
+        }
+    }
+
+    /// The folder of the keys.
+    pub fn keys_folder(&self) -> PathBuf {
+        self.keys.clone().unwrap_or_else(|| self.data.join("keys"))
+    }
 }
 
 /// The forms that customers can send in. In the settings it is the path of their file, which is read and checked with

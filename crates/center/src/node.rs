@@ -1,9 +1,10 @@
 //! A node: takes a request that came through the gate, answers it.
 use std::{cmp::Ordering, sync::Arc, time::Duration};
 
+use cluster::Coordinator;
 use protocol::{
     Code, Kind, LaneId, OperationId, Outcome, Position, Problem, ReplyEnvelope, Request, RequestEnvelope,
-    Token, envelope::RequestHead, session::Claims,
+    ShardId, Token, envelope::RequestHead, session::Claims,
 };
 use runtime::{
     clock::{Clock, Deadline},
@@ -34,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) queue: Queue,
     pub(crate) cache: Cache,
+    /// Which lanes this node works on.
+    pub(crate) coordinator: Coordinator,
     pub(crate) keys: SessionKeys,
     pub(crate) rules: Arc<Rules>,
     pub(crate) sessions: Sessions,
@@ -41,7 +44,7 @@ pub(crate) struct Parts {
     pub(crate) staff_revoked: StaffRevoked,
     /// The gates' inner halves that are connected.
     pub(crate) gates: Peers,
-    /// How far each lane is applied, by lane number.
+    /// How far each lane is known to be applied, by lane number.
     pub(crate) applied: Vec<watch::Sender<u64>>,
     /// Each lane's generation, by lane number.
     pub(crate) generations: Vec<u32>,
@@ -51,6 +54,17 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// A lane is applied up to here, if not further.
+    pub(crate) fn is_applied(&self, lane: LaneId, sequence: u64) {
+        if let Some(applied) = self.applied.get(usize::from(lane.0)) {
+            applied.send_if_modified(|at| {
+                let further = sequence > *at;
+                *at = sequence.max(*at);
+                further
+            });
+        }
+    }
+
     pub(crate) fn generation(&self, lane: LaneId) -> u32 {
         self.generations.get(usize::from(lane.0)).copied().unwrap_or(1)
     }
@@ -89,6 +103,13 @@ impl Node {
     /// Its clock.
     pub fn clock(&self) -> &Clock {
         &self.parts.clock
+    }
+
+    /// The shards whose schedule and outboxes this node looks after: those whose first lane it works on.
+    pub(crate) fn worked_on(&self) -> Vec<ShardId> {
+        let (map, mine) = (self.store().map(), self.parts.coordinator.my_lanes());
+        let shards = (0..map.shards()).map(ShardId);
+        shards.filter(|shard| map.lanes_of(*shard).next().is_some_and(|lane| mine.contains(&lane))).collect()
     }
 
     /// Answers one request, within its deadline.

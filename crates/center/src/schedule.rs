@@ -34,7 +34,7 @@ struct Due {
 pub(crate) async fn run(node: Node, shutdown: Shutdown) {
     while !shutdown.is_begun() {
         let mut handed = 0;
-        for shard in (0..node.store().map().shards()).map(ShardId) {
+        for shard in node.worked_on() {
             match due(&node, shard).await {
                 Ok(due) => handed += hand_over(&node, due).await,
                 Err(error) => {

@@ -5,7 +5,7 @@ use domain::tariff::TariffBook;
 use protocol::{
     Code, Problem, ReplyEnvelope, RequestEnvelope,
     envelope::{MAX_REPLY_LEN, MAX_REQUEST_LEN},
-    routing::{RoutingError, ShardMap},
+    routing::{RoutingError, ShardMap, TableError},
     wire,
 };
 use runtime::{
@@ -19,21 +19,18 @@ use runtime::{
     shutdown::Shutdown,
     unix::{self, BindError},
 };
-use storage::{
-    StorageError,
-    cache::Cache,
-    queue::Queue,
-    store::{Layout, Store},
-};
+use storage::StorageError;
 use tokio::{net::UnixListener, sync::Notify};
 
 use crate::{
-    admin, applier,
+    admin,
     config::Config,
     demo,
+    engines::Engines,
     exports::{self, Outward},
     follower,
     keys::{CodeKey, ReceiptKey, SessionKeys},
+    lanes,
     node::{Node, Parts},
     relay,
     rules::{ExportTerms, Rules, SupplyTerms},
@@ -61,6 +58,12 @@ pub enum CenterError {
     /// The layout makes no sense.
     #[error("settings shards and lanes_per_shard: {0}")]
     Layout(#[from] RoutingError),
+    /// More lanes than there may be.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The settings of etcd make no sense.
+    #[error("the engines' settings [etcd]: {0}")]
+    Etcd(#[from] cluster::etcd::EtcdError),
     /// A socket cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -96,11 +99,8 @@ const FRAMES: Plain =
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> {
     std::fs::create_dir_all(&config.data)
         .map_err(|source| CenterError::Folder { path: config.data.clone(), source })?;
-    let _lock = FolderLock::acquire_as(&config.data, "gridesk center")?;
-    let map = ShardMap::even(config.shards, config.lanes_per_shard)?;
-    let layout = Layout { folder: config.data.join("shards"), map: map.clone(), readers: config.readers };
-    let (store, closing) = Store::open(&layout)?;
-
+    let lock = Arc::new(FolderLock::acquire_as(&config.data, "gridesk center")?);
+    let map = ShardMap::even(config.shard_count(), config.lanes_per_shard)?;
     let outward = config.outward.as_deref().map(Outward::open).transpose();
     let outward = outward
         .map_err(|source| CenterError::Folder { path: config.outward.clone().unwrap_or_default(), source })?;
@@ -108,7 +108,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
     let filling = readiness.part("demonstration");
     let listening = readiness.part("gates");
     listening.not_ready("the socket for the gates is not open yet");
-    let node = build(&config, store, &map).await?;
+    let (engines, closing) = Engines::open(&config, &map, lock).await?;
+    let node = build(&config, engines).await?;
     let admin_socket = unix::bind(&config.admin)?;
     let metrics = Metrics::install().map_err(|e| std::io::Error::other(e.to_string()))?;
     metrics.keep_up(&shutdown);
@@ -139,15 +140,18 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
     }
     drop(node);
     // The writers end when the last handle is gone; what is left of one belongs to a request that has no reader.
-    let folded = tokio::task::spawn_blocking(move || closing.wait());
-    if tokio::time::timeout(DRAIN, folded).await.is_err() {
-        tracing::warn!("the write-ahead logs were not folded; they are at the next start");
+    if let Some(closing) = closing {
+        let folded = tokio::task::spawn_blocking(move || closing.wait());
+        if tokio::time::timeout(DRAIN, folded).await.is_err() {
+            tracing::warn!("the write-ahead logs were not folded; they are at the next start");
+        }
     }
     Ok(())
 }
 
-pub(crate) async fn build(config: &Config, store: Store, map: &ShardMap) -> Result<Node, CenterError> {
-    let keys_folder = config.data.join("keys");
+pub(crate) async fn build(config: &Config, engines: Engines) -> Result<Node, CenterError> {
+    let Engines { store, queue, cache, coordinator } = engines;
+    let keys_folder = config.keys_folder();
     std::fs::create_dir_all(&keys_folder)
         .map_err(|source| CenterError::Folder { path: keys_folder.clone(), source })?;
     let providers: Result<Vec<_>, SecretError> = config.providers.iter().map(|p| p.load()).collect();
@@ -167,7 +171,7 @@ pub(crate) async fn build(config: &Config, store: Store, map: &ShardMap) -> Resu
         exports: ExportTerms { has_place: config.outward.is_some(), keep_s: config.export_keep_s },
     };
     let (mut applied, mut generations) = (Vec::new(), Vec::new());
-    for lane in map.lanes() {
+    for lane in store.map().lanes() {
         let at = store.lane(lane).await?;
         applied.push(tokio::sync::watch::Sender::new(at.sequence));
         generations.push(at.generation);
@@ -176,11 +180,9 @@ pub(crate) async fn build(config: &Config, store: Store, map: &ShardMap) -> Resu
     let parts = Parts {
         config: config.clone(),
         clock: Clock::system(),
-        queue: Queue::new(store.clone()),
-        cache: match &config.redis {
-            Some(redis) => Cache::redis(map.clone(), redis).await?,
-            None => Cache::new(map.clone(), config.cache_entities),
-        },
+        queue,
+        cache,
+        coordinator,
         store,
         keys: SessionKeys::load_or_create(&keys_folder)?,
         rules: Arc::new(rules),
@@ -198,10 +200,9 @@ pub(crate) async fn build(config: &Config, store: Store, map: &ShardMap) -> Resu
 
 pub(crate) fn start_tasks(node: &Node, readiness: &Readiness, shutdown: &Shutdown) {
     for lane in node.store().map().lanes() {
-        let ready = readiness.part(&format!("lane {lane}"));
         shutdown.spawn(follower::run(node.clone(), lane, shutdown.clone()));
-        shutdown.spawn(applier::run(node.clone(), lane, ready, shutdown.clone()));
     }
+    shutdown.spawn(lanes::run(node.clone(), readiness.clone(), shutdown.clone()));
     if node.parts.config.demo.is_some() {
         shutdown.spawn(demo::desk(node.clone(), shutdown.clone()));
     }
@@ -217,13 +218,13 @@ async fn prune(node: Node, shutdown: Shutdown) {
     const PAUSE: Duration = Duration::from_secs(600);
     while !shutdown.is_begun() {
         let now_ms = node.clock().unix_ms();
-        for shard in (0..node.store().map().shards()).map(protocol::ShardId) {
+        for shard in node.worked_on() {
             let before = |days: u64| now_ms.saturating_sub(days * DAY_MS);
             while let Ok(1..) = node.store().prune(shard, before(7), before(30)).await {
                 tokio::task::yield_now().await;
             }
         }
-        for lane in node.store().map().lanes() {
+        for lane in node.parts.coordinator.my_lanes() {
             if let Err(error) = prune_lane(&node, lane, now_ms.saturating_sub(7 * DAY_MS)).await {
                 tracing::warn!(lane = lane.0, %error, "old messages are still there; trying again later");
             }

@@ -27,6 +27,8 @@ mod write;
 
 use site::Site;
 
+use crate::up::folder::Profile;
+
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Name {
@@ -48,15 +50,6 @@ pub enum Name {
     Flow,
     /// Ten million accounts beside a hundred thousand.
     Scale,
-}
-
-/// What the zones' programs keep their data in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Profile {
-    /// SQLite files and a cache in memory.
-    Embedded,
-    /// PostgreSQL, NATS JetStream, Redis, etcd.
-    Cluster,
 }
 
 /// What to measure, and for how long.

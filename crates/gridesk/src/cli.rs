@@ -6,9 +6,10 @@ use domain::tariff::TariffId;
 use protocol::{AccountId, OutageId, ServiceRequestId, bounds::ShortName};
 
 use crate::{
-    bench::{Name, Profile, peer::Peer},
+    bench::{Name, peer::Peer},
     role::Role,
     store::args::{GetArgs, KeepArgs},
+    up::folder::Profile,
 };
 
 /// Customer service for an electric utility: everything on one machine, and the operator's tools.
@@ -139,6 +140,14 @@ pub struct UpArgs {
     /// How many gates, each with both halves; `gridesk gate scale` changes it later
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub gates: u8,
+    /// Where the business data is kept; in a cluster, --config says where its engines are
+    #[arg(long, value_enum, default_value = "embedded", requires_if("cluster", "config"))]
+    pub profile: Profile,
+    /// The file of a cluster's engines, as `lab up` writes it and docs/deploy.md describes it
+    ///
+    /// `--fresh` empties the data folder, not the engines.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print the addresses as one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -452,11 +461,14 @@ mod tests {
             "gridesk bench read --json --runs 3 --seconds 2",
             "gridesk bench file --gates 4",
             "gridesk up --gates 2",
+            "gridesk up --profile cluster --config lab-data/cluster.toml",
             "gridesk gate scale 4 --data d",
             "gridesk bench scale --profile cluster --json",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
-        assert!(Cli::try_parse_from(["gridesk", "up", "--no-demo", "--customers", "5"]).is_err());
+        for line in ["gridesk up --no-demo --customers 5", "gridesk up --profile cluster"] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 }

@@ -29,9 +29,9 @@ use crate::{
     unix_http::{self, UnixHttpError},
     up::{
         UpError,
-        folder::{DataFolder, FolderError, admin_socket},
+        folder::{DataFolder, FolderError, Profile, admin_socket},
         logs::{Echo, Logs},
-        plan::{self, Part, Places, Ports},
+        plan::{self, Part, Places, Plan, Ports},
     },
 };
 
@@ -160,13 +160,15 @@ struct PrivateCenter {
 impl PrivateCenter {
     async fn start(root: &Path) -> Result<Self, ImportError> {
         let folder = DataFolder::open(root, false, "gridesk import")?;
+        folder.keep_profile(Profile::Embedded)?;
         folder.check_free("center")?;
         let io = |what| move |source| UpError::Io { what, source };
         let places = Places::of(folder.root());
         places.make_secrets(&[Part::CENTER]).map_err(UpError::Secret)?;
         // Addresses are written into payment orders only, and nobody can order one meanwhile.
         let ports = Ports { edge: 8080, sim: 8080 + plan::SIM_PORT_OFFSET };
-        places.write(&[Part::CENTER], ports, 0).map_err(io("cannot write settings"))?;
+        let plan = Plan { ports, demo_customers: 0, engines: None };
+        places.write(&[Part::CENTER], &plan).map_err(io("cannot write settings"))?;
         let program = std::env::current_exe().map_err(io("cannot find this program's file"))?;
         let logs = Logs::new(folder.join("logs"), Echo::Warnings);
         let mut supervisor = Supervisor::with(Backoff::default(), logs.sink());

@@ -123,6 +123,7 @@ async fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {
         fresh: args.fresh,
         demo_customers: if args.no_demo { 0 } else { args.customers },
         gates: args.gates,
+        engines: args.config,
         echo: if args.verbose { Echo::All } else { Echo::Warnings },
     };
     up::command(options, args.json).await?;

@@ -23,6 +23,8 @@ pub enum Role {
     Inner,
     /// A node of the shared service center.
     Center,
+    /// One of the management platform's programs.
+    Control,
     /// The simulated outside world.
     Sim,
 }
@@ -35,6 +37,7 @@ impl Role {
             Role::Outer => "outer",
             Role::Inner => "inner",
             Role::Center => "center",
+            Role::Control => "control",
             Role::Sim => "sim",
         }
     }
@@ -44,7 +47,7 @@ impl Role {
     /// gate does little for each message, and more gates, not more threads, carry more.
     pub fn worker_threads(self, cores: usize) -> (&'static str, String) {
         let threads = match self {
-            Role::Outer | Role::Inner | Role::Sim => 1,
+            Role::Outer | Role::Inner | Role::Control | Role::Sim => 1,
             Role::Edge => cores / 2,
             Role::Center => cores,
         };
@@ -65,6 +68,7 @@ impl Role {
             Role::Outer => "GRIDESK_OUTER",
             Role::Inner => "GRIDESK_INNER",
             Role::Center => "GRIDESK_CENTER",
+            Role::Control => "GRIDESK_CONTROL",
             Role::Sim => "GRIDESK_SIM",
         }
     }
@@ -83,6 +87,7 @@ impl Role {
             Role::Outer => read::<gate::outer::Config>(file, prefix),
             Role::Inner => read::<gate::inner::Config>(file, prefix),
             Role::Center => read::<center::Config>(file, prefix),
+            Role::Control => read::<control::Config>(file, prefix),
             Role::Sim => read::<crate::sim::Config>(file, prefix),
         }
     }
@@ -131,6 +136,10 @@ fn serve(role: Role, file: &Path) -> Result<(), RoleError> {
         Role::Center => {
             let config = runtime::config::load(file, prefix)?;
             until_stopped(|shutdown| center::run(config, shutdown))
+        }
+        Role::Control => {
+            let config = runtime::config::load(file, prefix)?;
+            until_stopped(|shutdown| control::run(config, shutdown))
         }
         Role::Sim => {
             let config = runtime::config::load(file, prefix)?;

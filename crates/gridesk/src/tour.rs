@@ -139,6 +139,7 @@ pub async fn run(against: Option<Target>, mut report: impl FnMut(Outcome)) -> Re
         fresh: false,
         demo_customers: OWN_CUSTOMERS,
         gates: 1,
+        engines: None,
         echo: Echo::Silent,
     })?;
     let toured = async {

@@ -12,6 +12,7 @@ use std::{
 
 use protocol::bounds::Phone;
 use runtime::{
+    config::ConfigError,
     secret::SecretError,
     shutdown::Shutdown,
     supervise::{Backoff, ChildSpec, ChildState, ChildStatus, Supervisor},
@@ -19,6 +20,7 @@ use runtime::{
 use serde::{Deserialize, Serialize};
 
 pub mod control;
+pub mod engines;
 pub mod folder;
 pub mod logs;
 pub mod plan;
@@ -27,9 +29,10 @@ mod terminal;
 pub use terminal::command;
 
 use crate::unix_http::{self, UnixHttpError};
-use folder::{DataFolder, FolderError};
+use engines::Engines;
+use folder::{DataFolder, FolderError, Profile};
 use logs::{Echo, Logs};
-use plan::{Part, Places, PortError, Ports};
+use plan::{Part, Places, Plan, PortError, Ports};
 
 /// A start in which nothing has changed for so long has failed.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -53,6 +56,8 @@ pub struct Options {
     pub demo_customers: u32,
     /// How many gates.
     pub gates: u8,
+    /// The file of a cluster's engines; without it the center keeps everything in the data folder.
+    pub engines: Option<PathBuf>,
     /// Which of the children's lines go to the terminal.
     pub echo: Echo,
 }
@@ -86,6 +91,9 @@ pub enum UpError {
     /// A port cannot be used.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// The file of the engines cannot be used.
+    #[error(transparent)]
+    Engines(#[from] ConfigError),
     /// The auditor's password cannot be made.
     #[error(transparent)]
     Staff(#[from] crate::staff::StaffError),
@@ -136,7 +144,7 @@ pub struct System {
     supervisor: Supervisor,
     logs: Logs,
     places: Places,
-    ports: Ports,
+    plan: Plan,
     folder: DataFolder,
     gates: u8,
 }
@@ -149,13 +157,13 @@ impl System {
     pub fn start(options: &Options) -> Result<Self, UpError> {
         // A busy port must not cost the data of a `--fresh` that then cannot run.
         let ports = Ports::choose(options.base_port)?;
+        let engines = options.engines.as_deref().map(Engines::read).transpose()?;
         let folder = DataFolder::open(&options.data, options.fresh, "gridesk up")?;
+        folder.keep_profile(if engines.is_some() { Profile::Cluster } else { Profile::Embedded })?;
         for role in ["edge", "center", "sim"] {
             folder.check_free(role)?;
         }
         let places = Places::of(folder.root());
-        let parts = Part::all(options.gates);
-        places.make_secrets(&parts)?;
         crate::staff::make_auditor(folder.root())?;
         let io = |what| move |source| UpError::Io { what, source };
         // What gates of an earlier start left would count as gates that are away.
@@ -170,11 +178,14 @@ impl System {
         if demo_customers != options.demo_customers {
             tracing::info!(demo_customers, "this folder keeps the demonstration customers it was made with");
         }
-        places.write(&parts, ports, demo_customers).map_err(io("cannot write settings"))?;
+        let plan = Plan { ports, demo_customers, engines };
+        let parts = Part::all(options.gates, &plan);
+        places.make_secrets(&parts)?;
+        places.write(&parts, &plan).map_err(io("cannot write settings"))?;
 
         let logs = Logs::new(folder.join("logs"), options.echo);
         let supervisor = Supervisor::with(Backoff::default(), logs.sink());
-        let mut system = System { supervisor, logs, places, ports, folder, gates: options.gates };
+        let mut system = System { supervisor, logs, places, plan, folder, gates: options.gates };
         for part in parts {
             system.start_part(part)?;
         }
@@ -184,7 +195,7 @@ impl System {
     fn start_part(&mut self, part: Part) -> Result<(), UpError> {
         let program = std::env::current_exe()
             .map_err(|source| UpError::Io { what: "cannot find this program's file", source })?;
-        self.supervisor.start(child(&program, part, &self.places, self.ports));
+        self.supervisor.start(child(&program, part, &self.places, self.plan.ports));
         Ok(())
     }
 
@@ -211,7 +222,7 @@ impl System {
         while self.gates < gates {
             let parts = Part::halves(self.gates + 1);
             self.places.make_secrets(&parts)?;
-            let written = self.places.write(&parts, self.ports, 0);
+            let written = self.places.write(&parts, &self.plan);
             written.map_err(|source| UpError::Io { what: "cannot write settings", source })?;
             for part in parts {
                 self.start_part(part)?;
@@ -278,7 +289,7 @@ impl System {
         let status: HashMap<_, _> =
             self.supervisor.status().into_iter().map(|child| (child.name.clone(), child)).collect();
         let mut waiting = Waiting::new();
-        for part in Part::all(self.gates) {
+        for part in Part::all(self.gates, &self.plan) {
             let name = part.name();
             let Some(child) = status.get(&name) else { continue };
             match child.state {
@@ -327,13 +338,13 @@ impl System {
             unix_http::get(&admin, "/admin/demo", Duration::from_secs(10)).await.map_err(UpError::Demo)?;
         let demo: Demo = serde_json::from_slice(&answer.body)
             .map_err(|error| UpError::Demo(UnixHttpError::Broken { path: admin, source: error.into() }))?;
-        let portal = self.ports.portal_url();
+        let portal = self.plan.ports.portal_url();
         Ok(Addresses {
             api: format!("{portal}/v1"),
             audit: format!("{portal}/audit"),
             audit_password: crate::staff::auditor_files(self.folder.root()).0.display().to_string(),
             portal: format!("{portal}/"),
-            inbox: format!("{}/inbox", self.ports.sim_url()),
+            inbox: format!("{}/inbox", self.plan.ports.sim_url()),
             phones: demo.phones,
         })
     }

@@ -22,6 +22,9 @@ use crate::{
 /// The file that says where everything is, with passwords: for its owner only.
 pub const DESCRIPTION: &str = "cluster.toml";
 
+/// Bytes that a lane may take on each server of NATS: they are reserved from the start.
+const LANE_BYTES: u64 = 256 << 20;
+
 /// What the folder was made for.
 const SHAPE: &str = "shape.toml";
 
@@ -158,14 +161,18 @@ impl Cluster {
 
     /// Where everything is.
     pub fn description(&self) -> Description {
-        let of_shard = |(number, shard): (usize, &Shard)| PostgresDescription {
-            shard: u16::try_from(number).unwrap_or(u16::MAX),
+        let of_shard = |shard: &Shard| ShardDescription {
             master: shard.master.parts(Login::Owner).to_string(),
             slaves: shard.slaves.iter().map(|slave| slave.parts(Login::Reader).to_string()).collect(),
         };
+        let shards: Vec<_> = self.shards.iter().map(of_shard).collect();
         Description {
-            postgres: self.shards.iter().enumerate().map(of_shard).collect(),
-            nats: self.nats.as_ref().map(|nats| NatsDescription { servers: nats.urls() }),
+            postgres: (!shards.is_empty()).then_some(PostgresDescription { shards }),
+            nats: self.nats.as_ref().map(|nats| NatsDescription {
+                servers: nats.urls(),
+                replicas: self.shape.nats,
+                max_bytes: LANE_BYTES,
+            }),
             redis: self.redis.as_ref().map(|redis| RedisDescription { url: redis.url() }),
             etcd: self.etcd.as_ref().map(|etcd| EtcdDescription { endpoints: etcd.endpoints() }),
         }
@@ -249,12 +256,11 @@ impl Shard {
     }
 }
 
-/// What `cluster.toml` says.
+/// What `cluster.toml` says: the engines' settings of a center node, which reads the file as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Description {
-    /// Each shard.
-    #[serde(default)]
-    pub postgres: Vec<PostgresDescription>,
+    /// None where there is none.
+    pub postgres: Option<PostgresDescription>,
     /// None where there is none.
     pub nats: Option<NatsDescription>,
     /// None where there is none.
@@ -263,11 +269,16 @@ pub struct Description {
     pub etcd: Option<EtcdDescription>,
 }
 
-/// One shard's servers, each as `host=… port=… dbname=… user=… password=…`.
+/// PostgreSQL.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct PostgresDescription {
-    /// The shard's number.
-    pub shard: u16,
+    /// The shards, in their order.
+    pub shards: Vec<ShardDescription>,
+}
+
+/// One shard's servers, each as `host=… port=… dbname=… user=… password=…`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ShardDescription {
     /// For the database's owner.
     pub master: String,
     /// For the role that reads.
@@ -279,6 +290,10 @@ pub struct PostgresDescription {
 pub struct NatsDescription {
     /// `nats://host:port` each.
     pub servers: Vec<String>,
+    /// On how many of them each lane is kept.
+    pub replicas: u8,
+    /// Bytes that a lane may take on each.
+    pub max_bytes: u64,
 }
 
 /// Redis.

@@ -66,11 +66,12 @@ impl Running {
 pub fn addresses(folder: &Path) -> Result<Vec<(String, String)>> {
     let description = Description::read(folder).context("it is still starting")?;
     let mut all = Vec::new();
-    for postgres in &description.postgres {
-        let shard = postgres.shard;
-        all.push((format!("PostgreSQL shard {shard}, master"), address_of_parts(&postgres.master)));
-        let slaves = postgres.slaves.iter();
-        all.extend(slaves.map(|slave| (format!("PostgreSQL shard {shard}, slave"), address_of_parts(slave))));
+    for (number, shard) in description.postgres.iter().flat_map(|postgres| &postgres.shards).enumerate() {
+        all.push((format!("PostgreSQL shard {number}, master"), address_of_parts(&shard.master)));
+        let slaves = shard.slaves.iter();
+        all.extend(
+            slaves.map(|slave| (format!("PostgreSQL shard {number}, slave"), address_of_parts(slave))),
+        );
     }
     let mut add = |name: &str, url: &str| {
         let address = url.split_once("://").map_or(url, |(_, address)| address);

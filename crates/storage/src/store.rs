@@ -142,23 +142,51 @@ macro_rules! seen {
                 shards.here(shard, read).await
             }
             $crate::store::Engine::Postgres(shards) => {
-                let mut choice = shards.choice(shard, Some(lane))?;
-                loop {
-                    let reader = choice.next().await?;
-                    let snapshot = reader.snapshot();
-                    let $s = &snapshot;
-                    let position = $crate::sql::lanes::position($s, lane);
-                    let read = tokio::join!(reader.begin(), position, async { $read.await });
-                    if let Some(seen) = choice.end(reader, read)? {
-                        break Ok(seen);
-                    }
-                }
+                $crate::store::seen_in_a_cluster!(shards, shard, lane, |$s| $read)
+            }
+        }
+    }};
+}
+
+/// The same of a lane, for reads whose length depends on what has gathered.
+macro_rules! seen_at_length {
+    ($store:expr, $lane:expr, |$s:ident| $read:expr) => {{
+        let (store, lane) = ($store, $lane);
+        let shard = store.shard_of(lane)?;
+        match &store.inner.engine {
+            $crate::store::Engine::Sqlite(shards) => {
+                let read = move |$s: &$crate::sqlite::Transaction<'_>| {
+                    let position = $crate::sqlite::now($crate::sql::lanes::position($s, lane))?;
+                    Ok($crate::store::Seen { value: $crate::sqlite::now($read)?, position })
+                };
+                shards.away(shard, read).await
+            }
+            $crate::store::Engine::Postgres(shards) => {
+                $crate::store::seen_in_a_cluster!(shards, shard, lane, |$s| $read)
+            }
+        }
+    }};
+}
+
+/// Asks one database after another until one shows no less of the lane than was shown before.
+macro_rules! seen_in_a_cluster {
+    ($shards:expr, $shard:expr, $lane:expr, |$s:ident| $read:expr) => {{
+        let mut choice = $shards.choice($shard, Some($lane))?;
+        loop {
+            let reader = choice.next().await?;
+            let snapshot = reader.snapshot();
+            let $s = &snapshot;
+            let position = $crate::sql::lanes::position($s, $lane);
+            let read = tokio::join!(reader.begin(), position, async { $read.await });
+            if let Some(seen) = choice.end(reader, read)? {
+                break Ok(seen);
             }
         }
     }};
 }
 
 /// Reads from a shard, in one snapshot; written once for both engines, likewise. Its length depends on what has gathered.
+/// In a cluster it may be a little old: for what is looked at again and again.
 macro_rules! read {
     ($store:expr, $shard:expr, |$s:ident| $read:expr) => {{
         let store = $store;
@@ -176,7 +204,7 @@ macro_rules! read {
         }
     }};
 }
-use {read, seen};
+use {read, seen, seen_in_a_cluster};
 
 /// Joins the writers' threads: data is folded and closed when this returns.
 pub struct Closing(Vec<std::thread::JoinHandle<()>>);
@@ -280,6 +308,12 @@ impl Store {
         }
     }
 
+    /// Whether reads are of other copies of the data than the one that is written: then what is applied becomes visible
+    /// somewhat later.
+    pub fn has_slaves(&self) -> bool {
+        matches!(self.inner.engine, Engine::Postgres(_))
+    }
+
     /// Notes that whoever reads here has been shown a lane up to a position: nothing older of it is read from now on.
     pub fn shown(&self, position: Position) {
         if let Engine::Postgres(shards) = &self.inner.engine {
@@ -289,17 +323,17 @@ impl Store {
 
     /// Where a lane stands.
     pub async fn lane(&self, lane: LaneId) -> Result<Position> {
-        read!(self, self.shard_of(lane)?, |s| lanes::position(s, lane))
+        let seen: Result<Seen<()>> = seen_at_length!(self, lane, |s| async move {
+            let _ = s;
+            Ok(())
+        });
+        Ok(seen?.position)
     }
 
     /// What changed in a lane after a sequence, and where the slave that was asked stands.
     pub async fn changes(&self, lane: LaneId, after: u64) -> Result<Seen<Vec<Entity>>> {
-        read!(self, self.shard_of(lane)?, |s| async move {
-            // One snapshot: what it shows of the lane is what it shows of its changes.
-            let (position, value) =
-                tokio::try_join!(lanes::position(s, lane), lanes::changes(s, lane, after))?;
-            Ok(Seen { value, position })
-        })
+        // One snapshot: what it shows of the lane is what it shows of its changes.
+        seen_at_length!(self, lane, |s| lanes::changes(s, lane, after))
     }
 
     /// The oldest rows of a shard's outbox.
@@ -341,10 +375,7 @@ impl Store {
     /// later is left out. Off the async threads, for a year has 366 days.
     pub async fn past(&self, id: AccountId, from: Month, to: Month) -> Result<Seen<Option<PastView>>> {
         let lane = self.inner.map.lane(id.bucket());
-        read!(self, self.shard_of(lane)?, |s| async move {
-            let (position, value) = tokio::try_join!(lanes::position(s, lane), views::past(s, id, from, to))?;
-            Ok(Seen { value, position })
-        })
+        seen_at_length!(self, lane, |s| views::past(s, id, from, to))
     }
 
     /// Who has bound an account; `None` where there is no such account.
@@ -456,11 +487,8 @@ impl Store {
     /// The customer that a phone number is, once verified.
     pub async fn customer_of_phone(&self, phone: Phone) -> Result<Option<CustomerId>> {
         let bucket = Bucket::of_identity(&protocol::catalogue::phone_identity(&phone));
-        read!(
-            self,
-            self.inner.map.shard(bucket),
-            |s| async move { people::customer_of_phone(s, &phone).await }
-        )
+        let seen = seen!(self, bucket, |s| people::customer_of_phone(s, &phone));
+        seen.map(|seen: Seen<_>| seen.value)
     }
 
     /// A request with what has happened to it.

@@ -1,19 +1,16 @@
 //! Files made from rows, with the process dying on either side of every step.
-use std::fs;
+use std::{fs, sync::Arc};
 
 use domain::{billing::BillTerms, readings::Quality};
 use protocol::{
     AccountId, BillId, CustomerId, catalogue::requests::ExportWhat, envelope::Language, file::place,
     routing::ShardMap,
 };
-use runtime::health::Readiness;
-use storage::{
-    rows::Put,
-    store::{Layout, Store},
-};
+use runtime::{health::Readiness, lock::FolderLock};
+use storage::rows::Put;
 
 use super::*;
-use crate::{config::Config, operation::Import, server};
+use crate::{config::Config, engines::Engines, operation::Import, server};
 
 const SHARD: ShardId = ShardId(0);
 
@@ -36,9 +33,10 @@ impl World {
         });
         let config: Config = serde_json::from_value(config).unwrap();
         let map = ShardMap::even(1, 1).unwrap();
-        let layout = Layout { folder: at("shards"), map: map.clone(), readers: 4 };
-        let (store, _) = Store::open(&layout).unwrap();
-        let node = server::build(&config, store, &map).await.unwrap();
+        std::fs::create_dir_all(&config.data).unwrap();
+        let lock = Arc::new(FolderLock::acquire(&config.data).unwrap());
+        let (engines, _) = Engines::of_folder(&config, &map, lock).await.unwrap();
+        let node = server::build(&config, engines).await.unwrap();
         let shutdown = Shutdown::new();
         server::start_tasks(&node, &Readiness::new(), &shutdown);
         let account = AccountId::mint(33, 77).unwrap();

@@ -2,6 +2,7 @@
 use std::{
     net::TcpListener,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Instant,
 };
 
@@ -11,15 +12,13 @@ use domain::{
     readings::{DayReadings, Quality},
 };
 use protocol::{AccountId, routing::ShardMap};
-use runtime::health::Readiness;
-use storage::{
-    cache::View,
-    store::{Layout, Store},
-};
+use runtime::{health::Readiness, lock::FolderLock};
+use storage::cache::{Cache, RedisConfig, View};
 
 use super::*;
 use crate::{
     config::Config,
+    engines::Engines,
     operation::{Import, Own},
     server, views,
 };
@@ -73,13 +72,16 @@ async fn redis_is_kept_in_step_and_begins_anew_by_itself() {
     let config = serde_json::json!({
         "data": at("data"), "socket": at("socket"), "admin": at("admin"), "public_url": "http://portal",
         "shards": 1, "lanes_per_shard": 1,
-        "redis": { "url": format!("redis://127.0.0.1:{}", redis.port), "timeout_ms": 1000 },
     });
     let config: Config = serde_json::from_value(config).unwrap();
     let map = ShardMap::even(1, 1).unwrap();
-    let layout = Layout { folder: at("shards"), map: map.clone(), readers: 4 };
-    let (store, _) = Store::open(&layout).unwrap();
-    let node = server::build(&config, store, &map).await.unwrap();
+    std::fs::create_dir_all(&config.data).unwrap();
+    let lock = Arc::new(FolderLock::acquire(&config.data).unwrap());
+    let (mut engines, _) = Engines::of_folder(&config, &map, lock).await.unwrap();
+    let redis_config =
+        RedisConfig { timeout_ms: 1000, ..RedisConfig::at(&format!("redis://127.0.0.1:{}", redis.port)) };
+    engines.cache = Cache::redis(map, &redis_config).await.unwrap();
+    let node = server::build(&config, engines).await.unwrap();
     let shutdown = Shutdown::new();
     server::start_tasks(&node, &Readiness::new(), &shutdown);
     let cursor = ["HGET", "gridesk:{0}:cursor", "s"];

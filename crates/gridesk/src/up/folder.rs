@@ -14,6 +14,8 @@ use runtime::{
 pub const MARKER: &str = "gridesk-data";
 /// The file that says how many demonstration customers the folder was made with.
 const DEMO_CUSTOMERS: &str = "demo-customers";
+/// The file that says where the business data of the folder's system is.
+const PROFILE: &str = "profile";
 /// The longest name of a socket in `run`, in bytes.
 const LONGEST_SOCKET: usize = "center-admin.sock".len();
 
@@ -22,6 +24,24 @@ const LONGEST_SOCKET: usize = "center-admin.sock".len();
 pub struct DataFolder {
     root: PathBuf,
     _lock: FolderLock,
+}
+
+/// Where the business data is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// In the data folder, in files of SQLite
+    Embedded,
+    /// In PostgreSQL, NATS JetStream and Redis
+    Cluster,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Profile::Embedded => "embedded",
+            Profile::Cluster => "cluster",
+        }
+    }
 }
 
 /// Why a data folder cannot be used.
@@ -40,6 +60,14 @@ pub enum FolderError {
         path: PathBuf,
         /// How many bytes too long.
         by: usize,
+    },
+    /// It was made with the other profile.
+    #[error("data folder {} was made with --profile {found}: start it so, or name another with --data", path.display())]
+    OtherProfile {
+        /// The folder.
+        path: PathBuf,
+        /// Its profile.
+        found: String,
     },
     /// The file system refused.
     #[error("data folder {}: {source}", path.display())]
@@ -110,6 +138,30 @@ impl DataFolder {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Notes the profile that the folder is used with; it stays so. A folder without a note is an embedded one if it
+    /// holds shards.
+    ///
+    /// # Errors
+    /// [`FolderError::OtherProfile`]; what the file system said.
+    pub fn keep_profile(&self, profile: Profile) -> Result<(), FolderError> {
+        let file = self.root.join(PROFILE);
+        let io = |source| FolderError::Io { path: file.clone(), source };
+        let found = match fs::read_to_string(&file) {
+            Ok(text) => text.trim().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let is_embedded = self.root.join("center/shards").exists();
+                let first = if is_embedded { Profile::Embedded } else { profile };
+                fs::write(&file, format!("{}\n", first.name())).map_err(io)?;
+                first.name().to_owned()
+            }
+            Err(error) => return Err(io(error)),
+        };
+        if found != profile.name() {
+            return Err(FolderError::OtherProfile { path: self.root.clone(), found });
+        }
+        Ok(())
     }
 
     /// A role's folder, checked to be in nobody's use.
@@ -208,6 +260,20 @@ mod tests {
         assert_eq!(folder.demo_customers(100).unwrap(), 0, "none beside what is there");
         fs::write(folder.join(DEMO_CUSTOMERS), "many").unwrap();
         assert!(folder.demo_customers(1).is_err());
+    }
+
+    #[test]
+    fn a_folder_keeps_its_profile() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&parent.path().join("new"), false, "test").unwrap();
+        folder.keep_profile(Profile::Cluster).unwrap();
+        folder.keep_profile(Profile::Cluster).unwrap();
+        let error = folder.keep_profile(Profile::Embedded).unwrap_err().to_string();
+        assert!(error.contains("--profile cluster"), "{error}");
+        let folder = DataFolder::open(&parent.path().join("old"), false, "test").unwrap();
+        fs::create_dir(folder.join("center/shards")).unwrap();
+        assert!(folder.keep_profile(Profile::Cluster).is_err());
+        folder.keep_profile(Profile::Embedded).unwrap();
     }
 
     #[test]

@@ -9,11 +9,18 @@ use edge::gates::{FILES, MESSAGES};
 use runtime::secret::{SecretError, load_or_create_key};
 use toml::{Table, Value};
 
-use super::folder::admin_socket;
+use super::{engines::Engines, folder::admin_socket};
 use crate::{role::Role, sim::PROVIDER, staff::auditor_files};
 
 /// How far the simulated outside world's port lies above the portal's.
 pub const SIM_PORT_OFFSET: u16 = 5;
+
+/// The one center node of a system on one machine, as a cluster knows it.
+const NODE: &str = "center-1";
+/// The room that it stands in.
+const ROOM: &str = "main";
+/// The lanes of a shard.
+const LANES_PER_SHARD: u16 = 4;
 
 /// The name of the auditor of a system on one machine.
 pub const AUDITOR: &str = "auditor";
@@ -89,6 +96,17 @@ impl Ports {
     }
 }
 
+/// What the children are told.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where portal and outside world listen.
+    pub ports: Ports,
+    /// How many demonstration customers the center makes up.
+    pub demo_customers: u32,
+    /// The cluster's engines; `None`: the center keeps everything itself.
+    pub engines: Option<Engines>,
+}
+
 /// A child of `up`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -102,6 +120,8 @@ impl Part {
     pub const SIM: Part = Part { role: Role::Sim, gate: None };
     /// See [`Part::SIM`].
     pub const CENTER: Part = Part { role: Role::Center, gate: None };
+    /// The management platform, where there is a cluster.
+    pub const CONTROL: Part = Part { role: Role::Control, gate: None };
     /// See [`Part::SIM`].
     pub const EDGE: Part = Part { role: Role::Edge, gate: None };
 
@@ -111,9 +131,11 @@ impl Part {
     }
 
     /// All of a system with so many gates, in the order in which they start.
-    pub fn all(gates: u8) -> Vec<Part> {
+    pub fn all(gates: u8, plan: &Plan) -> Vec<Part> {
+        let control = plan.engines.is_some().then_some(Part::CONTROL);
         let halves = (1..=gates).flat_map(Part::halves);
-        [Part::SIM, Part::CENTER].into_iter().chain(halves).chain([Part::EDGE]).collect()
+        let inner = control.into_iter().chain([Part::CENTER]).chain(halves);
+        std::iter::once(Part::SIM).chain(inner).chain([Part::EDGE]).collect()
     }
 
     /// What it is.
@@ -183,8 +205,9 @@ impl Places {
         path(&self.root.join(name))
     }
 
-    /// The settings of a child on ports `ports`; `demo_customers` is how many the center makes up.
-    pub fn settings(&self, part: Part, ports: Ports, demo_customers: u32) -> Table {
+    /// The settings of a child.
+    pub fn settings(&self, part: Part, plan: &Plan) -> Table {
+        let Plan { ports, demo_customers, engines } = plan;
         let inside = || path(&self.inside(part));
         let sim_url = ports.sim_url();
         let gate = part.gate.unwrap_or_default();
@@ -222,11 +245,32 @@ impl Places {
                     ]);
                     settings.insert("staff".to_owned(), vec![Value::Table(auditor)].into());
                 }
-                if demo_customers > 0 {
-                    let demo = table([("customers", i64::from(demo_customers).into())]);
+                if let Some(engines) = engines {
+                    let cluster = table([
+                        ("node", NODE.into()),
+                        ("room", ROOM.into()),
+                        ("engines", path(&engines.file)),
+                    ]);
+                    settings.insert("cluster".to_owned(), cluster.into());
+                    settings.insert("lanes_per_shard".to_owned(), i64::from(LANES_PER_SHARD).into());
+                }
+                if *demo_customers > 0 {
+                    let demo = table([("customers", i64::from(*demo_customers).into())]);
                     settings.insert("demo".to_owned(), demo.into());
                 }
                 settings
+            }
+            Role::Control => {
+                let engines = engines.as_ref();
+                let lanes =
+                    engines.map_or(1, |engines| i64::from(engines.shards) * i64::from(LANES_PER_SHARD));
+                table([
+                    ("name", "control-1".into()),
+                    ("room", ROOM.into()),
+                    ("admin", inside()),
+                    ("lanes", lanes.into()),
+                    ("etcd", engines.map(|engines| engines.etcd.clone()).unwrap_or_default().into()),
+                ])
             }
             Role::Outer => table([
                 // What this machine has: the security boundary is the zones' own programs on hosts of their own.
@@ -273,9 +317,9 @@ impl Places {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn write(&self, parts: &[Part], ports: Ports, demo_customers: u32) -> io::Result<()> {
+    pub fn write(&self, parts: &[Part], plan: &Plan) -> io::Result<()> {
         for part in parts {
-            let settings = self.settings(*part, ports, demo_customers);
+            let settings = self.settings(*part, plan);
             let text = format!("# Written by gridesk at every start; changes are lost.\n{settings}");
             runtime::durable::write_file_durably(&self.config(*part), text.as_bytes())?;
         }
@@ -312,13 +356,29 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("run")).unwrap();
         let places = Places::of(folder.path());
-        let parts = Part::all(2);
-        places.write(&parts, Ports { edge: 8080, sim: 8085 }, 10).unwrap();
+        let plan = Plan { ports: Ports { edge: 8080, sim: 8085 }, demo_customers: 10, engines: None };
+        let names = |parts: &[Part]| parts.iter().map(|part| part.name()).collect::<Vec<_>>();
+        let parts = Part::all(2, &plan);
+        places.write(&parts, &plan).unwrap();
         for part in &parts {
             part.role().check(&places.config(*part)).unwrap();
         }
-        let names: Vec<_> = parts.iter().map(|part| part.name()).collect();
-        assert_eq!(names, ["sim", "center", "outer-1", "inner-1", "outer-2", "inner-2", "edge"]);
+        assert_eq!(names(&parts), ["sim", "center", "outer-1", "inner-1", "outer-2", "inner-2", "edge"]);
+
+        let file = folder.path().join("engines.toml");
+        let text = "[[postgres.shards]]\nmaster = 'host=db-1'\n[nats]\nservers = ['nats://mq-1:4222']\n\
+                    [redis]\nurl = 'redis://cache:6379'\n[etcd]\nendpoints = ['http://etcd-1:2379']\n";
+        std::fs::write(&file, text).unwrap();
+        let plan = Plan { engines: Some(Engines::read(&file).unwrap()), ..plan };
+        let parts = Part::all(1, &plan);
+        places.write(&parts, &plan).unwrap();
+        for part in &parts {
+            part.role().check(&places.config(*part)).unwrap();
+        }
+        assert_eq!(names(&parts), ["sim", "control", "center", "outer-1", "inner-1", "edge"]);
+        std::fs::write(&file, text.replace("[nats]", "[natz]")).unwrap();
+        let wrong = Engines::read(&file).unwrap_err().to_string();
+        assert!(wrong.contains("engines.toml") && wrong.contains("nat"), "{wrong}");
     }
 
     #[test]

@@ -26,8 +26,9 @@ fn lab_a_cluster_is_described_and_found_again() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let described = Description::read(folder.path()).unwrap();
     assert_eq!(described, cluster.description());
-    assert!(described.postgres[0].master.starts_with("host=127.0.0.1 port="), "{described:?}");
-    assert_eq!(described.postgres[0].slaves.len(), 1);
+    let shards = &described.postgres.as_ref().unwrap().shards;
+    assert!(shards[0].master.starts_with("host=127.0.0.1 port="), "{described:?}");
+    assert_eq!(shards[0].slaves.len(), 1);
     assert!(described.nats.is_some() && described.redis.is_some() && described.etcd.is_some());
     let second = Cluster::start(&small(), folder.path()).unwrap_err().to_string();
     assert!(second.contains("is in use by process"), "{second}");

@@ -81,7 +81,7 @@ impl Databases {
         let mut left: Vec<usize> = (0..count).map(|n| (begin + n) % count).filter(usable).collect();
         // Taken from the end.
         left.reverse();
-        Choice { databases: Arc::clone(self), left, floor, on_master: false, failed: None }
+        Choice { databases: Arc::clone(self), left, floor, slave: None, on_master: false, failed: None }
     }
 
     /// Follows how far slaves are, for as long as the shard is used.
@@ -110,6 +110,16 @@ impl Databases {
 impl Slave {
     fn watch(&self) -> std::sync::MutexGuard<'_, Watch> {
         self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A read of it says how far it is, sooner than the next look.
+    fn showed(&self, position: Position) {
+        let mut watch = self.watch();
+        if let Some(shown) = watch.shows.get_mut(&position.lane)
+            && order(position) > order(*shown)
+        {
+            *shown = position;
+        }
     }
 
     async fn look(&self, due: &HashMap<LaneId, Position>) {
@@ -157,6 +167,8 @@ pub(crate) struct Choice {
     databases: Arc<Databases>,
     left: Vec<usize>,
     floor: u64,
+    /// The slave that was chosen last; `None` where it is the master.
+    slave: Option<usize>,
     on_master: bool,
     failed: Option<StorageError>,
 }
@@ -166,7 +178,10 @@ impl Choice {
     pub(crate) async fn next(&mut self) -> Result<Reader> {
         while let Some(index) = self.left.pop() {
             match Reader::get(&self.databases.slaves[index].pool).await {
-                Ok(reader) => return Ok(reader),
+                Ok(reader) => {
+                    self.slave = Some(index);
+                    return Ok(reader);
+                }
                 Err(error) => self.failed = Some(error),
             }
         }
@@ -178,7 +193,7 @@ impl Choice {
                 why: "no database shows what was seen before".to_owned(),
             }));
         }
-        self.on_master = true;
+        (self.on_master, self.slave) = (true, None);
         Reader::get(&self.databases.master).await
     }
 
@@ -191,6 +206,9 @@ impl Choice {
         let from = if self.on_master { "master" } else { "slave" };
         let read = begun.and_then(|()| Ok(Seen { position: position?, value: value? }));
         drop(reader);
+        if let (Some(slave), Ok(seen)) = (self.slave, &read) {
+            self.databases.slaves[slave].showed(seen.position);
+        }
         let told = |outcome: &'static str| {
             metrics::counter!("store_reads_total", "from" => from, "outcome" => outcome).increment(1);
         };

@@ -77,7 +77,7 @@ impl Shards {
             .query(
                 "taking a lane",
                 "UPDATE lane SET epoch = coalesce(CAST(?2 AS BIGINT), epoch + 1)
-                 WHERE id = ?1 AND epoch < coalesce(CAST(?2 AS BIGINT), epoch + 1)
+                 WHERE id = ?1 AND epoch <= coalesce(CAST(?2 AS BIGINT), epoch)
                  RETURNING epoch, generation, applied",
                 &[Value::from(lane), Value::from(epoch)],
                 |row| {
