@@ -22,6 +22,9 @@ use crate::{StorageError, sql::Result, store::Seen};
 
 /// How often a database is asked how far it shows its lanes.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a slave may take to show a first filling, and how often it is asked.
+const LEVEL_WITHIN: Duration = Duration::from_secs(60);
+const LEVEL_LOOK: Duration = Duration::from_millis(5);
 
 /// A shard's databases.
 pub(super) struct Databases {
@@ -82,6 +85,29 @@ impl Databases {
         // Taken from the end.
         left.reverse();
         Choice { databases: Arc::clone(self), left, floor, slave: None, on_master: false, failed: None }
+    }
+
+    /// Waits until every slave shows what the master has committed: what no lane's position tells of.
+    pub(super) async fn level(&self) -> Result<()> {
+        use crate::sql::{Snapshot, Value};
+        let master = self.master.get().await?;
+        let at = "SELECT CAST(pg_current_wal_lsn() AS text)";
+        let text = |row: &crate::sql::Row<'_>| row.get::<String>(0);
+        let at = Transaction(&master).query("asking where the log ends", at, &[], text).await?.pop();
+        let begun = Instant::now();
+        for slave in &self.slaves {
+            let reader = slave.pool.get().await?;
+            let shows = "SELECT CAST(1 AS BIGINT) WHERE pg_last_wal_replay_lsn() >= CAST(CAST(?1 AS text) AS pg_lsn)";
+            let asked = [Value::from(at.as_deref())];
+            while Transaction(&reader).query("asking what is replayed", shows, &asked, |_| Ok(())).await?.is_empty() {
+                if begun.elapsed() > LEVEL_WITHIN {
+                    let why = format!("slave {} does not replay what the master wrote", slave.pool.name());
+                    return Err(StorageError::Engine { engine: "PostgreSQL", doing: "waiting for a slave", why });
+                }
+                tokio::time::sleep(LEVEL_LOOK).await;
+            }
+        }
+        Ok(())
     }
 
     /// Follows how far slaves are, for as long as the shard is used.

@@ -96,13 +96,14 @@ impl Shards {
         apply::apply(&self.shard(shard)?.master, batch, rules).await
     }
 
-    /// Writes rows that no lane orders.
+    /// Writes rows that no lane orders; they are there for every reader when this returns.
     pub(crate) async fn fill(&self, shard: ShardId, puts: &[Put]) -> Result<()> {
         let mut statements = Vec::new();
         for put in puts {
             save(&mut collect(&mut statements), put, 0)?;
         }
-        self.write(shard, "writing rows", &statements).await
+        self.write(shard, "writing rows", &statements).await?;
+        self.shard(shard)?.level().await
     }
 
     pub(crate) async fn outbox_sent(&self, shard: ShardId, ids: &[i64]) -> Result<()> {
