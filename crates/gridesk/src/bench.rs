@@ -21,13 +21,14 @@ mod load;
 mod message;
 mod miss;
 pub mod peer;
+mod pgbench;
 mod read;
 mod site;
 mod write;
 
 use site::Site;
 
-use crate::up::folder::Profile;
+use crate::up::engines::Engines;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -57,8 +58,8 @@ pub enum Name {
 pub struct Options {
     /// Which benchmark.
     pub name: Name,
-    /// On which profile.
-    pub profile: Profile,
+    /// The engines of a cluster; without them the data is in files of a folder.
+    pub engines: Option<Engines>,
     /// How many runs, of which the median counts.
     pub runs: usize,
     /// How long each side of a run is measured.
@@ -90,6 +91,8 @@ pub struct Case {
     pub goal: f64,
     /// Whether it does.
     pub ok: bool,
+    /// What the data was kept in: `embedded` or `cluster`.
+    pub profile: &'static str,
     /// Cores, processor, memory, kernel.
     pub machine: String,
     /// The commit that was checked out where it ran.
@@ -167,7 +170,7 @@ impl Series {
         self.runs.push((base, figure));
     }
 
-    fn judge(self, bench: &'static str, machine: &str, commit: &str) -> Case {
+    fn judge(self, bench: &'static str, profile: &'static str, machine: &str, commit: &str) -> Case {
         let value = median(self.runs.iter().map(|(_, figure)| *figure));
         let bases: Vec<f64> = self.runs.iter().filter_map(|(base, _)| *base).collect();
         let ratios = self.runs.iter().filter_map(|(base, figure)| base.map(|base| figure / base));
@@ -187,6 +190,7 @@ impl Series {
             ratio: ratio.map(round),
             goal,
             ok: if at_most { judged <= goal } else { judged >= goal },
+            profile,
             machine: machine.to_owned(),
             commit: commit.to_owned(),
             runs: self.runs.len(),
@@ -224,8 +228,9 @@ pub const HEAD: &str = "bench    case              value unit   baseline    rati
 /// # Errors
 /// [`BenchError`]: the first figure that could not be taken. However low a ratio is, it is no error.
 pub fn run(options: &Options, shutdown: &Shutdown, mut report: impl FnMut(&Case)) -> Result<()> {
-    if options.profile == Profile::Cluster {
-        return Err(BenchError::NotAvailable("--profile cluster"));
+    let profile = if options.engines.is_some() { "cluster" } else { "embedded" };
+    if options.engines.is_some() && !matches!(options.name, Name::Read | Name::Write | Name::Apply) {
+        return Err(BenchError::NotAvailable("--profile cluster for other than read, write and apply"));
     }
     type Bench = fn(&Site, &Options) -> Result<Vec<Series>>;
     const BENCHES: [(Name, &str, &[Bench]); 6] = [
@@ -247,12 +252,12 @@ pub fn run(options: &Options, shutdown: &Shutdown, mut report: impl FnMut(&Case)
     let (machine, commit) = (site::machine(), site::commit());
     for (_, bench, parts) in chosen {
         for part in *parts {
-            let site = Site::new(options.data.as_deref(), shutdown.clone())?;
+            let site = Site::new(options.data.as_deref(), options.engines.clone(), shutdown.clone())?;
             let measured = part(&site, options);
             // What fails while everything is being stopped fails because of that.
             site.check()?;
             for series in measured? {
-                report(&series.judge(bench, &machine, &commit));
+                report(&series.judge(bench, profile, &machine, &commit));
             }
         }
     }
@@ -308,7 +313,7 @@ mod tests {
     fn a_case_is_judged_by_the_median_of_its_ratios() {
         let mut series = Series::new("center", "/s", "axum", Goal::RatioAtLeast(0.5));
         series.runs = vec![(Some(10.0), 4.0), (Some(20.0), 12.0), (Some(100.0), 90.0)];
-        let case = series.judge("read", "m", "c");
+        let case = series.judge("read", "embedded", "m", "c");
         assert_eq!((case.value, case.baseline_value, case.ratio), (12.0, Some(20.0), Some(0.6)));
         assert!(case.ok && case.runs == 3);
         let json = serde_json::to_value(&case).unwrap();
@@ -320,7 +325,7 @@ mod tests {
     fn a_value_without_a_baseline_is_judged_itself() {
         let mut series = Series::new("accept-p99", "ms", "", Goal::ValueAtMost(20.0));
         series.runs = vec![(None, 30.0), (None, 10.0)];
-        let case = series.judge("write", "m", "c");
+        let case = series.judge("write", "embedded", "m", "c");
         assert_eq!((case.value, case.ratio, case.ok), (20.0, None, true));
         assert!(case.to_string().contains("≤ 20"));
     }
@@ -328,12 +333,9 @@ mod tests {
     #[test]
     fn what_this_build_does_not_have_it_says() {
         let options =
-            |name, profile| Options { name, profile, runs: 1, each: Duration::ZERO, gates: 1, data: None };
-        for (name, profile, says) in [
-            (Name::Flow, Profile::Embedded, "bench flow"),
-            (Name::Read, Profile::Cluster, "--profile cluster"),
-        ] {
-            let error = run(&options(name, profile), &Shutdown::new(), |_| {}).unwrap_err().to_string();
+            |name| Options { name, engines: None, runs: 1, each: Duration::ZERO, gates: 1, data: None };
+        for (name, says) in [(Name::Flow, "bench flow"), (Name::Scale, "bench scale")] {
+            let error = run(&options(name), &Shutdown::new(), |_| {}).unwrap_err().to_string();
             assert_eq!(error, format!("not available in this build: {says}"));
         }
     }

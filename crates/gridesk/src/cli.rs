@@ -412,9 +412,14 @@ pub struct BenchArgs {
     /// One JSON object for each case
     #[arg(long)]
     pub json: bool,
-    /// What the data is kept in
-    #[arg(long, value_enum, default_value = "embedded")]
+    /// What the data is kept in; in a cluster, --config says where its engines are
+    ///
+    /// They must hold nothing: accounts are made up in them, which stay there. `lab up --fresh` gives such engines.
+    #[arg(long, value_enum, default_value = "embedded", requires_if("cluster", "config"))]
     pub profile: Profile,
+    /// The file of a cluster's engines
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// How many runs, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=99))]
     pub runs: u16,
@@ -463,7 +468,7 @@ mod tests {
             "gridesk up --gates 2",
             "gridesk up --profile cluster --config lab-data/cluster.toml",
             "gridesk gate scale 4 --data d",
-            "gridesk bench scale --profile cluster --json",
+            "gridesk bench scale --profile cluster --config lab-data/cluster.toml --json",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

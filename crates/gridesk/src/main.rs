@@ -1,5 +1,5 @@
 //! The `gridesk` program: reads the command line, calls what does the work, says how it ended.
-use std::{io::Write, net::Ipv4Addr, process::ExitCode};
+use std::{io::Write, net::Ipv4Addr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
@@ -12,7 +12,7 @@ use gridesk::{
     describe, gate_status, import, operate,
     role::{self, RoleError},
     sim, staff, store, tour,
-    up::{self, UpError, logs::Echo},
+    up::{self, UpError, engines::Engines, folder::Profile, logs::Echo},
 };
 use runtime::{
     secret::load_or_create_key,
@@ -123,11 +123,21 @@ async fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {
         fresh: args.fresh,
         demo_customers: if args.no_demo { 0 } else { args.customers },
         gates: args.gates,
-        engines: args.config,
+        engines: engines(args.profile, args.config)?,
         echo: if args.verbose { Echo::All } else { Echo::Warnings },
     };
     up::command(options, args.json).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The engines' file, where there is a cluster.
+fn engines(profile: Profile, config: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
+    match (profile, config) {
+        (Profile::Embedded, Some(_)) => {
+            anyhow::bail!("--config names a cluster's engines: add --profile cluster")
+        }
+        (_, config) => Ok(config),
+    }
 }
 
 async fn run_tour(args: TourArgs) -> anyhow::Result<ExitCode> {
@@ -172,7 +182,7 @@ async fn run_sim(args: SimArgs) -> anyhow::Result<ExitCode> {
 async fn run_bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let options = bench::Options {
         name: args.name,
-        profile: args.profile,
+        engines: engines(args.profile, args.config)?.as_deref().map(Engines::read).transpose()?,
         runs: args.runs.into(),
         each: std::time::Duration::from_secs(args.seconds.into()),
         gates: args.gates.into(),

@@ -1,9 +1,10 @@
 //! Payments settled by one applier: batches of 512 in one transaction each, as the center's appliers do it, beside the
 //! same one per transaction.
 //!
-//! Both sides call [`Store::apply`] with the center's own rules in this process, on one lane of the same store: each
-//! payment is looked up, booked in the ledger, its bill and account written, with dedup row, result and change rows. On
-//! the embedded profile there is no slave to wait for; each transaction is flushed to the disk.
+//! Both sides call [`Store::apply`] with the center's own rules in this process, on one lane of the same store, with
+//! messages that were appended to it before: each payment is looked up, booked in the ledger, its bill and account written,
+//! with dedup row, result and change rows. On the embedded profile there is no slave to wait for; each transaction is
+//! flushed to the disk.
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -19,21 +20,20 @@ use domain::{forms::FormBook, late_fee::LateFeeRate, money::Fen, tariff::TariffB
 use protocol::{Channel, LaneId, OperationId, PaymentId, envelope::Language};
 use runtime::secret::load_or_create_key;
 use storage::{
-    message::{LaneMessage, NewMessage, Origin},
+    message::{NewMessage, Origin},
     rows::{Payment, Put},
-    store::{Batch, Decide, Store},
+    store::{Batch, Decide},
 };
 
 use super::{
     During, Goal, Options, Result, Series,
-    fixture::{self, Home, Size},
+    fixture::{self, Home, Shards, Size},
     in_turns,
-    load::on_one_thread,
     site::Site,
 };
 use crate::sim::PROVIDER;
 
-const SIZE: Size = Size { accounts: 10_000, bills: 2, lines: 3 };
+const SIZE: Size = Size { first: 3_000_000, accounts: 10_000, bills: 2, lines: 3 };
 const LANE: LaneId = LaneId(0);
 /// As many as the center's appliers take.
 const BATCH: usize = 512;
@@ -43,23 +43,26 @@ const PREPARED_SINGLE: usize = 12_000;
 
 pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
     let homes = fixture::make(site, SIZE)?;
-    let (store, closing) = fixture::open(site)?;
-    let measured = measure(site, options, &store, &homes);
-    drop(store);
-    closing.wait();
+    let shards = Shards::open(site)?;
+    let measured = measure(site, options, &shards, &homes);
+    shards.close();
     measured
 }
 
-fn measure(site: &Site, options: &Options, store: &Store, homes: &[Home]) -> Result<Vec<Series>> {
-    let homes: Vec<&Home> =
-        homes.iter().filter(|home| store.map().lane(home.account.bucket()) == LANE).collect();
+fn measure(site: &Site, options: &Options, shards: &Shards, homes: &[Home]) -> Result<Vec<Series>> {
+    let map = shards.store.map();
+    let homes: Vec<&Home> = homes.iter().filter(|home| map.lane(home.account.bucket()) == LANE).collect();
     let rules = rules(site)?;
-    let prepared = std::cell::Cell::new(0);
+    // Never the same again, also where an earlier run left what it did.
+    let prepared = std::cell::Cell::new(jiff::Timestamp::now().as_millisecond().unsigned_abs());
     let side = |count: usize, batch: usize| {
-        let messages = prepare(store, &homes, prepared.get(), count * seconds(options.each))?;
-        prepared.set(prepared.get() + messages.len());
-        let rate = on_one_thread(apply(store, &rules, messages, batch, options.each))?;
-        Ok(vec![rate])
+        let messages = prepare(shards, &homes, prepared.get(), count * seconds(options.each))?;
+        prepared.set(prepared.get() + messages.len() as u64);
+        let rate = shards.runtime.block_on(async {
+            append(shards, messages).await?;
+            apply(shards, &rules, batch, options.each).await
+        });
+        Ok(vec![rate?])
     };
     let mut series = [Series::new("batched", "/s", "the same one per transaction", Goal::RatioAtLeast(8.0))];
     let (single, batched) = (|| side(PREPARED_SINGLE, 1), || side(PREPARED_BATCHED, BATCH));
@@ -93,13 +96,12 @@ fn rules(site: &Site) -> Result<Arc<dyn Decide>> {
 }
 
 /// Writes payments that are ordered but not paid, and makes the messages that settle them.
-fn prepare(store: &Store, homes: &[&Home], first: usize, count: usize) -> Result<Vec<NewMessage>> {
+fn prepare(shards: &Shards, homes: &[&Home], first: u64, count: usize) -> Result<Vec<NewMessage>> {
     let now_ms = jiff::Timestamp::now().as_millisecond().unsigned_abs();
     let (mut puts, mut messages) = (Vec::new(), Vec::with_capacity(count));
-    for n in first..first + count {
-        let home = homes[n % homes.len()];
+    for (n, home) in (first..).zip(homes.iter().cycle()).take(count) {
         let bucket = home.account.bucket();
-        let id = PaymentId::mint(bucket, (n as u128 + 1) << 64);
+        let id = PaymentId::mint(bucket, u128::from(n + 1) << 48);
         let payment = Payment {
             id,
             account: home.account,
@@ -115,7 +117,7 @@ fn prepare(store: &Store, homes: &[&Home], first: usize, count: usize) -> Result
         };
         puts.push((bucket, Put::Payment(payment)));
         if puts.len() == 10_000 {
-            fixture::fill(store, std::mem::take(&mut puts))?;
+            shards.fill(std::mem::take(&mut puts))?;
         }
         let transaction = format!("bench-{n}");
         let operation = OperationId::derive(bucket, "provider", PROVIDER, &transaction);
@@ -144,30 +146,46 @@ fn prepare(store: &Store, homes: &[&Home], first: usize, count: usize) -> Result
             origin,
         });
     }
-    fixture::fill(store, puts)?;
+    shards.fill(puts)?;
     Ok(messages)
 }
 
-/// Applies for `each`, or until all are applied; answers operations a second.
-async fn apply(
-    store: &Store,
-    rules: &Arc<dyn Decide>,
-    messages: Vec<NewMessage>,
-    batch: usize,
-    each: Duration,
-) -> Result<f64> {
-    let (epoch, at) = store.claim(LANE, None).await.during("taking the lane")?;
-    let placed = (at.sequence + 1..).zip(messages);
-    let mut placed = placed.map(|(sequence, message)| LaneMessage { sequence, message }).peekable();
-    let (started, mut applied) = (Instant::now(), at.sequence);
-    while started.elapsed() < each && placed.peek().is_some() {
-        let messages: Vec<_> = placed.by_ref().take(batch).collect();
-        let batch = Batch { lane: LANE, epoch, generation: at.generation, after: applied, messages };
-        let done = store.apply(batch, Arc::clone(rules)).await.during("applying")?;
-        if done.repeated + done.failed > 0 {
-            return Err(format!("{} repeated, {} failed", done.repeated, done.failed)).during("applying");
-        }
-        applied = done.sequence;
+/// Appends messages to the lane.
+async fn append(shards: &Shards, messages: Vec<NewMessage>) -> Result<()> {
+    let mut messages = messages.into_iter().peekable();
+    while messages.peek().is_some() {
+        let part = messages.by_ref().take(BATCH).collect();
+        shards.queue.append(LANE, part).await.during("appending to the lane")?;
     }
-    Ok((applied - at.sequence) as f64 / started.elapsed().as_secs_f64())
+    Ok(())
+}
+
+/// Applies for `each`, or until all are applied; answers operations a second. What is left is applied too.
+async fn apply(shards: &Shards, rules: &Arc<dyn Decide>, batch: usize, each: Duration) -> Result<f64> {
+    let Shards { store, queue, .. } = shards;
+    let (epoch, at) = store.claim(LANE, None).await.during("taking the lane")?;
+    let mut after = at.sequence;
+    let mut step = async |most: usize| -> Result<usize> {
+        let messages = queue.fetch(LANE, after, most).await.during("reading the lane")?;
+        let count = messages.len();
+        if count > 0 {
+            let batch = Batch { lane: LANE, epoch, generation: at.generation, after, messages };
+            let done = store.apply(batch, Arc::clone(rules)).await.during("applying")?;
+            if done.repeated + done.failed > 0 {
+                return Err(format!("{} repeated, {} failed", done.repeated, done.failed)).during("applying");
+            }
+            after = done.sequence;
+        }
+        Ok(count)
+    };
+    let (started, mut applied) = (Instant::now(), 0);
+    while started.elapsed() < each {
+        match step(batch).await? {
+            0 => break,
+            count => applied += count,
+        }
+    }
+    let rate = applied as f64 / started.elapsed().as_secs_f64();
+    while step(BATCH).await? > 0 {}
+    Ok(rate)
 }

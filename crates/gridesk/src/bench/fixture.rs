@@ -1,4 +1,5 @@
-//! The accounts that are measured with: made up, written into a center's data folder before the center starts.
+//! The accounts that are measured with: made up, written into a center's data folder, or into the databases of a cluster,
+//! before the center starts.
 use center::keys::SessionKeys;
 use domain::{
     billing::{BillLine, LineKind},
@@ -17,18 +18,16 @@ use protocol::{
         requests,
     },
     envelope::{Language, MAX_DEADLINE_MS, RequestHead},
-    routing::ShardMap,
     session::{Claims, TokenUse},
 };
 use storage::{
+    queue::Queue,
     rows::{Account, BillDetail, BillHead, Put, ServiceRequest, Session},
     store::{Closing, Layout, Store},
 };
+use tokio::runtime::Runtime;
 
-use super::{
-    During, Result,
-    site::{LANES_PER_SHARD, SHARDS, Site},
-};
+use super::{During, Result, site::Site};
 
 /// Tokens outlive any benchmark.
 const TTL_S: u64 = 24 * 3600;
@@ -46,9 +45,14 @@ pub(super) struct Home {
     pub(super) token: String,
 }
 
+/// The account that says that a cluster's databases are for benchmarks.
+const MARK: Size = Size { first: 9_999_999, accounts: 1, bills: 0, lines: 0 };
+
 /// How much of everything.
 #[derive(Clone, Copy)]
 pub(super) struct Size {
+    /// The number of the first account: no two benchmarks have the same accounts.
+    pub(super) first: u64,
     pub(super) accounts: u64,
     pub(super) bills: u8,
     pub(super) lines: u8,
@@ -80,34 +84,101 @@ impl Home {
     }
 }
 
-/// Where buckets are.
-pub(super) fn map() -> Result<ShardMap> {
-    ShardMap::even(SHARDS, LANES_PER_SHARD).during("laying out shards")
+/// A center's shards and lanes, opened in this process.
+pub(super) struct Shards {
+    pub(super) store: Store,
+    pub(super) queue: Queue,
+    /// What speaks to engines runs on it.
+    pub(super) runtime: Runtime,
+    closing: Option<Closing>,
 }
 
-/// Opens the center's shards in this process.
-pub(super) fn open(site: &Site) -> Result<(Store, Closing)> {
-    let layout = Layout { folder: site.path("center").join("shards"), map: map()?, readers: 4 };
-    Store::open(&layout).during("opening the store")
+impl Shards {
+    /// Opens those in the site's folder, which nobody else has open, or those of its cluster.
+    pub(super) fn open(site: &Site) -> Result<Shards> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let (runtime, map) = (runtime.during("starting")?, site.map()?);
+        let Some(engines) = site.engines() else {
+            let layout = Layout { folder: site.path("center").join("shards"), map, readers: 4 };
+            let (store, closing) = Store::open(&layout).during("opening the store")?;
+            let queue = Queue::new(store.clone());
+            return Ok(Shards { store, queue, runtime, closing: Some(closing) });
+        };
+        let settings = engines.settings().during("the engines' settings")?;
+        let connect = async {
+            let lanes = Queue::connect(&settings.nats, map.lanes());
+            tokio::try_join!(Store::connect(&settings.postgres, &map), lanes)
+        };
+        let (store, queue) = runtime.block_on(connect).during("connecting to the engines")?;
+        Ok(Shards { store, queue, runtime, closing: None })
+    }
+
+    /// Writes rows, each into its shard.
+    pub(super) fn fill(&self, puts: Vec<(Bucket, Put)>) -> Result<()> {
+        let map = self.store.map();
+        let mut by_shard: Vec<Vec<Put>> = (0..map.shards()).map(|_| Vec::new()).collect();
+        for (bucket, put) in puts {
+            by_shard[usize::from(map.shard(bucket).0)].push(put);
+        }
+        for (shard, puts) in (0..).map(ShardId).zip(by_shard) {
+            self.runtime.block_on(self.store.fill(shard, puts)).during("filling the store")?;
+        }
+        Ok(())
+    }
+
+    /// Refuses databases that hold what is not for benchmarks.
+    fn mark(&self, keys: &SessionKeys) -> Result<()> {
+        let mark = home(MARK.first, keys)?;
+        let known = async {
+            let mut accounts = 0;
+            for shard in (0..self.store.map().shards()).map(ShardId) {
+                accounts += self.store.account_count(shard).await?;
+            }
+            Ok::<_, storage::StorageError>((accounts, self.store.account_row(mark.account).await?.value))
+        };
+        match self.runtime.block_on(known).during("looking what is there")? {
+            (_, Some(_)) => Ok(()),
+            (0, None) => {
+                let mut puts = Vec::new();
+                rows(&mark, MARK, &mut puts)?;
+                self.fill(puts)
+            }
+            (accounts, None) => {
+                let why = format!("{accounts} accounts are there: name engines that hold nothing");
+                Err(why).during("looking what is there")
+            }
+        }
+    }
+
+    /// Closes what was opened.
+    pub(super) fn close(self) {
+        let Shards { store, queue, runtime, closing } = self;
+        drop((store, queue));
+        closing.into_iter().for_each(Closing::wait);
+        runtime.shutdown_background();
+    }
 }
 
-/// Makes accounts in the center's data folder, which nobody else has open.
+/// Makes accounts where the center has its data, before it starts.
 pub(super) fn make(site: &Site, size: Size) -> Result<Vec<Home>> {
     let keys_folder = site.path("center").join("keys");
     std::fs::create_dir_all(&keys_folder).during("the center's keys")?;
     let keys = SessionKeys::load_or_create(&keys_folder).during("the center's keys")?;
-    let homes = (0..size.accounts).map(|n| home(n, &keys)).collect::<Result<Vec<_>>>()?;
-    let (store, closing) = open(site)?;
+    let numbers = size.first..size.first + size.accounts;
+    let homes = numbers.map(|n| home(n, &keys)).collect::<Result<Vec<_>>>()?;
+    let shards = Shards::open(site)?;
+    if site.engines().is_some() {
+        shards.mark(&keys)?;
+    }
     for part in homes.chunks(CHUNK / (usize::from(size.bills) + 4)) {
         site.check()?;
         let mut puts = Vec::with_capacity(CHUNK);
         for home in part {
             rows(home, size, &mut puts)?;
         }
-        fill(&store, puts)?;
+        shards.fill(puts)?;
     }
-    drop(store);
-    closing.wait();
+    shards.close();
     Ok(homes)
 }
 
@@ -133,24 +204,10 @@ pub(super) fn requests(site: &Site, homes: Vec<Home>) -> Result<Vec<(Home, Servi
     };
     let requests: Vec<_> = homes.iter().map(request).collect();
     let ids: Vec<_> = requests.iter().map(|request| request.id).collect();
-    let (store, closing) = open(site)?;
-    fill(&store, requests.into_iter().map(|one| (one.id.bucket(), Put::Request(one))).collect())?;
-    drop(store);
-    closing.wait();
+    let shards = Shards::open(site)?;
+    shards.fill(requests.into_iter().map(|one| (one.id.bucket(), Put::Request(one))).collect())?;
+    shards.close();
     Ok(homes.into_iter().zip(ids).collect())
-}
-
-/// Writes rows, each into its shard.
-pub(super) fn fill(store: &Store, puts: Vec<(Bucket, Put)>) -> Result<()> {
-    let mut by_shard: Vec<Vec<Put>> = (0..SHARDS).map(|_| Vec::new()).collect();
-    for (bucket, put) in puts {
-        by_shard[usize::from(store.map().shard(bucket).0)].push(put);
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().build().during("starting")?;
-    for (shard, puts) in (0..SHARDS).map(ShardId).zip(by_shard) {
-        runtime.block_on(store.fill(shard, puts)).during("filling the store")?;
-    }
-    Ok(())
 }
 
 fn home(n: u64, keys: &SessionKeys) -> Result<Home> {

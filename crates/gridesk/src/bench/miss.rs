@@ -3,13 +3,14 @@
 //!
 //! The bare side is SQLite called directly in this process: 2 threads, statements prepared, one snapshot for all of a
 //! request's rows. There is no socket, no encoding, no task between; on the figure's side there are all of them. On
-//! the cluster profile both sides ask a database server, and this ratio says more.
+//! the cluster profile it is `pgbench` on the same slave of the first shard, and the node's Redis is away.
 use std::{
     path::{Path, PathBuf},
     rc::Rc,
     time::{Duration, Instant},
 };
 
+use protocol::ShardId;
 use rusqlite::{Connection, OpenFlags, config::DbConfig, params};
 
 use super::{
@@ -17,11 +18,12 @@ use super::{
     fixture::{self, Home, Size},
     in_turns,
     load::{Dice, on_one_thread},
+    pgbench,
     read::over_socket,
-    site::Site,
+    site::{Child, Site},
 };
 
-const SIZE: Size = Size { accounts: 10_000, bills: 2, lines: 6 };
+const SIZE: Size = Size { first: 1_000_000, accounts: 10_000, bills: 2, lines: 6 };
 const THREADS: usize = 2;
 /// As many as the node asks for: a page and one more, to know whether there are more.
 const PAGE: u32 = 14;
@@ -39,8 +41,18 @@ struct Keys {
 pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
     let homes = fixture::make(site, SIZE)?;
     let center = site.center(0)?;
+    let map = site.map()?;
+    if let Some(engines) = site.engines() {
+        let settings = engines.settings().during("the engines' settings")?;
+        let shard = settings.postgres.shards.first().ok_or("no shard").during("the engines' settings")?;
+        let slave =
+            shard.slaves.first().ok_or("the first shard has no slave").during("the engines' settings")?;
+        let here = |bucket| map.shard(bucket) == ShardId(0);
+        let lives_here = |home: &Home| here(home.account.bucket()) && here(home.session.bucket());
+        let homes: Vec<Home> = homes.into_iter().filter(lives_here).collect();
+        return beside_pgbench(site, options, &center, slave, &homes);
+    }
     let asks: Rc<[Vec<u8>]> = homes.iter().map(Home::bill_list).collect::<Result<_>>()?;
-    let map = fixture::map()?;
     let file = |shard| site.path("center").join("shards").join(format!("shard-{shard}.db"));
     let keys: Vec<Keys> = homes
         .iter()
@@ -58,6 +70,23 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
         [Series::new("miss", "/s", "the same SQL in process, 2 threads", Goal::RatioAtLeast(0.5))];
     let baseline = || bare(&keys, each).map(|rate| vec![rate]);
     let figure = || on_one_thread(over_socket(site, &center, &asks, each)).map(|rate| vec![rate]);
+    in_turns(site, options, &mut series, baseline, figure)?;
+    Ok(series.into())
+}
+
+fn beside_pgbench(
+    site: &Site,
+    options: &Options,
+    center: &Child,
+    slave: &str,
+    homes: &[Home],
+) -> Result<Vec<Series>> {
+    let asks: Rc<[Vec<u8>]> = homes.iter().map(Home::bill_list).collect::<Result<_>>()?;
+    let each = options.each;
+    let mut series =
+        [Series::new("miss", "/s", "the same SQL by pgbench, 16 clients", Goal::RatioAtLeast(0.5))];
+    let baseline = || pgbench::run(site, slave, homes, each).map(|rate| vec![rate]);
+    let figure = || on_one_thread(over_socket(site, center, &asks, each)).map(|rate| vec![rate]);
     in_turns(site, options, &mut series, baseline, figure)?;
     Ok(series.into())
 }

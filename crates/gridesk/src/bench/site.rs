@@ -1,18 +1,21 @@
 //! Where a benchmark runs: a temporary folder on a disk, and child processes that do not outlive it.
 use std::{
+    cell::RefCell,
     fs::{self, File},
     io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use edge::gates::{FILES, MESSAGES};
+use protocol::routing::ShardMap;
 use runtime::{secret::load_or_create_key, shutdown::Shutdown, unix::PATH_LENGTH_MAX};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
 use super::{BenchError, During, Result};
-use crate::{role::Role, sim::PROVIDER};
+use crate::{role::Role, sim::PROVIDER, up::engines::Engines};
 
 /// `f_type` of a file system in memory (Linux, magic.h).
 const TMPFS: i64 = 0x0102_1994;
@@ -21,18 +24,22 @@ const PARENT_PIPE: &str = "GRIDESK_PARENT_PIPE";
 /// The longest name of a socket.
 const LONGEST_NAME: usize = 24;
 
-/// The shards of the center that is measured, and their lanes: the defaults, named so that a store can be filled first.
-pub(super) const SHARDS: u16 = 2;
-pub(super) const LANES_PER_SHARD: u16 = 4;
+/// The shards of an embedded center that is measured, and the lanes of a shard: the defaults, named so that a store can be
+/// filled first.
+const SHARDS: u16 = 2;
+const LANES_PER_SHARD: u16 = 4;
 
 /// A temporary folder, removed at the end.
 pub(super) struct Site {
     folder: TempDir,
+    engines: Option<Engines>,
+    /// Programs that what is measured needs.
+    beside: RefCell<Vec<Child>>,
     shutdown: Shutdown,
 }
 
 impl Site {
-    pub(super) fn new(data: Option<&Path>, shutdown: Shutdown) -> Result<Site> {
+    pub(super) fn new(data: Option<&Path>, engines: Option<Engines>, shutdown: Shutdown) -> Result<Site> {
         let parent = data.map_or_else(|| PathBuf::from("target"), Path::to_owned);
         let shown = format!("folder {}", parent.display());
         let parent = std::path::absolute(&parent).during(&shown)?;
@@ -46,7 +53,21 @@ impl Site {
             let why = "the path is too long for the sockets in it: name a shorter one with --data";
             return Err(why).during(shown);
         }
-        Ok(Site { folder, shutdown })
+        Ok(Site { folder, engines, beside: RefCell::default(), shutdown })
+    }
+
+    /// The cluster's engines; none where the center keeps its data in the folder.
+    pub(super) fn engines(&self) -> Option<&Engines> {
+        self.engines.as_ref()
+    }
+
+    pub(super) fn shards(&self) -> u16 {
+        self.engines.as_ref().map_or(SHARDS, |engines| engines.shards)
+    }
+
+    /// Where buckets are.
+    pub(super) fn map(&self) -> Result<ShardMap> {
+        ShardMap::even(self.shards(), LANES_PER_SHARD).during("laying out shards")
     }
 
     /// A place in the folder.
@@ -114,7 +135,8 @@ impl Site {
         self.gates().join(n.to_string()).join(FILES)
     }
 
-    /// A center node on the data in `center`, at `center.sock`.
+    /// A center node on the data in `center` or in the cluster, at `center.sock`. With room for nothing in its cache, the
+    /// cluster's Redis is away.
     pub(super) fn center(&self, cache_entities: u32) -> Result<Child> {
         load_or_create_key(&self.path("pay.key")).during("the provider's key")?;
         let provider = [
@@ -132,7 +154,33 @@ impl Site {
             ("cache_entities", i64::from(cache_entities).into()),
             ("providers", vec![Value::Table(table(provider))].into()),
         ];
-        self.role(Role::Center, "center", table(settings))
+        let mut settings = table(settings);
+        if let Some(engines) = &self.engines {
+            let control = [
+                ("name", "bench".into()),
+                ("room", "bench".into()),
+                ("admin", self.text("control.sock")),
+                ("lanes", (i64::from(engines.shards) * i64::from(LANES_PER_SHARD)).into()),
+                ("etcd", engines.etcd.clone().into()),
+            ];
+            self.beside.borrow_mut().push(self.role(Role::Control, "control", table(control))?);
+            let file = if cache_entities == 0 { self.without_cache(engines)? } else { engines.file.clone() };
+            let cluster = [("node", "bench".into()), ("room", "bench".into()), ("engines", text(&file))];
+            settings.insert("cluster".to_owned(), table(cluster).into());
+        }
+        self.role(Role::Center, "center", settings)
+    }
+
+    /// A copy of the engines' file with a Redis that is away.
+    fn without_cache(&self, engines: &Engines) -> Result<PathBuf> {
+        let doing = || "the engines' settings".to_owned();
+        let all = fs::read_to_string(&engines.file).during(doing())?;
+        let mut all: Table = all.parse().during(doing())?;
+        all.insert("redis".to_owned(), table([("url", "redis://127.0.0.1:9".into())]).into());
+        let file = self.path("engines.toml");
+        fs::write(&file, all.to_string()).during(doing())?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).during(doing())?;
+        Ok(file)
     }
 
     /// An edge on `port` before the gates in a folder, with its folder `data` and these settings for files.

@@ -17,11 +17,11 @@ use super::{
     During, Goal, Options, Result, Series,
     fixture::{self, Home, Size},
     load::{ACCEPTED, Center, DONE, Dice, closed_loop, on_one_thread, open_loop, quantile},
-    site::{Child, SHARDS, Site},
+    site::{Child, Site},
 };
 use crate::sim::PROVIDER;
 
-const SIZE: Size = Size { accounts: 10_000, bills: 1, lines: 3 };
+const SIZE: Size = Size { first: 2_000_000, accounts: 10_000, bills: 1, lines: 3 };
 const CACHE_ENTITIES: u32 = 100_000;
 const AMOUNT_FEN: i64 = 100;
 /// How long the node may take to apply what it has accepted before the next measurement.
@@ -43,7 +43,7 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
     let homes: Rc<[Home]> = fixture::make(site, SIZE)?.into();
     let center = site.center(CACHE_ENTITIES)?;
     let orders = Orders::new(&homes)?;
-    let lanes = one_of_each_lane(&homes)?;
+    let lanes = one_of_each_lane(site, &homes)?;
     let beside = "one publish per write, same flush";
     let mut at_32 = Series::new("accept-32", "/s", beside, Goal::RatioAtLeast(3.0));
     let mut at_256 = Series::new("accept-256", "/s", beside, Goal::RatioAtLeast(8.0));
@@ -107,8 +107,8 @@ impl Orders {
 }
 
 /// An account of each lane, by its place in `homes`.
-fn one_of_each_lane(homes: &[Home]) -> Result<Vec<usize>> {
-    let map = fixture::map()?;
+fn one_of_each_lane(site: &Site, homes: &[Home]) -> Result<Vec<usize>> {
+    let map = site.map()?;
     let of = |lane: LaneId| homes.iter().position(|home| map.lane(home.account.bucket()) == lane);
     Ok(map.lanes().filter_map(of).collect())
 }
@@ -156,7 +156,7 @@ struct Publish {
 /// Publishes with `in_flight` waiting, one transaction each, a second.
 async fn publish_each(site: &Site, in_flight: usize, each: Duration) -> Result<f64> {
     let body = requests_body()?;
-    let files = (0..SHARDS).map(|n| {
+    let files = (0..site.shards()).map(|n| {
         let connection = open(&site.path(&format!("publish-{n}.db")))?;
         let (sender, waiting) = mpsc::channel(in_flight);
         let body = body.clone();

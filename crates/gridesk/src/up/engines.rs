@@ -23,7 +23,7 @@ impl Engines {
     /// What is wrong in it, and where.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let wrong = |problem: String| ConfigError { place: file.display().to_string(), problem };
-        let settings: EngineSettings = load_from(Some(file), "GRIDESK_ENGINES", [])?;
+        let settings = settings(file)?;
         let shards = u16::try_from(settings.postgres.shards.len()).ok().filter(|shards| *shards > 0);
         let shards = shards.ok_or_else(|| wrong("postgres.shards: name at least one".to_owned()))?;
         let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
@@ -32,4 +32,16 @@ impl Engines {
         let file = std::path::absolute(file).map_err(|error| wrong(error.to_string()))?;
         Ok(Engines { file, shards, etcd })
     }
+
+    /// What the file says now.
+    ///
+    /// # Errors
+    /// What is wrong in it, and where.
+    pub fn settings(&self) -> Result<EngineSettings, ConfigError> {
+        settings(&self.file)
+    }
+}
+
+fn settings(file: &Path) -> Result<EngineSettings, ConfigError> {
+    load_from(Some(file), "GRIDESK_ENGINES", [])
 }

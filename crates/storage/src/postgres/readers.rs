@@ -97,12 +97,21 @@ impl Databases {
         let begun = Instant::now();
         for slave in &self.slaves {
             let reader = slave.pool.get().await?;
-            let shows = "SELECT CAST(1 AS BIGINT) WHERE pg_last_wal_replay_lsn() >= CAST(CAST(?1 AS text) AS pg_lsn)";
+            let shows =
+                "SELECT CAST(1 AS BIGINT) WHERE pg_last_wal_replay_lsn() >= CAST(CAST(?1 AS text) AS pg_lsn)";
             let asked = [Value::from(at.as_deref())];
-            while Transaction(&reader).query("asking what is replayed", shows, &asked, |_| Ok(())).await?.is_empty() {
+            while Transaction(&reader)
+                .query("asking what is replayed", shows, &asked, |_| Ok(()))
+                .await?
+                .is_empty()
+            {
                 if begun.elapsed() > LEVEL_WITHIN {
                     let why = format!("slave {} does not replay what the master wrote", slave.pool.name());
-                    return Err(StorageError::Engine { engine: "PostgreSQL", doing: "waiting for a slave", why });
+                    return Err(StorageError::Engine {
+                        engine: "PostgreSQL",
+                        doing: "waiting for a slave",
+                        why,
+                    });
                 }
                 tokio::time::sleep(LEVEL_LOOK).await;
             }
