@@ -3,7 +3,8 @@
 //!
 //! Beside stands one publish per write with the same flush: a thread for each of as many SQLite files as the node has,
 //! that inserts the same row into the same table in a transaction of its own (WAL, synchronous FULL), with the same
-//! number of publishers waiting, in this process. The node applies what it has accepted meanwhile, on the same cores; its
+//! number of publishers waiting, in this process. On the cluster profile it is one publish per write to the same NATS, over
+//! as many streams as there are lanes, kept alike. The node applies what it has accepted meanwhile, on the same cores; its
 //! backlog is applied before the next measurement.
 use std::{cell::Cell, path::Path, rc::Rc, time::Duration};
 
@@ -19,7 +20,9 @@ use super::{
     load::{ACCEPTED, Center, DONE, Dice, closed_loop, on_one_thread, open_loop, quantile},
     site::{Child, Site},
 };
-use crate::sim::PROVIDER;
+use crate::{sim::PROVIDER, up::engines::Engines};
+
+mod nats;
 
 const SIZE: Size = Size { first: 2_000_000, accounts: 10_000, bills: 1, lines: 3 };
 const CACHE_ENTITIES: u32 = 100_000;
@@ -42,6 +45,7 @@ const ORIGIN_BYTES: usize = 80;
 pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
     let homes: Rc<[Home]> = fixture::make(site, SIZE)?.into();
     let center = site.center(CACHE_ENTITIES)?;
+    let settings = site.engines().map(Engines::settings).transpose().during("the engines' settings")?;
     let orders = Orders::new(&homes)?;
     let lanes = one_of_each_lane(site, &homes)?;
     let beside = "one publish per write, same flush";
@@ -51,7 +55,16 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
     let each = options.each;
     for run in 0..options.runs {
         for (in_flight, series) in [(32, &mut at_32), (256, &mut at_256)] {
-            let bare = || on_one_thread(publish_each(site, in_flight, each));
+            let bare = || match &settings {
+                Some(settings) => on_one_thread(nats::publish_each(
+                    settings,
+                    lanes.len(),
+                    &requests_body()?,
+                    in_flight,
+                    each,
+                )),
+                None => on_one_thread(publish_each(site, in_flight, each)),
+            };
             let figure = || {
                 let rate = on_one_thread(accept(site, &center, &orders, in_flight, each))?;
                 on_one_thread(applied(site, &center, &orders, &lanes))?;
