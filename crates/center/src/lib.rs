@@ -32,6 +32,7 @@ mod sessions;
 mod staff;
 mod staff_revoked;
 mod views;
+mod visible;
 pub mod writes;
 
 pub use config::Config;

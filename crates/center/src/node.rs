@@ -21,6 +21,7 @@ use crate::{
     sessions::Sessions,
     staff::Staff,
     staff_revoked::StaffRevoked,
+    visible::Visible,
 };
 
 /// A node's parts. Cheap to clone.
@@ -37,6 +38,8 @@ pub(crate) struct Parts {
     pub(crate) cache: Cache,
     /// Which lanes this node works on.
     pub(crate) coordinator: Coordinator,
+    /// How far all nodes show the lanes.
+    pub(crate) visible: Arc<Visible>,
     pub(crate) keys: SessionKeys,
     pub(crate) rules: Arc<Rules>,
     pub(crate) sessions: Sessions,
@@ -124,7 +127,10 @@ impl Node {
                 "There was no answer in time. A write may still be done: ask again with the same key.",
             )
         };
-        match answered.unwrap_or_else(|_| Err(late())) {
+        let answered = answered.unwrap_or_else(|_| Err(late()));
+        // Looked at last: whatever was read while it could serve is good, and nothing after that.
+        let answered = if self.parts.visible.may_serve() { answered } else { Err(not_serving()) };
+        match answered {
             Ok(Answer { outcome, token }) => {
                 metrics::counter!("center_requests_total", "operation" => name, "outcome" => "done")
                     .increment(1);
@@ -235,7 +241,8 @@ impl Node {
         let Some(position) = asked.head.token.get(lane) else { return Ok(()) };
         let patience =
             asked.deadline.remaining().saturating_sub(Duration::from_millis(50)).min(MOST_PATIENCE);
-        if self.wait_visible(position, patience).await {
+        // Here is where it is read.
+        if reached(self.parts.cache.watch(lane), position, patience).await {
             return Ok(());
         }
         metrics::counter!("center_not_yet_visible_total").increment(1);
@@ -245,14 +252,9 @@ impl Node {
         ))
     }
 
-    /// Waits until a position is visible through this node's cache.
+    /// Waits until a position is visible everywhere.
     pub(crate) async fn wait_visible(&self, position: Position, patience: Duration) -> bool {
-        let Some(mut visible) = self.parts.cache.watch(position.lane) else { return false };
-        let reached = |at: &Option<Position>| at.is_some_and(|at| at >= position);
-        if reached(&visible.borrow()) {
-            return true;
-        }
-        tokio::time::timeout(patience, visible.wait_for(reached)).await.is_ok_and(|seen| seen.is_ok())
+        reached(self.parts.visible.watch(position.lane), position, patience).await
     }
 
     /// Operations under way in a lane that this customer asked for: what a read that must not be old says instead.
@@ -264,6 +266,25 @@ impl Node {
         let mine = messages.into_iter().filter(|m| m.message.origin.customer == customer);
         mine.map(|m| m.message.operation).take(32).collect()
     }
+}
+
+/// Waits until a lane shows a position.
+async fn reached(
+    lane: Option<watch::Receiver<Option<Position>>>,
+    position: Position,
+    patience: Duration,
+) -> bool {
+    let Some(mut shown) = lane else { return false };
+    let reached = |at: &Option<Position>| at.is_some_and(|at| at >= position);
+    if reached(&shown.borrow()) {
+        return true;
+    }
+    tokio::time::timeout(patience, shown.wait_for(reached)).await.is_ok_and(|seen| seen.is_ok())
+}
+
+fn not_serving() -> Problem {
+    let why = "This node is not in its cluster at the moment. Try again with the same Idempotency-Key.";
+    Problem::new(Code::Unavailable, why).retry_after(1)
 }
 
 /// The longest a read waits for what its token insists on.

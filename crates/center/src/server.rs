@@ -38,6 +38,7 @@ use crate::{
     sessions::Sessions,
     staff::Staff,
     staff_revoked::StaffRevoked,
+    visible::{self, Visible},
 };
 
 /// Why a node does not start, or had to stop.
@@ -129,6 +130,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
     if let Some(outward) = outward {
         shutdown.spawn(exports::run(node.clone(), outward, shutdown.clone()));
     }
+    listening.not_ready("the node is not in its cluster yet");
+    tokio::select! {
+        () = node.parts.visible.serving() => {}
+        () = shutdown.begun() => {}
+    }
     let gates = unix::bind_shared(&config.socket, &config.allow_uids)?;
     listening.ready();
     tracing::info!(socket = %config.socket.display(), shards = map.shards(), lanes = map.lanes().count(), "serving");
@@ -177,12 +183,14 @@ pub(crate) async fn build(config: &Config, engines: Engines) -> Result<Node, Cen
         generations.push(at.generation);
     }
     let staff_revoked = StaffRevoked::open(&config.data).map_err(CenterError::Revoked)?;
+    let visible = Arc::new(Visible::new(cache.clone(), coordinator.clone(), store.map()));
     let parts = Parts {
         config: config.clone(),
         clock: Clock::system(),
         queue,
         cache,
         coordinator,
+        visible,
         store,
         keys: SessionKeys::load_or_create(&keys_folder)?,
         rules: Arc::new(rules),
@@ -202,6 +210,7 @@ pub(crate) fn start_tasks(node: &Node, readiness: &Readiness, shutdown: &Shutdow
     for lane in node.store().map().lanes() {
         shutdown.spawn(follower::run(node.clone(), lane, shutdown.clone()));
     }
+    visible::start(&node.parts.visible, node.store(), &node.parts.queue, shutdown);
     shutdown.spawn(lanes::run(node.clone(), readiness.clone(), shutdown.clone()));
     if node.parts.config.demo.is_some() {
         shutdown.spawn(demo::desk(node.clone(), shutdown.clone()));

@@ -289,7 +289,7 @@ impl Node {
         deadline: Deadline,
     ) -> Result<Option<OperationRow>, Problem> {
         let lane = self.parts.store.map().lane(id.bucket());
-        let Some(mut visible) = self.parts.cache.watch(lane) else { return Ok(None) };
+        let Some(mut visible) = self.parts.visible.watch(lane) else { return Ok(None) };
         loop {
             visible.mark_unchanged();
             if let Some(row) = self.parts.store.operation(id).await.map_err(unavailable)?.value {

@@ -132,6 +132,15 @@ impl Coordinator {
         }
     }
 
+    /// What the node is in the cluster under: a number that stays the same for as long as it has been in it without a break,
+    /// and that no other stay has; `None` where it is not, by its own clock, at this very moment.
+    pub fn stay(&self) -> Option<u64> {
+        match self {
+            Coordinator::Folder(folder) => (!folder.has_left()).then_some(0),
+            Coordinator::Etcd(node) => node.stay(),
+        }
+    }
+
     /// Takes a lane; waits while another has it, `within` at most. May be dropped while it waits: what was taken nevertheless
     /// is released.
     ///

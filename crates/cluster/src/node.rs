@@ -95,6 +95,11 @@ impl EtcdNode {
         self.membership.subscribe()
     }
 
+    pub(crate) fn stay(&self) -> Option<u64> {
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.as_ref().filter(|lease| lease.valid()).map(|lease| lease.id().0.unsigned_abs())
+    }
+
     /// Waits in a task of its own, so that a caller who goes away leaves no transaction alone.
     pub(crate) async fn take(
         self: Arc<Self>,

@@ -148,6 +148,9 @@ pub struct UpArgs {
     /// `--fresh` empties the data folder, not the engines.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// How many center nodes, in a cluster
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub nodes: u8,
     /// Print the addresses as one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -466,7 +469,7 @@ mod tests {
             "gridesk bench read --json --runs 3 --seconds 2",
             "gridesk bench file --gates 4",
             "gridesk up --gates 2",
-            "gridesk up --profile cluster --config lab-data/cluster.toml",
+            "gridesk up --profile cluster --config lab-data/cluster.toml --nodes 2",
             "gridesk gate scale 4 --data d",
             "gridesk bench scale --profile cluster --config lab-data/cluster.toml --json",
         ] {

@@ -167,7 +167,7 @@ impl PrivateCenter {
         places.make_secrets(&[Part::CENTER]).map_err(UpError::Secret)?;
         // Addresses are written into payment orders only, and nobody can order one meanwhile.
         let ports = Ports { edge: 8080, sim: 8080 + plan::SIM_PORT_OFFSET };
-        let plan = Plan { ports, demo_customers: 0, engines: None };
+        let plan = Plan { ports, demo_customers: 0, engines: None, nodes: 1 };
         places.write(&[Part::CENTER], &plan).map_err(io("cannot write settings"))?;
         let program = std::env::current_exe().map_err(io("cannot find this program's file"))?;
         let logs = Logs::new(folder.join("logs"), Echo::Warnings);

@@ -117,6 +117,12 @@ fn print_all(lines: Vec<String>) -> anyhow::Result<ExitCode> {
 async fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {
     let level = if args.verbose { tracing::Level::INFO } else { tracing::Level::WARN };
     tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    if args.nodes > 1 && args.profile == Profile::Embedded {
+        anyhow::bail!(
+            "one node alone works on a data folder: --nodes {} needs --profile cluster",
+            args.nodes
+        );
+    }
     let options = up::Options {
         data: args.data,
         base_port: args.ports,
@@ -124,6 +130,7 @@ async fn run_up(args: UpArgs) -> anyhow::Result<ExitCode> {
         demo_customers: if args.no_demo { 0 } else { args.customers },
         gates: args.gates,
         engines: engines(args.profile, args.config)?,
+        nodes: args.nodes,
         echo: if args.verbose { Echo::All } else { Echo::Warnings },
     };
     up::command(options, args.json).await?;

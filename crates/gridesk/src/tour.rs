@@ -140,6 +140,7 @@ pub async fn run(against: Option<Target>, mut report: impl FnMut(Outcome)) -> Re
         demo_customers: OWN_CUSTOMERS,
         gates: 1,
         engines: None,
+        nodes: 1,
         echo: Echo::Silent,
     })?;
     let toured = async {

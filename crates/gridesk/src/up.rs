@@ -58,6 +58,8 @@ pub struct Options {
     pub gates: u8,
     /// The file of a cluster's engines; without it the center keeps everything in the data folder.
     pub engines: Option<PathBuf>,
+    /// How many center nodes; one where there is no cluster.
+    pub nodes: u8,
     /// Which of the children's lines go to the terminal.
     pub echo: Echo,
 }
@@ -178,7 +180,8 @@ impl System {
         if demo_customers != options.demo_customers {
             tracing::info!(demo_customers, "this folder keeps the demonstration customers it was made with");
         }
-        let plan = Plan { ports, demo_customers, engines };
+        let nodes = if engines.is_some() { options.nodes } else { 1 };
+        let plan = Plan { ports, demo_customers, engines, nodes };
         let parts = Part::all(options.gates, &plan);
         places.make_secrets(&parts)?;
         places.write(&parts, &plan).map_err(io("cannot write settings"))?;

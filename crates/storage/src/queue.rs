@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use protocol::{LaneId, OperationId};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     StorageError,
@@ -137,6 +137,22 @@ impl Queue {
     /// Follows a lane's end.
     pub fn watch_tail(&self, lane: LaneId) -> Result<watch::Receiver<u64>, StorageError> {
         Ok(self.recent(lane)?.watch())
+    }
+
+    /// Tells all nodes that listen now something that need not last; it comes at most once, or not at all. Alone, there is
+    /// nobody to tell.
+    pub async fn tell(&self, word: Vec<u8>) {
+        if let Engine::Nats(lanes) = &self.engine {
+            lanes.tell(word).await;
+        }
+    }
+
+    /// What nodes tell from now on, this one included; none where it is alone. Whoever is slow to take them misses some.
+    pub fn listen(&self) -> Option<mpsc::Receiver<Vec<u8>>> {
+        match &self.engine {
+            Engine::Sqlite(_) => None,
+            Engine::Nats(lanes) => Some(lanes.listen()),
+        }
     }
 
     fn recent(&self, lane: LaneId) -> Result<&Recent, StorageError> {

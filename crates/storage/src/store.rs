@@ -258,6 +258,15 @@ impl Store {
         }
     }
 
+    /// How far a lane is applied in the master: what any reader may have been shown.
+    pub async fn in_master(&self, lane: LaneId) -> Result<Position> {
+        let shard = self.shard_of(lane)?;
+        match &self.inner.engine {
+            Engine::Sqlite(shards) => shards.here(shard, |s| now(lanes::position(s, lane))).await,
+            Engine::Postgres(shards) => shards.in_master(shard, lane).await,
+        }
+    }
+
     /// Applies a batch in one transaction.
     pub async fn apply(&self, batch: Batch, rules: Arc<dyn Decide>) -> Result<Applied> {
         let shard = self.shard_of(batch.lane)?;

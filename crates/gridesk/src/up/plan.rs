@@ -15,9 +15,7 @@ use crate::{role::Role, sim::PROVIDER, staff::auditor_files};
 /// How far the simulated outside world's port lies above the portal's.
 pub const SIM_PORT_OFFSET: u16 = 5;
 
-/// The one center node of a system on one machine, as a cluster knows it.
-const NODE: &str = "center-1";
-/// The room that it stands in.
+/// The room that all nodes of a system on one machine stand in.
 const ROOM: &str = "main";
 /// The lanes of a shard.
 const LANES_PER_SHARD: u16 = 4;
@@ -105,36 +103,39 @@ pub struct Plan {
     pub demo_customers: u32,
     /// The cluster's engines; `None`: the center keeps everything itself.
     pub engines: Option<Engines>,
+    /// How many center nodes; one where there is no cluster.
+    pub nodes: u8,
 }
 
 /// A child of `up`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     role: Role,
-    /// Which gate, from 1 on, where it is a half.
-    gate: Option<u8>,
+    /// Which gate, from 1 on, where it is a half; which center node where it is another than the first.
+    number: Option<u8>,
 }
 
 impl Part {
     /// The outside world, the center, the edge.
-    pub const SIM: Part = Part { role: Role::Sim, gate: None };
+    pub const SIM: Part = Part { role: Role::Sim, number: None };
     /// See [`Part::SIM`].
-    pub const CENTER: Part = Part { role: Role::Center, gate: None };
+    pub const CENTER: Part = Part { role: Role::Center, number: None };
     /// The management platform, where there is a cluster.
-    pub const CONTROL: Part = Part { role: Role::Control, gate: None };
+    pub const CONTROL: Part = Part { role: Role::Control, number: None };
     /// See [`Part::SIM`].
-    pub const EDGE: Part = Part { role: Role::Edge, gate: None };
+    pub const EDGE: Part = Part { role: Role::Edge, number: None };
 
     /// Both halves of a gate, the outer one first.
     pub fn halves(gate: u8) -> [Part; 2] {
-        [Role::Outer, Role::Inner].map(|role| Part { role, gate: Some(gate) })
+        [Role::Outer, Role::Inner].map(|role| Part { role, number: Some(gate) })
     }
 
     /// All of a system with so many gates, in the order in which they start.
     pub fn all(gates: u8, plan: &Plan) -> Vec<Part> {
         let control = plan.engines.is_some().then_some(Part::CONTROL);
         let halves = (1..=gates).flat_map(Part::halves);
-        let inner = control.into_iter().chain([Part::CENTER]).chain(halves);
+        let others = (2..=plan.nodes).map(|node| Part { role: Role::Center, number: Some(node) });
+        let inner = control.into_iter().chain([Part::CENTER]).chain(others).chain(halves);
         std::iter::once(Part::SIM).chain(inner).chain([Part::EDGE]).collect()
     }
 
@@ -143,10 +144,10 @@ impl Part {
         self.role
     }
 
-    /// Its name in logs and status: `center`, `outer-1`.
+    /// Its name in logs and status: `center`, `center-2`, `outer-1`.
     pub fn name(self) -> String {
-        match self.gate {
-            Some(gate) => format!("{}-{gate}", self.role.name()),
+        match self.number {
+            Some(number) => format!("{}-{number}", self.role.name()),
             None => self.role.name().to_owned(),
         }
     }
@@ -197,6 +198,12 @@ impl Places {
         self.root.join(format!("secrets/link-{gate}.key"))
     }
 
+    /// Where the gates find the center's nodes.
+    fn centers(&self, nodes: u8) -> Vec<Value> {
+        let others = (2..=nodes).map(|node| self.run(&format!("center-{node}.sock")));
+        std::iter::once(self.run("center.sock")).chain(others).collect()
+    }
+
     fn run(&self, name: &str) -> Value {
         path(&self.root.join("run").join(name))
     }
@@ -207,10 +214,10 @@ impl Places {
 
     /// The settings of a child.
     pub fn settings(&self, part: Part, plan: &Plan) -> Table {
-        let Plan { ports, demo_customers, engines } = plan;
+        let Plan { ports, demo_customers, engines, nodes } = plan;
         let inside = || path(&self.inside(part));
         let sim_url = ports.sim_url();
-        let gate = part.gate.unwrap_or_default();
+        let gate = part.number.unwrap_or_default();
         let of_gate = |socket: &str| path(&self.gate(gate).join(socket));
         let link = |track: &str| self.run(&format!("links/{gate}-{track}.sock"));
         match part.role {
@@ -227,9 +234,10 @@ impl Places {
                     ("secret_file", self.in_root("secrets/sim-pay.key")),
                 ]);
                 let mut settings = table([
-                    ("data", self.in_root("center")),
-                    ("socket", self.run("center.sock")),
+                    ("data", self.in_root(&part.name())),
+                    ("socket", self.run(&format!("{}.sock", part.name()))),
                     ("admin", inside()),
+                    ("keys", self.in_root("center/keys")),
                     ("outward", self.in_root("outward")),
                     ("public_url", ports.portal_url().into()),
                     // What a newcomer wants to see happens at once.
@@ -247,14 +255,15 @@ impl Places {
                 }
                 if let Some(engines) = engines {
                     let cluster = table([
-                        ("node", NODE.into()),
+                        ("node", part.name().into()),
                         ("room", ROOM.into()),
                         ("engines", path(&engines.file)),
                     ]);
                     settings.insert("cluster".to_owned(), cluster.into());
                     settings.insert("lanes_per_shard".to_owned(), i64::from(LANES_PER_SHARD).into());
                 }
-                if *demo_customers > 0 {
+                // One makes them up, for all.
+                if *demo_customers > 0 && part == Part::CENTER {
                     let demo = table([("customers", i64::from(*demo_customers).into())]);
                     settings.insert("demo".to_owned(), demo.into());
                 }
@@ -285,7 +294,7 @@ impl Places {
                 ("confinement", "best-effort".into()),
                 ("link", link("messages")),
                 ("secret_file", path(&self.link_key(gate))),
-                ("centers", vec![self.run("center.sock")].into()),
+                ("centers", self.centers(*nodes).into()),
                 ("inside", inside()),
                 (
                     "files",
@@ -332,7 +341,8 @@ impl Places {
     /// [`SecretError`], which names the file.
     pub fn make_secrets(&self, parts: &[Part]) -> Result<(), SecretError> {
         load_or_create_key(&self.root.join("secrets/sim-pay.key"))?;
-        for gate in parts.iter().filter_map(|part| part.gate) {
+        let halves = parts.iter().filter(|part| matches!(part.role, Role::Outer | Role::Inner));
+        for gate in halves.filter_map(|part| part.number) {
             load_or_create_key(&self.link_key(gate))?;
         }
         Ok(())
@@ -356,7 +366,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("run")).unwrap();
         let places = Places::of(folder.path());
-        let plan = Plan { ports: Ports { edge: 8080, sim: 8085 }, demo_customers: 10, engines: None };
+        let plan =
+            Plan { ports: Ports { edge: 8080, sim: 8085 }, demo_customers: 10, engines: None, nodes: 1 };
         let names = |parts: &[Part]| parts.iter().map(|part| part.name()).collect::<Vec<_>>();
         let parts = Part::all(2, &plan);
         places.write(&parts, &plan).unwrap();
@@ -369,13 +380,13 @@ mod tests {
         let text = "[[postgres.shards]]\nmaster = 'host=db-1'\n[nats]\nservers = ['nats://mq-1:4222']\n\
                     [redis]\nurl = 'redis://cache:6379'\n[etcd]\nendpoints = ['http://etcd-1:2379']\n";
         std::fs::write(&file, text).unwrap();
-        let plan = Plan { engines: Some(Engines::read(&file).unwrap()), ..plan };
+        let plan = Plan { engines: Some(Engines::read(&file).unwrap()), nodes: 2, ..plan };
         let parts = Part::all(1, &plan);
         places.write(&parts, &plan).unwrap();
         for part in &parts {
             part.role().check(&places.config(*part)).unwrap();
         }
-        assert_eq!(names(&parts), ["sim", "control", "center", "outer-1", "inner-1", "edge"]);
+        assert_eq!(names(&parts), ["sim", "control", "center", "center-2", "outer-1", "inner-1", "edge"]);
         std::fs::write(&file, text.replace("[nats]", "[natz]")).unwrap();
         let wrong = Engines::read(&file).unwrap_err().to_string();
         assert!(wrong.contains("engines.toml") && wrong.contains("nat"), "{wrong}");

@@ -259,7 +259,7 @@ async fn pause() {
 }
 
 /// Numbers that only need to differ.
-fn random(below: u64) -> u64 {
+pub(crate) fn random(below: u64) -> u64 {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).unwrap();
     u64::from_le_bytes(bytes) % below
@@ -312,9 +312,9 @@ struct Before {
     ledger_paid_fen: i64,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_any_process_under_load_loses_nothing() {
-    let world = World::start();
+/// Customers order, pay and read for as long as `breaking` goes on; then all that they were told is held against what is
+/// there. Gives what `breaking` did.
+pub(crate) async fn under_load<B: std::fmt::Debug>(world: &World, breaking: impl Future<Output = B>) -> B {
     let history = History::new();
     let mut owners = HashMap::new();
     let mut owed_fen = HashMap::new();
@@ -341,12 +341,12 @@ async fn kill_any_process_under_load_loses_nothing() {
             }));
         }
     }
-    let kills = killer(&world).await;
+    let broken = breaking.await;
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await.unwrap();
     }
-    let end = end(&world, &mut owners, &before).await;
+    let end = end(world, &mut owners, &before).await;
 
     let events = history.events.lock().unwrap().clone();
     let verdict = check(&events, &end);
@@ -356,9 +356,8 @@ async fn kill_any_process_under_load_loses_nothing() {
         _ => None,
     });
     println!(
-        "kills {:?}; orders acknowledged {}, debits {}, booked while watched {}, reads {}; answers {:?}; lost {}, \
+        "{broken:?}; orders acknowledged {}, debits {}, booked while watched {}, reads {}; answers {:?}; lost {}, \
          doubled {}, stale {}, wrong {}",
-        kills.iter().map(|(role, (n, _))| (*role, *n)).collect::<Vec<_>>(),
         acknowledged.collect::<HashSet<_>>().len(),
         end.debits.len(),
         count(|e| matches!(e, Event::Paid { .. })),
@@ -372,12 +371,19 @@ async fn kill_any_process_under_load_loses_nothing() {
     assert!(verdict.is_clean(), "{verdict:#?}");
     let odd = history.odd.lock().unwrap();
     assert!(odd.is_empty(), "{} answers that must not be: {:#?}", odd.len(), &odd[..odd.len().min(20)]);
+    assert!(end.debits.len() > 20, "too little was done to say anything");
+    broken
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_any_process_under_load_loses_nothing() {
+    let world = World::start();
+    let kills = under_load(&world, killer(&world)).await;
     for role in KILLED {
         let (_, last) = kills.get(role).unwrap_or_else(|| panic!("{role} was never killed: {kills:?}"));
         let now = world.process_of(role);
         assert!(now.is_some_and(|now| now != *last), "{role} was not started again");
     }
-    assert!(end.debits.len() > 20, "too little was done to say anything");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

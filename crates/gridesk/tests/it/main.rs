@@ -7,6 +7,7 @@ mod cli;
 mod client;
 mod debit;
 mod exports;
+mod faults;
 mod files;
 mod flush;
 mod import;

@@ -4,19 +4,28 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
+use lab::{Cluster, Shape};
 use protocol::{PaymentId, Token};
 use reqwest::{Method, header::HeaderMap};
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+/// Runs the tests of the embedded profile on the other one: `GRIDESK_TEST_PROFILE=cluster cargo nextest run …`.
+const PROFILE: &str = "GRIDESK_TEST_PROFILE";
+
 /// A running `gridesk up` of sixty customers. Dropping it kills everything.
 pub(crate) struct World {
     up: Child,
+    /// What it stands on, where that is a cluster.
+    pub(crate) engines: Option<Mutex<Cluster>>,
     folder: tempfile::TempDir,
     pub(crate) portal: String,
     pub(crate) sim: String,
@@ -31,15 +40,28 @@ impl World {
     /// The same with settings from the environment.
     pub(crate) fn start_with(environment: &[(&str, &str)]) -> World {
         let folder = tempfile::tempdir().unwrap();
+        let in_a_cluster = std::env::var(PROFILE).is_ok_and(|profile| profile == "cluster");
+        let engines =
+            in_a_cluster.then(|| Cluster::start(&Shape::default(), &folder.path().join("lab")).unwrap());
+        Self::start_on(folder, engines, environment)
+    }
+
+    /// The same on the engines of a cluster.
+    pub(crate) fn start_in_a_cluster(shape: &Shape) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let engines = Cluster::start(shape, &folder.path().join("lab")).unwrap();
+        Self::start_on(folder, Some(engines), &[])
+    }
+
+    fn start_on(folder: tempfile::TempDir, engines: Option<Cluster>, environment: &[(&str, &str)]) -> World {
         let data = folder.path().join("data");
-        let mut up = Command::new(env!("CARGO_BIN_EXE_gridesk"))
-            .args(["up", "--ports", "0", "--customers", "60", "--json", "--data"])
-            .arg(&data)
-            .envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gridesk"));
+        command.args(["up", "--ports", "0", "--customers", "60", "--json", "--data"]).arg(&data);
+        if let Some(engines) = &engines {
+            command.args(["--profile", "cluster", "--config"]).arg(engines.description_path());
+        }
+        command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut up = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addresses: Value =
@@ -48,6 +70,7 @@ impl World {
         let phones = addresses["phones"].as_array().unwrap().iter().map(|p| p.as_str().unwrap().to_owned());
         World {
             up,
+            engines: engines.map(Mutex::new),
             portal: text("portal").trim_end_matches('/').to_owned(),
             sim: text("inbox").trim_end_matches("/inbox").to_owned(),
             phones: phones.collect(),
@@ -124,21 +147,37 @@ impl World {
 
     /// Operations that are still to go to other lanes.
     fn outboxes(&self) -> Vec<(String, String)> {
-        self.shard_files().flat_map(|file| rows(&file, "SELECT '', hex(operation) FROM outbox")).collect()
+        let rows = self
+            .rows("SELECT '', hex(operation) FROM outbox", "SELECT '', encode(operation, 'hex') FROM outbox");
+        rows.into_iter().map(|(_, row)| row).collect()
     }
 
-    fn shard_files(&self) -> impl Iterator<Item = PathBuf> {
-        let shards = std::fs::read_dir(self.data().join("center/shards")).unwrap().flatten();
-        shards.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "db"))
-    }
-
-    /// The file of the shard that holds an account.
-    pub(crate) fn shard_of(&self, account: &str) -> PathBuf {
-        let holds = |file: &PathBuf| {
-            let sql = "SELECT printf('%013d', id), '' FROM account";
-            rows(file, sql).iter().any(|(number, _)| number == account)
+    /// What a query finds in the shards, with the shard's number. Read beside the center, not through it; in a cluster from
+    /// the masters.
+    fn rows(&self, sqlite: &str, postgres: &str) -> Vec<(usize, (String, String))> {
+        let numbered = |(shard, rows): (usize, Vec<_>)| rows.into_iter().map(move |row| (shard, row));
+        let Some(engines) = &self.engines else {
+            let shards = std::fs::read_dir(self.data().join("center/shards")).unwrap().flatten();
+            let files = shards.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "db"));
+            return files.map(|file| rows(&file, sqlite)).enumerate().flat_map(numbered).collect();
         };
-        self.shard_files().find(holds).expect("an account is in a shard")
+        let engines = engines.lock().unwrap();
+        let of_shard = |shard: &lab::cluster::Shard| -> Vec<_> {
+            let text = shard.master.sql(postgres).unwrap();
+            let row = |line: &str| line.split_once('|').map(|(a, b)| (a.to_owned(), b.to_owned()));
+            text.lines().filter_map(row).collect()
+        };
+        engines.shards.iter().map(of_shard).enumerate().flat_map(numbered).collect()
+    }
+
+    /// The shard that holds an account.
+    pub(crate) fn shard_of(&self, account: &str) -> usize {
+        let accounts = self.rows(
+            "SELECT printf('%013d', id), '' FROM account",
+            "SELECT lpad(CAST(id AS text), 13, '0'), '' FROM account",
+        );
+        let found = accounts.into_iter().find(|(_, (number, _))| number == account);
+        found.expect("an account is in a shard").0
     }
 
     /// The ledger: its shards' sums, and what came in over the provider's clearing account, in fen.
@@ -150,15 +189,17 @@ impl World {
         (sums, paid)
     }
 
-    /// Every payment in the shards' files: account number and id. Read beside the center, not through it.
+    /// Every payment in the shards: account number and id. Read beside the center, not through it.
     pub(crate) fn stored_payments(&self) -> Vec<(String, String)> {
-        self.shard_files()
-            .flat_map(|file| rows(&file, "SELECT printf('%013d', account), hex(id) FROM payment"))
-            .map(|(account, id)| {
-                let bits = u128::from_str_radix(&id, 16).unwrap();
-                (account, PaymentId::from_bits(bits).to_string())
-            })
-            .collect()
+        let payments = self.rows(
+            "SELECT printf('%013d', account), hex(id) FROM payment",
+            "SELECT lpad(CAST(account AS text), 13, '0'), encode(id, 'hex') FROM payment",
+        );
+        let read = |(_, (account, id)): (usize, (String, String))| {
+            let bits = u128::from_str_radix(&id, 16).unwrap();
+            (account, PaymentId::from_bits(bits).to_string())
+        };
+        payments.into_iter().map(read).collect()
     }
 
     /// Every debit the provider took: order and transaction.

@@ -91,6 +91,12 @@ impl Shards {
         taken.into_iter().next().ok_or(replaced)
     }
 
+    /// How far a lane is applied in the master.
+    pub(crate) async fn in_master(&self, shard: ShardId, lane: LaneId) -> Result<Position> {
+        let client = self.shard(shard)?.master.get().await?;
+        lanes::position(&Transaction(&client), lane).await
+    }
+
     /// Applies a batch in one transaction.
     pub(crate) async fn apply(&self, shard: ShardId, batch: &Batch, rules: &dyn Decide) -> Result<Applied> {
         apply::apply(&self.shard(shard)?.master, batch, rules).await

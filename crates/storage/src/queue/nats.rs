@@ -32,6 +32,7 @@ mod lane;
 mod publisher;
 mod sequence;
 mod stream;
+mod word;
 
 pub use config::NatsConfig;
 
@@ -211,6 +212,14 @@ impl Lanes {
 
     pub(super) async fn prune(&self, lane: LaneId, applied: u64, before_ms: u64) -> Result<u64> {
         self.streams.purge(&self.open(lane)?.lane, applied, before_ms).await
+    }
+
+    pub(super) async fn tell(&self, word: Vec<u8>) {
+        word::tell(&self.streams.client, word).await;
+    }
+
+    pub(super) fn listen(&self) -> mpsc::Receiver<Vec<u8>> {
+        word::listen(self.streams.client.clone())
     }
 
     /// Asks the servers where a lane ends.

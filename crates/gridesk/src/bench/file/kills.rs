@@ -35,9 +35,9 @@ pub(in crate::bench) fn run(site: &Site, options: &Options) -> Result<Vec<Series
     let owners: Vec<_> = track.requests.borrow_mut().by_ref().collect();
     let all = (REQUESTS * FILES_PER_REQUEST) as u64;
 
-    let (stop, mut unverified) = (AtomicBool::new(false), HashSet::new());
+    let (stop, store, mut unverified) = (AtomicBool::new(false), site.path("store"), HashSet::new());
     let watched = std::thread::scope(|threads| -> Result<()> {
-        let watching = threads.spawn(|| watch(&site.path("store"), &stop));
+        let watching = threads.spawn(|| watch(&store, &stop));
         let sending = threads.spawn(|| on_one_thread(send(address, &owners, &files)));
         let killed = (0..KILLS).try_for_each(|_| {
             let pause_ms = PAUSE_MS.0 + dice.below(PAUSE_MS.1 - PAUSE_MS.0);

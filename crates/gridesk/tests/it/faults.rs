@@ -1,0 +1,136 @@
+//! A cluster's engines die, hang, forget and fall behind, and customers notice nothing but time.
+use std::{
+    collections::BTreeMap,
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use lab::{Cluster, Shape};
+use serde_json::Value;
+
+use crate::{
+    kills::{random, under_load},
+    world::World,
+};
+
+/// What can go wrong, each by a function that also sees to it that it ends.
+const FAULTS: [(&str, fn(&World, &mut Cluster)); 12] = [
+    ("center killed", |world, _| _ = world.kill("center")),
+    ("gate killed", |world, _| _ = world.kill("inner")),
+    ("master killed", |_, cluster| {
+        let master = &mut cluster.shards[any(2)].master;
+        master.kill();
+        sleep(ms(200 + random(800)));
+        master.restart().unwrap();
+    }),
+    ("slave killed", |_, cluster| {
+        let slave = &mut cluster.shards[any(2)].slaves[0];
+        slave.kill();
+        sleep(ms(200 + random(2_000)));
+        slave.restart().unwrap();
+    }),
+    ("slave stands still", |_, cluster| {
+        let slave = &cluster.shards[any(2)].slaves[0];
+        slave.pause_replay().unwrap();
+        sleep(ms(2_000 + random(3_000)));
+        slave.resume_replay().unwrap();
+    }),
+    ("slave made anew", |_, cluster| {
+        let shard = &mut cluster.shards[any(2)];
+        shard.slaves[0].reinitialise(&shard.master).unwrap();
+    }),
+    ("Redis killed", |_, cluster| {
+        let redis = &mut cluster.redis.as_mut().unwrap().server;
+        redis.kill();
+        sleep(ms(random(2_000)));
+        redis.restart().unwrap();
+    }),
+    ("Redis flushed", |_, cluster| {
+        let port = cluster.redis.as_ref().unwrap().server.port().to_string();
+        let said = Command::new("redis-cli").args(["-p", &port, "FLUSHALL"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "OK");
+    }),
+    ("Redis hangs", |_, cluster| {
+        let redis = &mut cluster.redis.as_mut().unwrap().server;
+        redis.stall().unwrap();
+        sleep(ms(500 + random(2_000)));
+        redis.go_on();
+    }),
+    ("NATS server killed", |_, cluster| {
+        let server = &mut cluster.nats.as_mut().unwrap().servers[any(3)];
+        server.kill();
+        sleep(ms(500 + random(1_000)));
+        server.restart().unwrap();
+    }),
+    ("etcd killed", |_, cluster| {
+        let member = &mut cluster.etcd.as_mut().unwrap().members[0];
+        member.kill();
+        sleep(ms(random(2_500)));
+        member.restart().unwrap();
+    }),
+    ("control killed", |world, _| _ = world.kill("control")),
+];
+
+fn any(below: usize) -> usize {
+    usize::try_from(random(below as u64)).unwrap()
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn shape() -> Shape {
+    Shape { nats: 3, ..Shape::default() }
+}
+
+/// Every fault in an order of chance; says in which, and how long each took.
+async fn break_everything(world: &World) -> Vec<(&'static str, Duration)> {
+    let mut left: Vec<_> = FAULTS.to_vec();
+    let mut done = Vec::new();
+    while !left.is_empty() {
+        tokio::time::sleep(ms(300 + random(900))).await;
+        let (name, fault) = left.swap_remove(any(left.len()));
+        let begun = Instant::now();
+        tokio::task::block_in_place(|| {
+            fault(world, &mut world.engines.as_ref().unwrap().lock().unwrap());
+        });
+        done.push((name, begun.elapsed()));
+    }
+    // What was broken last has time to show.
+    tokio::time::sleep(ms(3_000)).await;
+    done
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn cluster_faults_under_load_lose_nothing() {
+    let world = World::start_in_a_cluster(&shape());
+    under_load(&world, break_everything(&world)).await;
+}
+
+#[test]
+fn cluster_tour_passes_and_what_was_done_is_there_after_a_restart() {
+    let world = World::start_in_a_cluster(&Shape::default());
+    let tour = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gridesk"));
+        command.args(["tour", "--json", "--against", &world.portal, "--phone", &world.phones[0]]);
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let outcomes: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(outcomes.len(), 2, "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(outcomes.iter().all(|outcome| outcome["ok"] == true), "{outcomes:#?}");
+    };
+    tour();
+    let payments: BTreeMap<_, _> = world.stored_payments().into_iter().map(|(a, id)| (id, a)).collect();
+    for role in ["center", "control", "edge"] {
+        world.kill(role).unwrap();
+    }
+    let begun = Instant::now();
+    while std::net::TcpStream::connect(&world.portal[7..]).is_err() {
+        assert!(begun.elapsed() < ms(20_000), "the edge does not come back");
+        sleep(ms(50));
+    }
+    tour();
+    let now: BTreeMap<_, _> = world.stored_payments().into_iter().map(|(a, id)| (id, a)).collect();
+    assert!(now.len() > payments.len() && payments.iter().all(|(id, a)| now.get(id) == Some(a)));
+}
