@@ -77,12 +77,14 @@ pub(crate) async fn run(node: Node, outward: Outward, shutdown: Shutdown) {
     let maker = Maker { node, outward, pauses: Mutex::default() };
     let mut swept: Option<Instant> = None;
     while !shutdown.is_begun() {
-        for shard in maker.shards() {
-            if let Err(error) = maker.look(shard).await {
+        let mine = maker.node.worked_on();
+        for shard in &mine {
+            if let Err(error) = maker.look(*shard).await {
                 tracing::error!(shard = shard.0, %error, "files that are due cannot be looked for; trying again");
             }
         }
-        if swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+        // One node sweeps for all.
+        if mine.contains(&ShardId(0)) && swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
             swept = Some(Instant::now());
             if let Err(trouble) = maker.sweep().await {
                 tracing::warn!(?trouble, "the outward folder was not swept");

@@ -6,7 +6,7 @@
 //! claimed it in the database under a greater epoch.
 use std::{collections::HashMap, time::Duration};
 
-use cluster::{Coordinator, Membership, TakeError};
+use cluster::{Membership, TakeError};
 use protocol::LaneId;
 use runtime::{
     health::{Readiness, ReadyPart},
@@ -38,12 +38,13 @@ struct Work {
 /// Works on the lanes that are this node's until shutdown, then leaves the cluster.
 pub(crate) async fn run(node: Node, readiness: Readiness, shutdown: Shutdown) {
     let coordinator = node.parts.coordinator.clone();
-    shutdown.spawn(say_membership(coordinator.clone(), readiness.part("cluster"), shutdown.clone()));
+    shutdown.spawn(say_membership(node.clone(), readiness.part("cluster"), shutdown.clone()));
     let mut routing = coordinator.routing();
     let mut work: HashMap<LaneId, Work> = HashMap::new();
     while !shutdown.is_begun() {
         routing.mark_unchanged();
-        let mine = coordinator.my_lanes();
+        let known = |lane: &LaneId| node.store().map().shard_of_lane(*lane).is_some();
+        let mine: Vec<LaneId> = coordinator.my_lanes().into_iter().filter(known).collect();
         let others: Vec<_> = work.extract_if(|lane, _| !mine.contains(lane)).map(|(_, work)| work).collect();
         others.iter().for_each(|work| work.stop.cancel());
         for work in others {
@@ -75,7 +76,7 @@ fn begin(node: &Node, lane: LaneId, readiness: &Readiness, shutdown: &Shutdown) 
 async fn hold(node: Node, lane: LaneId, ready: ReadyPart, stop: CancellationToken, shutdown: Shutdown) {
     let mut failures = 0;
     while !stop.is_cancelled() {
-        ready.not_ready("another node still has it");
+        ready.not_ready("it is not taken yet");
         let taken = tokio::select! {
             taken = node.parts.coordinator.take(lane, TAKE_WITHIN) => taken,
             () = stop.cancelled() => return,
@@ -114,7 +115,7 @@ async fn hold(node: Node, lane: LaneId, ready: ReadyPart, stop: CancellationToke
                 error => {
                     let source = std::error::Error::source(&error).map(ToString::to_string);
                     tracing::error!(lane = lane.0, %error, source, failures, "batch not applied; the lane waits");
-                    ready.not_ready("its database does not take writes");
+                    ready.not_ready(&error.to_string());
                     pause(failures, &stop).await;
                     failures += 1;
                 }
@@ -133,17 +134,24 @@ async fn pause(failures: usize, stop: &CancellationToken) {
     }
 }
 
-/// Ready where the node is one of the cluster and every lane has somebody who works on it.
-async fn say_membership(coordinator: Coordinator, part: ReadyPart, shutdown: Shutdown) {
+/// Ready where the node is one of the cluster, and the routing table has the lanes that there are.
+async fn say_membership(node: Node, part: ReadyPart, shutdown: Shutdown) {
+    let coordinator = &node.parts.coordinator;
     let (mut membership, mut routing) = (coordinator.membership(), coordinator.routing());
     loop {
         let table = std::sync::Arc::clone(&routing.borrow_and_update());
+        let map = node.store().map();
         match &*membership.borrow_and_update() {
             Membership::Joining(why) => part.not_ready(&format!("joining: {why}")),
             Membership::Left => part.not_ready("it has left"),
             Membership::Joined if table.lanes().is_empty() => {
                 part.not_ready("there is no routing table yet: does the management platform run?");
             }
+            Membership::Joined if !table.lanes().keys().copied().eq(map.lanes()) => part.not_ready(&format!(
+                "the routing table has {} lanes where there are {}: set `lanes` of the management platform",
+                table.lanes().len(),
+                map.lanes().count()
+            )),
             Membership::Joined => part.ready(),
         }
         tokio::select! {

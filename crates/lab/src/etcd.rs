@@ -98,6 +98,9 @@ fn setups(program: &Path, folders: &[PathBuf]) -> Result<Vec<Setup>> {
                 "--initial-cluster-token=lab".to_owned(),
                 format!("--initial-cluster-state={state}"),
                 "--pre-vote=true".to_owned(),
+                // A leader that is lost is replaced before leases end with it.
+                "--heartbeat-interval=50".to_owned(),
+                "--election-timeout=500".to_owned(),
                 "--logger=zap".to_owned(),
                 "--log-level=warn".to_owned(),
             ],

@@ -70,9 +70,7 @@ pub enum StorageError {
         why: String,
     },
     /// The database is of a newer version than this program.
-    #[error(
-        "the data folder is of schema version {found}, this program knows up to {known}: use a newer program"
-    )]
+    #[error("the data is of schema version {found}, this program knows up to {known}: use a newer program")]
     Newer {
         /// Version found.
         found: i64,

@@ -174,12 +174,20 @@ macro_rules! seen_in_a_cluster {
         let mut choice = $shards.choice($shard, Some($lane))?;
         loop {
             let reader = choice.next().await?;
-            let snapshot = reader.snapshot();
-            let $s = &snapshot;
-            let position = $crate::sql::lanes::position($s, $lane);
-            let read = tokio::join!(reader.begin(), position, async { $read.await });
-            if let Some(seen) = choice.end(reader, read)? {
-                break Ok(seen);
+            let read = {
+                let snapshot = reader.snapshot()?;
+                let $s = &snapshot;
+                let position = $crate::sql::lanes::position($s, $lane);
+                let read = async { tokio::join!(reader.begin(), position, async { $read.await }) };
+                tokio::time::timeout(choice.patience(), read).await
+            };
+            match read {
+                Ok(read) => {
+                    if let Some(seen) = choice.end(reader, read)? {
+                        break Ok(seen);
+                    }
+                }
+                Err(_) => choice.late(reader)?,
             }
         }
     }};
@@ -188,23 +196,45 @@ macro_rules! seen_in_a_cluster {
 /// Reads from a shard, in one snapshot; written once for both engines, likewise. Its length depends on what has gathered.
 /// In a cluster it may be a little old: for what is looked at again and again.
 macro_rules! read {
-    ($store:expr, $shard:expr, |$s:ident| $read:expr) => {{
+    ($store:expr, $shard:expr, |$s:ident| $read:expr) => {
+        $crate::store::read_by!($store, $shard, |shards| shards.choice($shard, None), |$s| $read)
+    };
+}
+
+/// The same of the master.
+macro_rules! newest {
+    ($store:expr, $shard:expr, |$s:ident| $read:expr) => {
+        $crate::store::read_by!($store, $shard, |shards| shards.newest($shard), |$s| $read)
+    };
+}
+
+macro_rules! read_by {
+    ($store:expr, $shard:expr, |$shards:ident| $choice:expr, |$s:ident| $read:expr) => {{
         let store = $store;
         match &store.inner.engine {
             $crate::store::Engine::Sqlite(shards) => {
                 shards.away($shard, move |$s| $crate::sqlite::now($read)).await
             }
-            $crate::store::Engine::Postgres(shards) => {
-                let reader = shards.choice($shard, None)?.next().await?;
-                let snapshot = reader.snapshot();
-                let $s = &snapshot;
-                let (begun, value) = tokio::join!(reader.begin(), async { $read.await });
-                begun.and(value)
+            $crate::store::Engine::Postgres($shards) => {
+                let mut choice = $choice?;
+                loop {
+                    let reader = choice.next().await?;
+                    let read = {
+                        let snapshot = reader.snapshot()?;
+                        let $s = &snapshot;
+                        let read = async { tokio::join!(reader.begin(), async { $read.await }) };
+                        tokio::time::timeout(choice.patience(), read).await
+                    };
+                    match read {
+                        Ok((begun, value)) => break begun.and(value),
+                        Err(_) => choice.late(reader)?,
+                    }
+                }
             }
         }
     }};
 }
-use {read, seen, seen_in_a_cluster};
+use {newest, read, read_by, seen, seen_in_a_cluster};
 
 /// Joins the writers' threads: data is folded and closed when this returns.
 pub struct Closing(Vec<std::thread::JoinHandle<()>>);

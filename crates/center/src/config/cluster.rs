@@ -14,7 +14,8 @@ pub struct ClusterConfig {
     pub node: ShortName,
     /// The room it stands in.
     pub room: ShortName,
-    /// How much it can do beside others: lanes are spread in proportion; 100 unless set. With 0 it works on none.
+    /// How much it can do beside others: lanes are spread in proportion; 100 unless set. With 0 it works on none, as
+    /// long as another has more.
     #[serde(default = "capacity")]
     pub capacity: u32,
     /// File of the engines.

@@ -16,8 +16,8 @@ pub const MARKER: &str = "gridesk-data";
 const DEMO_CUSTOMERS: &str = "demo-customers";
 /// The file that says where the business data of the folder's system is.
 const PROFILE: &str = "profile";
-/// The longest name of a socket in `run`, in bytes.
-const LONGEST_SOCKET: usize = "center-admin.sock".len();
+/// The longest path of a socket in `run`, in bytes.
+const LONGEST_SOCKET: usize = "gates/16/messages.sock".len();
 
 /// A locked data folder.
 #[derive(Debug)]

@@ -46,7 +46,7 @@ pub struct PostgresConfig {
 pub struct ShardConfig {
     /// The master. With Patroni, all members by comma: `target_session_attrs` finds the one that takes writes.
     pub master: String,
-    /// Its slaves, those of the node's own room first.
+    /// Its slaves, in the node's own room. They are asked in turns.
     #[serde(default)]
     pub slaves: Vec<String>,
 }

@@ -43,9 +43,12 @@ impl Pool {
             Some(given) => format!("{given} {own}"),
             None => own,
         });
-        let name = config.get_hosts().iter().zip(config.get_ports()).map(|(host, port)| match host {
-            tokio_postgres::config::Host::Tcp(host) => format!("{host}:{port}"),
-            tokio_postgres::config::Host::Unix(path) => format!("{}:{port}", path.display()),
+        let (hosts, ports) = (config.get_hosts(), config.get_ports());
+        // One port may be for all hosts, none is the usual one.
+        let port = |n: usize| ports.get(n).or_else(|| ports.first()).copied().unwrap_or(5432);
+        let name = hosts.iter().enumerate().map(|(n, host)| match host {
+            tokio_postgres::config::Host::Tcp(host) => format!("{host}:{}", port(n)),
+            tokio_postgres::config::Host::Unix(path) => format!("{}:{}", path.display(), port(n)),
         });
         let name: Arc<str> = name.collect::<Vec<_>>().join(",").into();
         let doubts = Arc::new(AtomicU64::new(0));

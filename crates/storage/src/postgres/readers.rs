@@ -22,6 +22,12 @@ use crate::{StorageError, sql::Result, store::Seen};
 
 /// How often a database is asked how far it shows its lanes.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long it may take to say so.
+const LOOK_WITHIN: Duration = Duration::from_millis(500);
+/// How long the master may take for a read: nobody else is left to be asked.
+const MASTER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a slave may take for a read before it is asked for elsewhere.
+const READ_WITHIN: Duration = Duration::from_secs(1);
 /// How long a slave may take to show a first filling, and how often it is asked.
 const LEVEL_WITHIN: Duration = Duration::from_secs(60);
 const LEVEL_LOOK: Duration = Duration::from_millis(5);
@@ -87,6 +93,12 @@ impl Databases {
         Choice { databases: Arc::clone(self), left, floor, slave: None, on_master: false, failed: None }
     }
 
+    /// The master alone.
+    pub(super) fn newest(self: &Arc<Self>) -> Choice {
+        let databases = Arc::clone(self);
+        Choice { databases, left: Vec::new(), floor: 0, slave: None, on_master: false, failed: None }
+    }
+
     /// Waits until every slave shows what the master has committed: what no lane's position tells of.
     pub(super) async fn level(&self) -> Result<()> {
         use crate::sql::{Snapshot, Value};
@@ -123,17 +135,18 @@ impl Databases {
     pub(super) fn watch(self: &Arc<Self>) {
         let databases = Arc::downgrade(self);
         tokio::spawn(async move {
-            // What the master showed a look ago, every slave is to show now.
-            let mut due: HashMap<LaneId, Position> = HashMap::new();
+            // What the master showed a look ago, every slave is to show now; before that, none is known to be level.
+            let mut due: Option<HashMap<LaneId, Position>> = None;
             loop {
                 let Some(databases) = databases.upgrade() else { return };
-                for slave in &databases.slaves {
-                    slave.look(&due).await;
-                }
-                match positions(&databases.master).await {
-                    Ok(shows) => due = shows,
+                let slaves = databases.slaves.iter().map(|slave| slave.look(due.as_ref()));
+                let master = tokio::time::timeout(LOOK_WITHIN, positions(&databases.master));
+                let (master, _) = tokio::join!(master, futures_util::future::join_all(slaves));
+                match master {
+                    Ok(Ok(shows)) => due = Some(shows),
                     // Without the master nothing moves: who was level stays level.
-                    Err(error) => tracing::debug!(%error, "the master does not say how far it is"),
+                    Ok(Err(error)) => tracing::debug!(%error, "the master does not say how far it is"),
+                    Err(_) => tracing::debug!("the master does not say in time how far it is"),
                 }
                 drop(databases);
                 tokio::time::sleep(LOOK).await;
@@ -157,14 +170,15 @@ impl Slave {
         }
     }
 
-    async fn look(&self, due: &HashMap<LaneId, Position>) {
-        let looked = tokio::time::timeout(LOOK * 5, positions(&self.pool)).await;
+    async fn look(&self, due: Option<&HashMap<LaneId, Position>>) {
+        let looked = tokio::time::timeout(LOOK_WITHIN, positions(&self.pool)).await;
         let mut watch = self.watch();
         match looked {
             Ok(Ok(shows)) => {
-                let is_level = due
-                    .iter()
-                    .all(|(lane, at)| shows.get(lane).is_some_and(|shown| order(*shown) >= order(*at)));
+                let shows_it = |(lane, at): (&LaneId, &Position)| {
+                    shows.get(lane).is_some_and(|shown| order(*shown) >= order(*at))
+                };
+                let is_level = due.is_some_and(|due| due.iter().all(shows_it));
                 watch.shows = shows;
                 if is_level {
                     watch.level = Some(Instant::now());
@@ -232,6 +246,30 @@ impl Choice {
         Reader::get(&self.databases.master).await
     }
 
+    /// How long the database that was chosen last may take.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.on_master { MASTER_WITHIN } else { READ_WITHIN }
+    }
+
+    /// The database that was chosen last did not answer in time: its connection is given up.
+    pub(crate) fn late(&mut self, reader: Reader) -> Result<()> {
+        reader.give_up();
+        let error = || StorageError::Engine {
+            engine: "PostgreSQL",
+            doing: "reading",
+            why: "no answer in time".to_owned(),
+        };
+        if self.on_master {
+            return Err(error());
+        }
+        if let Some(slave) = self.slave {
+            // Nobody else waits for it; the next look says when it is good again.
+            self.databases.slaves[slave].watch().level = None;
+        }
+        self.failed = Some(error());
+        Ok(())
+    }
+
     /// Ends a read. `None` where it was too old, or the database failed and there are others: it is tried with the next.
     pub(crate) fn end<T>(
         &mut self,
@@ -271,29 +309,40 @@ impl Choice {
 
 /// A connection for one read transaction, which ends with this value.
 pub(crate) struct Reader {
-    client: Client,
+    client: Option<Client>,
 }
 
 impl Reader {
     async fn get(pool: &Pool) -> Result<Self> {
-        Ok(Reader { client: pool.get().await? })
+        Ok(Reader { client: Some(pool.get().await?) })
     }
 
     /// Begins the transaction. Polled before what is read in it, it travels with that.
     pub(crate) async fn begin(&self) -> Result<()> {
-        let begun = self.client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+        let begun = self.client()?.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
         begun.await.map_err(failed("beginning to read"))
     }
 
     /// Where to read.
-    pub(crate) fn snapshot(&self) -> Transaction<'_> {
-        Transaction(&self.client)
+    pub(crate) fn snapshot(&self) -> Result<Transaction<'_>> {
+        self.client().map(|client| Transaction(client))
+    }
+
+    fn client(&self) -> Result<&Client> {
+        self.client.as_ref().ok_or(StorageError::Closed)
+    }
+
+    /// Closes the connection: whoever was lent it next would wait, too.
+    fn give_up(mut self) {
+        self.client.take().map(Client::take);
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // Sent at once, ahead of whatever the connection is lent for next; nobody waits for its answer.
-        let _ = self.client.batch_execute("COMMIT").now_or_never();
+        if let Some(client) = &self.client {
+            // Sent at once, ahead of whatever the connection is lent for next; nobody waits for its answer.
+            let _ = client.batch_execute("COMMIT").now_or_never();
+        }
     }
 }

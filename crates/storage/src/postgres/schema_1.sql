@@ -32,8 +32,11 @@ CREATE TABLE change (
     sequence bigint NOT NULL,
     n        bigint NOT NULL,
     entity   bytea  NOT NULL,
+    -- When it was applied, by which it is forgotten.
+    at_ms    bigint NOT NULL DEFAULT CAST(extract(epoch FROM now()) * 1000 AS bigint),
     PRIMARY KEY (lane, sequence, n)
 );
+CREATE INDEX change_at ON change USING brin (at_ms);
 
 -- Operations that an applied one causes on other lanes; deleted once they are in them.
 CREATE TABLE outbox (

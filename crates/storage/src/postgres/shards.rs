@@ -56,6 +56,11 @@ impl Shards {
         Ok(self.shard(shard)?.choice(lane, self.most_lag))
     }
 
+    /// The shard's master alone.
+    pub(crate) fn newest(&self, shard: ShardId) -> Result<Choice> {
+        Ok(self.shard(shard)?.newest())
+    }
+
     /// Nothing older is read from now on.
     pub(crate) fn shown(&self, position: Position) {
         let shard = self.map.shard_of_lane(position.lane);
@@ -122,7 +127,7 @@ impl Shards {
         self.write(shard, "noting pushes", &ids.iter().map(handed).collect::<Vec<_>>()).await
     }
 
-    /// Forgets what [`prune`] names, and the changes of messages applied long ago. Answers how many rows went.
+    /// Forgets what [`prune`] names, and changes applied long ago. Answers how many rows went.
     pub(crate) async fn prune(
         &self,
         shard: ShardId,
@@ -132,9 +137,8 @@ impl Shards {
         let writing = Writing::begin(&self.shard(shard)?.master).await?;
         let transaction = writing.transaction();
         let mut gone = 0;
-        // Results are kept longer than changes; the newest old result of a lane says up to where its changes are old.
-        let changes = "DELETE FROM change WHERE (lane, sequence) IN
-             (SELECT lane, sequence FROM operation WHERE accepted_ms < ?1 ORDER BY accepted_ms LIMIT ?2)";
+        let changes =
+            "DELETE FROM change WHERE ctid = ANY(ARRAY(SELECT ctid FROM change WHERE at_ms < ?1 LIMIT ?2))";
         let before = |kept| match kept {
             Kept::LikeMessages => messages_before_ms,
             Kept::LikeResults => operations_before_ms,

@@ -1,7 +1,7 @@
 //! Files that are made for customers.
 use protocol::{AccountId, ExportId, ShardId, file::Hash};
 
-use super::{Result, Seen, Store, read, seen};
+use super::{Result, Seen, Store, newest, read, seen};
 use crate::{rows::Export, sql::exports};
 
 impl Store {
@@ -20,13 +20,14 @@ impl Store {
         read!(self, shard, |s| exports::due(s, now_ms, limit))
     }
 
-    /// Whether one of a shard's files that can be had has this content.
+    /// Whether one of a shard's files that can be had has this content. As the master has it, like
+    /// [`Store::oldest_making_ms`]: asked for after that, it is not older.
     pub async fn is_export_wanted(&self, shard: ShardId, root: Hash) -> Result<bool> {
-        read!(self, shard, |s| exports::is_wanted(s, &root))
+        newest!(self, shard, |s| exports::is_wanted(s, &root))
     }
 
     /// When the oldest of a shard's files that are being made was asked for, Unix ms.
     pub async fn oldest_making_ms(&self, shard: ShardId) -> Result<Option<u64>> {
-        read!(self, shard, |s| exports::oldest_making_ms(s))
+        newest!(self, shard, |s| exports::oldest_making_ms(s))
     }
 }
