@@ -7,6 +7,7 @@ use std::{
 };
 
 use lab::{Cluster, Shape};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
@@ -15,8 +16,16 @@ use crate::{
 };
 
 /// What can go wrong, each by a function that also sees to it that it ends.
-const FAULTS: [(&str, fn(&World, &mut Cluster)); 12] = [
-    ("center killed", |world, _| _ = world.kill("center")),
+const FAULTS: [(&str, fn(&World, &mut Cluster)); 14] = [
+    ("node killed", |world, _| signal_a_node(world, Signal::KILL)),
+    ("another node killed", |world, _| signal_a_node(world, Signal::KILL)),
+    ("node hangs", |world, _| {
+        let nodes = world.processes_of("center");
+        let node = nodes[any(nodes.len())];
+        kill_process(node, Signal::STOP).unwrap();
+        sleep(ms(1_000 + random(4_000)));
+        kill_process(node, Signal::CONT).unwrap();
+    }),
     ("gate killed", |world, _| _ = world.kill("inner")),
     ("master killed", |_, cluster| {
         let master = &mut cluster.shards[any(2)].master;
@@ -72,6 +81,13 @@ const FAULTS: [(&str, fn(&World, &mut Cluster)); 12] = [
     ("control killed", |world, _| _ = world.kill("control")),
 ];
 
+fn signal_a_node(world: &World, signal: Signal) {
+    let nodes = world.processes_of("center");
+    if !nodes.is_empty() {
+        kill_process(nodes[any(nodes.len())], signal).ok();
+    }
+}
+
 fn any(below: usize) -> usize {
     usize::try_from(random(below as u64)).unwrap()
 }
@@ -104,13 +120,13 @@ async fn break_everything(world: &World) -> Vec<(&'static str, Duration)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn cluster_faults_under_load_lose_nothing() {
-    let world = World::start_in_a_cluster(&shape());
+    let world = World::start_in_a_cluster(&shape(), 2);
     under_load(&world, break_everything(&world)).await;
 }
 
 #[test]
 fn cluster_tour_passes_and_what_was_done_is_there_after_a_restart() {
-    let world = World::start_in_a_cluster(&Shape::default());
+    let world = World::start_in_a_cluster(&Shape::default(), 1);
     let tour = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gridesk"));
         command.args(["tour", "--json", "--against", &world.portal, "--phone", &world.phones[0]]);

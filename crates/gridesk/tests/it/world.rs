@@ -43,22 +43,28 @@ impl World {
         let in_a_cluster = std::env::var(PROFILE).is_ok_and(|profile| profile == "cluster");
         let engines =
             in_a_cluster.then(|| Cluster::start(&Shape::default(), &folder.path().join("lab")).unwrap());
-        Self::start_on(folder, engines, environment)
+        Self::start_on(folder, engines, 1, environment)
     }
 
-    /// The same on the engines of a cluster.
-    pub(crate) fn start_in_a_cluster(shape: &Shape) -> World {
+    /// The same on the engines of a cluster, with so many center nodes.
+    pub(crate) fn start_in_a_cluster(shape: &Shape, nodes: u8) -> World {
         let folder = tempfile::tempdir().unwrap();
         let engines = Cluster::start(shape, &folder.path().join("lab")).unwrap();
-        Self::start_on(folder, Some(engines), &[])
+        Self::start_on(folder, Some(engines), nodes, &[])
     }
 
-    fn start_on(folder: tempfile::TempDir, engines: Option<Cluster>, environment: &[(&str, &str)]) -> World {
+    fn start_on(
+        folder: tempfile::TempDir,
+        engines: Option<Cluster>,
+        nodes: u8,
+        environment: &[(&str, &str)],
+    ) -> World {
         let data = folder.path().join("data");
         let mut command = Command::new(env!("CARGO_BIN_EXE_gridesk"));
         command.args(["up", "--ports", "0", "--customers", "60", "--json", "--data"]).arg(&data);
         if let Some(engines) = &engines {
-            command.args(["--profile", "cluster", "--config"]).arg(engines.description_path());
+            command.args(["--profile", "cluster", "--nodes", &nodes.to_string(), "--config"]);
+            command.arg(engines.description_path());
         }
         command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut up = command.spawn().unwrap();
@@ -82,11 +88,16 @@ impl World {
         self.folder.path().join("data")
     }
 
-    /// The process that runs a role now, found as an operator would.
+    /// A process that runs a role now, found as an operator would.
     pub(crate) fn process_of(&self, role: &str) -> Option<Pid> {
+        self.processes_of(role).into_iter().next()
+    }
+
+    /// All that run a role now.
+    pub(crate) fn processes_of(&self, role: &str) -> Vec<Pid> {
         let parent = self.up.id().to_string();
         let numbers = std::fs::read_dir("/proc").unwrap().flatten();
-        let mut found =
+        let found =
             numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).filter(|pid| {
                 let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
                 let stat = String::from_utf8_lossy(&read("stat")).into_owned();
@@ -99,7 +110,7 @@ impl World {
                 let words: Vec<_> = line.split(|byte| *byte == 0).collect();
                 words.windows(2).any(|pair| pair[0] == b"role" && pair[1] == role.as_bytes())
             });
-        found.next().and_then(Pid::from_raw)
+        found.filter_map(Pid::from_raw).collect()
     }
 
     /// Kills a role's process with SIGKILL; says which it was.
