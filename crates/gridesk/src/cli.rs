@@ -432,6 +432,9 @@ pub struct BenchArgs {
     /// How many gates messages and files go over
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub gates: u8,
+    /// For `scale`: how many accounts, beside a hundredth of them
+    #[arg(long, value_name = "N", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(20_000..=10_000_000))]
+    pub accounts: u64,
     /// On which disk: a temporary folder is made in DIR; in `target` here, unless given
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

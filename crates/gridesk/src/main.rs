@@ -193,6 +193,7 @@ async fn run_bench(args: BenchArgs) -> anyhow::Result<ExitCode> {
         runs: args.runs.into(),
         each: std::time::Duration::from_secs(args.seconds.into()),
         gates: args.gates.into(),
+        accounts: args.accounts,
         data: args.data,
     };
     let shutdown = Shutdown::on_signals()?;

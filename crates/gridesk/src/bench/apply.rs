@@ -33,7 +33,7 @@ use super::{
 };
 use crate::sim::PROVIDER;
 
-const SIZE: Size = Size { first: 3_000_000, accounts: 10_000, bills: 2, lines: 3 };
+const SIZE: Size = Size { first: 3_000_000, accounts: 10_000, bills: 2, lines: 3, asked_of: 1 };
 const LANE: LaneId = LaneId(0);
 /// As many as the center's appliers take.
 const BATCH: usize = 512;
@@ -50,24 +50,35 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
 }
 
 fn measure(site: &Site, options: &Options, shards: &Shards, homes: &[Home]) -> Result<Vec<Series>> {
-    let map = shards.store.map();
-    let homes: Vec<&Home> = homes.iter().filter(|home| map.lane(home.account.bucket()) == LANE).collect();
-    let rules = rules(site)?;
-    // Never the same again, also where an earlier run left what it did.
-    let prepared = std::cell::Cell::new(jiff::Timestamp::now().as_millisecond().unsigned_abs());
-    let side = |count: usize, batch: usize| {
-        let messages = prepare(shards, &homes, prepared.get(), count * seconds(options.each))?;
-        prepared.set(prepared.get() + messages.len() as u64);
-        let rate = shards.runtime.block_on(async {
-            append(shards, messages).await?;
-            apply(shards, &rules, batch, options.each).await
-        });
-        Ok(vec![rate?])
-    };
     let mut series = [Series::new("batched", "/s", "the same one per transaction", Goal::RatioAtLeast(8.0))];
-    let (single, batched) = (|| side(PREPARED_SINGLE, 1), || side(PREPARED_BATCHED, BATCH));
+    let single = || side(site, options, shards, homes, PREPARED_SINGLE, 1).map(|rate| vec![rate]);
+    let batched = || batched(site, options, shards, homes).map(|rate| vec![rate]);
     in_turns(site, options, &mut series, single, batched)?;
     Ok(series.into())
+}
+
+/// Operations that one applier applies in batches, a second.
+pub(super) fn batched(site: &Site, options: &Options, shards: &Shards, homes: &[Home]) -> Result<f64> {
+    side(site, options, shards, homes, PREPARED_BATCHED, BATCH)
+}
+
+fn side(
+    site: &Site,
+    options: &Options,
+    shards: &Shards,
+    homes: &[Home],
+    count: usize,
+    batch: usize,
+) -> Result<f64> {
+    let (map, rules) = (shards.store.map(), rules(site)?);
+    let homes: Vec<&Home> = homes.iter().filter(|home| map.lane(home.account.bucket()) == LANE).collect();
+    // Never the same again, also where an earlier run left what it did.
+    let first = jiff::Timestamp::now().as_microsecond().unsigned_abs();
+    let messages = prepare(shards, &homes, first, count * seconds(options.each))?;
+    shards.runtime.block_on(async {
+        append(shards, messages).await?;
+        apply(shards, &rules, batch, options.each).await
+    })
 }
 
 fn seconds(each: Duration) -> usize {

@@ -155,7 +155,10 @@ struct Crossing {
 
 impl<'a> Track<'a> {
     fn start(site: &'a Site, gates: usize, requests: usize) -> Result<Self> {
-        let homes = fixture::make(site, Size { first: 0, accounts: requests as u64, bills: 0, lines: 0 })?;
+        let homes = fixture::make(
+            site,
+            Size { first: 0, accounts: requests as u64, bills: 0, lines: 0, asked_of: 1 },
+        )?;
         let requests = fixture::requests(site, homes)?.into_iter();
         let center = site.center(10_000)?;
         let gates = Gates::start(site, gates, &rules())?;

@@ -31,6 +31,8 @@ use super::{During, Result, site::Site};
 
 /// Tokens outlive any benchmark.
 const TTL_S: u64 = 24 * 3600;
+/// Numbers of homes of one province.
+const PROVINCE: u64 = 10_000_000;
 /// Rows of one filling transaction.
 const CHUNK: usize = 5_000;
 /// What each bill amounts to.
@@ -46,7 +48,7 @@ pub(super) struct Home {
 }
 
 /// The account that says that a cluster's databases are for benchmarks.
-const MARK: Size = Size { first: 9_999_999, accounts: 1, bills: 0, lines: 0 };
+const MARK: Size = Size { first: 9_999_999, accounts: 1, bills: 0, lines: 0, asked_of: 1 };
 
 /// How much of everything.
 #[derive(Clone, Copy)]
@@ -56,6 +58,14 @@ pub(super) struct Size {
     pub(super) accounts: u64,
     pub(super) bills: u8,
     pub(super) lines: u8,
+    /// One of so many has a holder who is logged in, and is answered; 0: none.
+    pub(super) asked_of: u64,
+}
+
+impl Size {
+    fn is_asked(self, n: u64) -> bool {
+        self.asked_of > 0 && (n - self.first).is_multiple_of(self.asked_of)
+    }
 }
 
 impl Home {
@@ -120,15 +130,13 @@ impl Shards {
         for (bucket, put) in puts {
             by_shard[usize::from(map.shard(bucket).0)].push(put);
         }
-        for (shard, puts) in (0..).map(ShardId).zip(by_shard) {
-            self.runtime.block_on(self.store.fill(shard, puts)).during("filling the store")?;
-        }
-        Ok(())
+        let all = (0..).map(ShardId).zip(by_shard).map(|(shard, puts)| self.store.fill(shard, puts));
+        self.runtime.block_on(futures_util::future::try_join_all(all)).during("filling the store").map(drop)
     }
 
     /// Refuses databases that hold what is not for benchmarks.
     fn mark(&self, keys: &SessionKeys) -> Result<()> {
-        let mark = home(MARK.first, keys)?;
+        let mark = home(MARK.first, Some(keys))?;
         let known = async {
             let mut accounts = 0;
             for shard in (0..self.store.map().shards()).map(ShardId) {
@@ -159,22 +167,25 @@ impl Shards {
     }
 }
 
-/// Makes accounts where the center has its data, before it starts.
+/// Makes accounts where the center has its data, before it starts; gives those whose holders are logged in.
 pub(super) fn make(site: &Site, size: Size) -> Result<Vec<Home>> {
     let keys_folder = site.path("center").join("keys");
     std::fs::create_dir_all(&keys_folder).during("the center's keys")?;
     let keys = SessionKeys::load_or_create(&keys_folder).during("the center's keys")?;
-    let numbers = size.first..size.first + size.accounts;
-    let homes = numbers.map(|n| home(n, &keys)).collect::<Result<Vec<_>>>()?;
     let shards = Shards::open(site)?;
     if site.engines().is_some() {
         shards.mark(&keys)?;
     }
-    for part in homes.chunks(CHUNK / (usize::from(size.bills) + 4)) {
+    let mut homes = Vec::new();
+    let part = (CHUNK / (usize::from(size.bills) + 4)) as u64;
+    let end = size.first + size.accounts;
+    for first in (size.first..end).step_by(part as usize) {
         site.check()?;
         let mut puts = Vec::with_capacity(CHUNK);
-        for home in part {
-            rows(home, size, &mut puts)?;
+        for n in first..end.min(first + part) {
+            let home = home(n, size.is_asked(n).then_some(&keys))?;
+            rows(&home, size, &mut puts)?;
+            homes.extend(Some(home).filter(|home| !home.token.is_empty()));
         }
         shards.fill(puts)?;
     }
@@ -210,15 +221,18 @@ pub(super) fn requests(site: &Site, homes: Vec<Home>) -> Result<Vec<(Home, Servi
     Ok(homes.into_iter().zip(ids).collect())
 }
 
-fn home(n: u64, keys: &SessionKeys) -> Result<Home> {
-    let account = AccountId::mint(33, n * 997).ok_or("too many accounts").during("making accounts")?;
+/// The home of a number; with the keys its holder is logged in.
+fn home(n: u64, keys: Option<&SessionKeys>) -> Result<Home> {
+    // Serials have ten digits.
+    let (province, serial) = (33 + (n / PROVINCE) as u8, n % PROVINCE * 997);
+    let account = AccountId::mint(province, serial).ok_or("too many accounts").during("making accounts")?;
     let bucket = Bucket::of_identity(&format!("phone:199{n:08}"));
     let customer = CustomerId::mint(bucket, u128::from(n + 1) << 64);
     let session = SessionId::mint(bucket, u128::from(n + 1) << 65);
     let claims =
         Claims { key_id: 0, usage: TokenUse::Access, session, customer, generation: 1, expires_s: 0 };
     let now_s = Timestamp::now().as_second().unsigned_abs();
-    let token = keys.sign(TokenUse::Access, claims, now_s, TTL_S);
+    let token = keys.map(|keys| keys.sign(TokenUse::Access, claims, now_s, TTL_S)).unwrap_or_default();
     Ok(Home { account, customer, session, token })
 }
 
@@ -256,7 +270,9 @@ fn rows(home: &Home, size: Size, puts: &mut Vec<(Bucket, Put)>) -> Result<()> {
     puts.push((account.bucket(), Put::Account(own)));
     puts.push((account.bucket(), Put::Holder { account, customer, since_ms: 1 }));
     puts.push((customer.bucket(), Put::CustomerAccount { customer, account, since_ms: 1 }));
-    puts.push((session.bucket(), Put::Session(log_in)));
+    if !home.token.is_empty() {
+        puts.push((session.bucket(), Put::Session(log_in)));
+    }
     let mut month = Month::of(today);
     for age in 0..size.bills {
         month = month.prev();

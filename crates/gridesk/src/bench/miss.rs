@@ -23,7 +23,7 @@ use super::{
     site::{Child, Site},
 };
 
-const SIZE: Size = Size { first: 1_000_000, accounts: 10_000, bills: 2, lines: 6 };
+const SIZE: Size = Size { first: 1_000_000, accounts: 10_000, bills: 2, lines: 6, asked_of: 1 };
 const THREADS: usize = 2;
 /// As many as the node asks for: a page and one more, to know whether there are more.
 const PAGE: u32 = 14;

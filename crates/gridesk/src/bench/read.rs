@@ -18,7 +18,7 @@ use super::{
 };
 
 pub(super) const IN_FLIGHT: usize = 64;
-const SIZE: Size = Size { first: 0, accounts: 10_000, bills: 13, lines: 3 };
+const SIZE: Size = Size { first: 0, accounts: 10_000, bills: 13, lines: 3, asked_of: 1 };
 const CACHE_ENTITIES: u32 = 100_000;
 /// More accounts than that are not asked for at once while the cache is warmed.
 const WARMING: usize = 64;

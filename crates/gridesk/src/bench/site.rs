@@ -171,6 +171,11 @@ impl Site {
         self.role(Role::Center, "center", settings)
     }
 
+    /// Ends what was started beside a center that has ended.
+    pub(super) fn stop_beside(&self) {
+        self.beside.borrow_mut().clear();
+    }
+
     /// A copy of the engines' file with a Redis that is away.
     fn without_cache(&self, engines: &Engines) -> Result<PathBuf> {
         let doing = || "the engines' settings".to_owned();

@@ -24,7 +24,7 @@ use crate::{sim::PROVIDER, up::engines::Engines};
 
 mod nats;
 
-const SIZE: Size = Size { first: 2_000_000, accounts: 10_000, bills: 1, lines: 3 };
+const SIZE: Size = Size { first: 2_000_000, accounts: 10_000, bills: 1, lines: 3, asked_of: 1 };
 const CACHE_ENTITIES: u32 = 100_000;
 const AMOUNT_FEN: i64 = 100;
 /// How long the node may take to apply what it has accepted before the next measurement.

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use protocol::{LaneId, Position, PushId, ShardId, routing::ShardMap};
 
 use super::{
-    PostgresConfig, apply, failed, migrate,
+    PostgresConfig, apply, failed, fill, migrate,
     pool::Pool,
     readers::{Choice, Databases},
     snapshot::{Statement, Transaction},
@@ -113,8 +113,9 @@ impl Shards {
         for put in puts {
             save(&mut collect(&mut statements), put, 0)?;
         }
-        self.write(shard, "writing rows", &statements).await?;
-        self.shard(shard)?.level().await
+        let databases = self.shard(shard)?;
+        fill::fill(&databases.master, &statements).await?;
+        databases.level().await
     }
 
     pub(crate) async fn outbox_sent(&self, shard: ShardId, ids: &[i64]) -> Result<()> {
@@ -187,6 +188,10 @@ impl<'p> Writing<'p> {
         let writing = Writing { client, pool, is_open: true };
         writing.client.batch_execute("BEGIN").await.map_err(failed("beginning"))?;
         Ok(writing)
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     pub(super) fn transaction(&self) -> Transaction<'_> {

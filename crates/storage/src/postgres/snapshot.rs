@@ -62,6 +62,7 @@ impl Transaction<'_> {
 }
 
 /// A statement that waits to be sent with others.
+#[derive(Clone)]
 pub(super) struct Statement {
     pub(super) sql: &'static str,
     pub(super) values: Vec<Value<'static>>,
@@ -87,7 +88,7 @@ impl Snapshot for Transaction<'_> {
 }
 
 /// The statements translated so far; there are some hundred in all.
-fn translated(sql: &str) -> Arc<str> {
+pub(super) fn translated(sql: &str) -> Arc<str> {
     static KNOWN: LazyLock<RwLock<HashMap<String, Arc<str>>>> = LazyLock::new(RwLock::default);
     if let Some(known) = KNOWN.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(sql) {
         return Arc::clone(known);

@@ -12,6 +12,7 @@ use gridesk_storage::{
     StorageError,
     message::LaneMessage,
     queue::Queue,
+    rows::{Account, Put},
     store::{Batch, PostgresConfig, ShardConfig, Store},
 };
 use lab::postgres::{Login, Master, Options, Slave};
@@ -21,7 +22,7 @@ use tempfile::TempDir;
 use crate::{
     embedded::Embedded,
     suite::{
-        Backend, LANE, message, one_lane,
+        Backend, LANE, SHARD, message, one_lane,
         rules::{self, Op},
     },
 };
@@ -255,6 +256,50 @@ async fn postgres_reads_leave_a_slave_that_stands_still() {
     shows(&store, 2).await;
     assert_eq!(credit(&store).await, (107, 2));
     pair.slave.resume_replay().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_a_filling_is_there_at_once_and_may_be_done_again() {
+    let (pair, store) = Pair::start(2_000).await;
+    let (epoch, _) = store.claim(LANE, None).await.unwrap();
+    apply_next(&store, epoch, 1, &Op::Open { account: 1, credit_fen: 100 }).await;
+    shows(&store, 1).await;
+    let row = store.account_row(rules::account(1)).await.unwrap().value.unwrap();
+    let put = |n: u64, fen: i64| {
+        let (id, credit_fen) = (rules::account(n), domain::money::Fen(fen));
+        Put::Account(Account { id, credit_fen, ..row.clone() })
+    };
+    store.fill(SHARD, (2..2_000).map(|n| put(n, 5)).collect()).await.unwrap();
+    assert_eq!(pair.slave.sql("SELECT count(*) FROM account").unwrap(), "1999");
+    // Some are there already, and one comes twice.
+    store.fill(SHARD, (1_990..2_010).map(|n| put(n, 6)).chain([put(2_000, 7)]).collect()).await.unwrap();
+    let count = "SELECT count(*), sum(credit_fen) FROM account WHERE id <> (SELECT min(id) FROM account)";
+    assert_eq!(pair.slave.sql(count).unwrap(), format!("2008|{}", 1_988 * 5 + 19 * 6 + 7));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_changes_are_forgotten_after_a_while() {
+    let (_pair, store) = Pair::start(2_000).await;
+    let (epoch, _) = store.claim(LANE, None).await.unwrap();
+    apply_next(&store, epoch, 1, &Op::Open { account: 1, credit_fen: 100 }).await;
+    apply_next(&store, epoch, 2, &Op::Credit { account: 1, fen: 7 }).await;
+    shows(&store, 2).await;
+    let changes = async || store.changes(LANE, 0).await.unwrap().value.len();
+    let there = changes().await;
+    assert!(there > 0);
+    assert_eq!(store.prune(SHARD, 1_000, 0).await.unwrap(), 0, "all are younger");
+    assert_eq!(changes().await, there);
+    assert!(store.prune(SHARD, u64::MAX >> 1, 0).await.unwrap() >= 2);
+    assert_eq!(store.prune(SHARD, u64::MAX >> 1, 0).await.unwrap(), 0);
+    assert_eq!(
+        store
+            .operation(message(1, &Op::Open { account: 1, credit_fen: 100 }).operation)
+            .await
+            .unwrap()
+            .value
+            .is_some(),
+        true
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
