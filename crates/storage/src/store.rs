@@ -24,8 +24,10 @@ use crate::{
 
 mod exports;
 mod files;
+mod reading;
 mod shown;
 pub use crate::postgres::{PostgresConfig, ShardConfig};
+use reading::{newest, read, read_by, seen, seen_at_length, seen_in_a_cluster};
 pub use shown::{AccountView, BillView, NoticePage, PersonView};
 
 type Result<T> = std::result::Result<T, StorageError>;
@@ -126,116 +128,6 @@ enum Engine {
     Postgres(postgres::Shards),
 }
 
-/// Reads what lives in a bucket, in one snapshot, with how far that snapshot shows the bucket's lane. The read is written
-/// once, for both engines: an expression for a future, given a snapshot.
-macro_rules! seen {
-    ($store:expr, $bucket:expr, |$s:ident| $read:expr) => {{
-        let store = $store;
-        let lane = store.inner.map.lane($bucket);
-        let shard = store.shard_of(lane)?;
-        match &store.inner.engine {
-            $crate::store::Engine::Sqlite(shards) => {
-                let read = |$s: &$crate::sqlite::Transaction<'_>| {
-                    let position = $crate::sqlite::now($crate::sql::lanes::position($s, lane))?;
-                    Ok($crate::store::Seen { value: $crate::sqlite::now($read)?, position })
-                };
-                shards.here(shard, read).await
-            }
-            $crate::store::Engine::Postgres(shards) => {
-                $crate::store::seen_in_a_cluster!(shards, shard, lane, |$s| $read)
-            }
-        }
-    }};
-}
-
-/// The same of a lane, for reads whose length depends on what has gathered.
-macro_rules! seen_at_length {
-    ($store:expr, $lane:expr, |$s:ident| $read:expr) => {{
-        let (store, lane) = ($store, $lane);
-        let shard = store.shard_of(lane)?;
-        match &store.inner.engine {
-            $crate::store::Engine::Sqlite(shards) => {
-                let read = move |$s: &$crate::sqlite::Transaction<'_>| {
-                    let position = $crate::sqlite::now($crate::sql::lanes::position($s, lane))?;
-                    Ok($crate::store::Seen { value: $crate::sqlite::now($read)?, position })
-                };
-                shards.away(shard, read).await
-            }
-            $crate::store::Engine::Postgres(shards) => {
-                $crate::store::seen_in_a_cluster!(shards, shard, lane, |$s| $read)
-            }
-        }
-    }};
-}
-
-/// Asks one database after another until one shows no less of the lane than was shown before.
-macro_rules! seen_in_a_cluster {
-    ($shards:expr, $shard:expr, $lane:expr, |$s:ident| $read:expr) => {{
-        let mut choice = $shards.choice($shard, Some($lane))?;
-        loop {
-            let reader = choice.next().await?;
-            let read = {
-                let snapshot = reader.snapshot()?;
-                let $s = &snapshot;
-                let position = $crate::sql::lanes::position($s, $lane);
-                let read = async { tokio::join!(reader.begin(), position, async { $read.await }) };
-                tokio::time::timeout(choice.patience(), read).await
-            };
-            match read {
-                Ok(read) => {
-                    if let Some(seen) = choice.end(reader, read)? {
-                        break Ok(seen);
-                    }
-                }
-                Err(_) => choice.late(reader)?,
-            }
-        }
-    }};
-}
-
-/// Reads from a shard, in one snapshot; written once for both engines, likewise. Its length depends on what has gathered.
-/// In a cluster it may be a little old: for what is looked at again and again.
-macro_rules! read {
-    ($store:expr, $shard:expr, |$s:ident| $read:expr) => {
-        $crate::store::read_by!($store, $shard, |shards| shards.choice($shard, None), |$s| $read)
-    };
-}
-
-/// The same of the master.
-macro_rules! newest {
-    ($store:expr, $shard:expr, |$s:ident| $read:expr) => {
-        $crate::store::read_by!($store, $shard, |shards| shards.newest($shard), |$s| $read)
-    };
-}
-
-macro_rules! read_by {
-    ($store:expr, $shard:expr, |$shards:ident| $choice:expr, |$s:ident| $read:expr) => {{
-        let store = $store;
-        match &store.inner.engine {
-            $crate::store::Engine::Sqlite(shards) => {
-                shards.away($shard, move |$s| $crate::sqlite::now($read)).await
-            }
-            $crate::store::Engine::Postgres($shards) => {
-                let mut choice = $choice?;
-                loop {
-                    let reader = choice.next().await?;
-                    let read = {
-                        let snapshot = reader.snapshot()?;
-                        let $s = &snapshot;
-                        let read = async { tokio::join!(reader.begin(), async { $read.await }) };
-                        tokio::time::timeout(choice.patience(), read).await
-                    };
-                    match read {
-                        Ok((begun, value)) => break begun.and(value),
-                        Err(_) => choice.late(reader)?,
-                    }
-                }
-            }
-        }
-    }};
-}
-use {newest, read, read_by, seen, seen_in_a_cluster};
-
 /// Joins the writers' threads: data is folded and closed when this returns.
 pub struct Closing(Vec<std::thread::JoinHandle<()>>);
 
@@ -284,7 +176,7 @@ impl Store {
                 let position = shards.here(shard, |s| now(lanes::position(s, lane))).await?;
                 Ok((shards.epoch(shard)?, position))
             }
-            Engine::Postgres(shards) => shards.claim(shard, lane, epoch).await,
+            Engine::Postgres(shards) => Box::pin(shards.claim(shard, lane, epoch)).await,
         }
     }
 
@@ -302,7 +194,7 @@ impl Store {
         let shard = self.shard_of(batch.lane)?;
         match &self.inner.engine {
             Engine::Sqlite(shards) => shards.ask(shard, |done| Command::Apply { batch, rules, done }).await,
-            Engine::Postgres(shards) => shards.apply(shard, &batch, &*rules).await,
+            Engine::Postgres(shards) => Box::pin(shards.apply(shard, &batch, &*rules)).await,
         }
     }
 
@@ -310,7 +202,7 @@ impl Store {
     pub async fn fill(&self, shard: ShardId, puts: Vec<Put>) -> Result<()> {
         match &self.inner.engine {
             Engine::Sqlite(shards) => shards.ask(shard, |done| Command::Fill { puts, done }).await,
-            Engine::Postgres(shards) => shards.fill(shard, &puts).await,
+            Engine::Postgres(shards) => Box::pin(shards.fill(shard, &puts)).await,
         }
     }
 

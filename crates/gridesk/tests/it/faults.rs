@@ -15,8 +15,11 @@ use crate::{
     world::World,
 };
 
-/// What can go wrong, each by a function that also sees to it that it ends.
-const FAULTS: [(&str, fn(&World, &mut Cluster)); 14] = [
+/// Makes something go wrong, and sees to it that it ends.
+type Fault = fn(&World, &mut Cluster);
+
+/// What can go wrong.
+const FAULTS: [(&str, Fault); 14] = [
     ("node killed", |world, _| signal_a_node(world, Signal::KILL)),
     ("another node killed", |world, _| signal_a_node(world, Signal::KILL)),
     ("node hangs", |world, _| {

@@ -142,7 +142,7 @@ struct Work<'w> {
 
 /// What asking a rule came to.
 enum Asked {
-    Decided(Decision),
+    Decided(Box<Decision>),
     Missing(NotLoaded),
     Broken(String),
 }
@@ -265,7 +265,7 @@ impl Work<'_> {
     ) -> std::result::Result<std::result::Result<Decision, String>, Failure> {
         for _ in 0..MOST_KEYS {
             match self.ask(message) {
-                Asked::Decided(decision) => return Ok(Ok(decision)),
+                Asked::Decided(decision) => return Ok(Ok(*decision)),
                 Asked::Broken(why) => return Ok(Err(why)),
                 Asked::Missing(missing) => {
                     // It may have been written by an operation before.
@@ -279,7 +279,7 @@ impl Work<'_> {
 
     fn ask(&self, message: &NewMessage) -> Asked {
         match catch_unwind(AssertUnwindSafe(|| self.rules.decide(&self.rows, message))) {
-            Ok(Ok(decision)) => Asked::Decided(decision),
+            Ok(Ok(decision)) => Asked::Decided(Box::new(decision)),
             Ok(Err(missing)) => Asked::Missing(missing),
             Err(panic) => {
                 let why = panic.downcast_ref::<String>().map(String::as_str);

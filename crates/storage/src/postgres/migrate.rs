@@ -11,7 +11,7 @@ use crate::{
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
 
 /// The advisory lock under which a schema is changed ("gridesk" in letters).
-const LOCK: i64 = 0x6772_6964_6573_6b;
+const LOCK: i64 = 0x0067_7269_6465_736b;
 
 /// Migrates, and sees to it that the shard has a row for each of its lanes and is the shard that the map means.
 pub(super) async fn run(master: &Pool, shard: ShardId, map: &ShardMap) -> Result<()> {
