@@ -421,6 +421,10 @@ bounded_number!(
     FileSize: u64 as "u64", 1 to 17_179_869_184, "a file has between 1 and 17179869184 bytes"
 );
 bounded_number!(
+    /// A notice's number.
+    NoticeNumber: u64 as "u64", 0 to 9_223_372_036_854_775_807, "a number is at most 9223372036854775807"
+);
+bounded_number!(
     /// A share of a thousand.
     PerMille: u16 as "u16", 0 to 1000, "a share is between 0 and 1000 per mille"
 );

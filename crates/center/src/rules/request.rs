@@ -314,7 +314,7 @@ fn is_wanted(wanted: &Notices, body: &NoticeBody) -> bool {
 
 pub(super) fn notice_read(message: &NewMessage, asked: &requests::NoticeRead) -> Decision {
     let Some(customer) = message.origin.customer else { return Decision::rejected(nobody()) };
-    let through = asked.through.min(i64::MAX as u64);
+    let through = asked.through.get();
     let reply = Reply::NoticeRead(replies::NoticeRead { through });
     Decision::done(reply, vec![Put::NoticeRead { customer, through }])
 }

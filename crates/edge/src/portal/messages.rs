@@ -1,9 +1,12 @@
 //! What the customer was told.
 use askama::Template;
 use axum::response::Response;
-use protocol::catalogue::{
-    replies::{Notice, NoticeBody, RefundState},
-    requests,
+use protocol::{
+    bounds::NoticeNumber,
+    catalogue::{
+        replies::{Notice, NoticeBody, RefundState},
+        requests,
+    },
 };
 use serde::Deserialize;
 use web::words;
@@ -101,7 +104,7 @@ fn shown(visit: &Visit, notice: &Notice) -> Message {
 pub(super) struct ReadForm {
     form: String,
     key: String,
-    through: u64,
+    through: NoticeNumber,
 }
 
 /// `POST /messages`
@@ -115,7 +118,7 @@ pub(super) async fn read(mut visit: Visit, Posted(form): Posted<ReadForm>) -> Re
 
 async fn mark(visit: &mut Visit, form: ReadForm) -> Made {
     visit.check_form(&form.form)?;
-    let said = form.through.to_string();
+    let said = form.through.get().to_string();
     let operation = requests::NoticeRead { through: form.through };
     Ok(Page::See(match visit.write(&form.key, &[&said], operation).await? {
         Written::Done(_) => "/messages".to_owned(),

@@ -87,8 +87,8 @@ impl Desk {
             }
             Request::NoticeList(_) => Reply::NoticeList(self.notices()),
             Request::NoticeRead(r) => {
-                self.read_through = r.through;
-                Reply::NoticeRead(replies::NoticeRead { through: r.through })
+                self.read_through = r.through.get();
+                Reply::NoticeRead(replies::NoticeRead { through: r.through.get() })
             }
             _ => return Ok(None),
         }))

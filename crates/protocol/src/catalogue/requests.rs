@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AccountId, BillId, ChallengeId, FileId, OperationId, PaymentId, PushId, ServiceRequestId,
     bounds::{
-        Few, FileSize, IdempotencyKey, OneTimeCode, Opaque, PayableFen, PerMille, Phone, Prose, QuotedWh,
-        Secret, ShortName, Text, Year,
+        Few, FileSize, IdempotencyKey, NoticeNumber, OneTimeCode, Opaque, PayableFen, PerMille, Phone, Prose,
+        QuotedWh, Secret, ShortName, Text, Year,
     },
 };
 
@@ -316,7 +316,7 @@ requests! {
     /// Marks what the customer was told as read.
     NoticeRead {
         /// Up to and with this number.
-        through: u64,
+        through: NoticeNumber,
     }
     /// How an accepted write stands.
     OperationGet {

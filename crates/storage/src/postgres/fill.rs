@@ -2,7 +2,7 @@
 //!
 //! They go by COPY, table after table, in one transaction. Where one of them is there already, or two have the same key,
 //! COPY refuses: then all of it is undone, and done again by the statements that put rows in each other's place.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::pin_mut;
 use tokio_postgres::{binary_copy::BinaryCopyInWriter, types::Type};
@@ -16,12 +16,20 @@ use super::{
 use crate::sql::Result;
 
 const DOING: &str = "filling in rows";
+/// How a statement names the row that the one before has written.
+const ROW_JUST_WRITTEN: &str = "last_insert_rowid()";
 
 pub(super) async fn fill(master: &Pool, statements: &[Statement]) -> Result<()> {
     let mut tables: HashMap<&str, (String, Vec<&Statement>)> = HashMap::new();
     let mut others = Vec::new();
+    // What belongs to the row just written is written right after it.
+    let follows = |n: usize| statements.get(n + 1).is_some_and(|next| next.sql.contains(ROW_JUST_WRITTEN));
+    let leads: HashSet<&str> =
+        (0..statements.len()).filter(|n| follows(*n)).map(|n| statements[n].sql).collect();
     for statement in statements {
-        if let Some((_, rows)) = tables.get_mut(statement.sql) {
+        if leads.contains(statement.sql) {
+            others.push(statement.clone());
+        } else if let Some((_, rows)) = tables.get_mut(statement.sql) {
             rows.push(statement);
         } else if let Some(copy) = copy(statement.sql) {
             tables.insert(statement.sql, (copy, vec![statement]));

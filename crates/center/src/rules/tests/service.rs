@@ -299,8 +299,9 @@ async fn notices_are_numbered_counted_and_marked() {
     let next = page(Some(first.notices[1].number), 10).await.unwrap().value;
     assert_eq!(next.notices.len(), 3);
     let through = next.notices[0].number;
-    world.ask(NoticeRead { through }).await.unwrap();
-    world.ask(NoticeRead { through: through - 1 }).await.unwrap();
+    for through in [through, through - 1] {
+        world.ask(NoticeRead { through: through.try_into().unwrap() }).await.unwrap();
+    }
     let marked = world.store.notices(customer, None, 10).await.unwrap().value;
     assert_eq!(marked.unread, 2, "what is read stays read");
     assert_eq!(marked.notices.iter().filter(|notice| notice.read).count(), 3);
