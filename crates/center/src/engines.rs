@@ -55,8 +55,13 @@ impl Engines {
             epochs.insert(lane, store.claim(lane, None).await?.0);
         }
         let name = |text: &str| text.parse::<ShortName>().map_err(std::io::Error::other);
-        let me =
-            NodeEntry { id: name("center")?, room: name("main")?, address: address(config)?, capacity: 1 };
+        let me = NodeEntry {
+            id: name("center")?,
+            room: name("main")?,
+            address: address(config)?,
+            capacity: 1,
+            stay: 0,
+        };
         let coordinator = Coordinator::folder(lock, me, epochs)?;
         let (queue, cache) = (Queue::new(store.clone()), Cache::new(map.clone(), config.cache_entities));
         Ok((Engines { store, queue, cache, coordinator }, closing))
@@ -78,6 +83,7 @@ impl Engines {
             room: cluster.room.clone(),
             address: address(config)?,
             capacity: cluster.capacity,
+            stay: 0,
         };
         let table = config.data.join("routing-table.json");
         let coordinator = Coordinator::etcd(&engines.etcd, me, Some(table))?;

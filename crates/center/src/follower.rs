@@ -9,6 +9,8 @@ use tokio::sync::watch;
 use crate::node::Node;
 
 const PAUSE: Duration = Duration::from_millis(200);
+/// How often the same changes are asked for in vain before the lane is begun anew.
+const MOST_TRIES: u32 = 10;
 /// How long to wait before a slave is asked again that does not show yet what is in its lane: at first, and at most.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
@@ -21,10 +23,24 @@ pub(crate) async fn run(node: Node, lane: LaneId, shutdown: Shutdown) {
 }
 
 async fn follow(node: &Node, lane: LaneId) {
+    let mut tries = 0;
+    let mut reached = None;
     loop {
         if let Err(error) = follow_on(node, lane).await {
             // What is cached stays right as of the cursor; nothing new becomes visible until this goes on.
             tracing::error!(lane = lane.0, %error, "cannot follow a lane's changes; trying again");
+        }
+        let at = node.parts.cache.watch(lane).and_then(|visible| *visible.borrow());
+        tries = if at == reached { tries + 1 } else { 0 };
+        reached = at;
+        // Where a slave says how far it is, and still does not give what changed, that is too much to be given at once.
+        if tries >= MOST_TRIES && node.store().lane(lane).await.is_ok() {
+            tracing::warn!(
+                lane = lane.0,
+                "too much has changed in a lane to be followed: what is cached of it is forgotten"
+            );
+            node.parts.cache.forget(lane).await;
+            tries = 0;
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -111,6 +127,7 @@ async fn tell(node: &Node, after: u64, changed: &Seen<Vec<Entity>>) -> Result<()
     if let Followed::Missed(since) = parts.cache.follow(after, changed).await {
         let all = parts.store.changes(changed.position.lane, since).await?;
         // Should it have missed something again, the next beat finds out.
+        parts.store.shown(all.position);
         parts.cache.follow(since, &all).await;
     }
     Ok(())

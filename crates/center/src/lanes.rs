@@ -39,6 +39,7 @@ struct Work {
 pub(crate) async fn run(node: Node, readiness: Readiness, shutdown: Shutdown) {
     let coordinator = node.parts.coordinator.clone();
     shutdown.spawn(say_membership(node.clone(), readiness.part("cluster"), shutdown.clone()));
+    coordinator.join();
     let mut routing = coordinator.routing();
     let mut work: HashMap<LaneId, Work> = HashMap::new();
     while !shutdown.is_begun() {

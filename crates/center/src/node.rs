@@ -120,6 +120,7 @@ impl Node {
         let RequestEnvelope { head, request } = envelope;
         let (request_id, name) = (head.request_id, request.spec().name);
         let deadline = Deadline::from_remaining_ms(u64::from(head.deadline_ms));
+        let stay = self.parts.visible.stay();
         let answered = tokio::time::timeout(deadline.remaining(), self.answer(head, request, deadline)).await;
         let late = || {
             Problem::new(
@@ -128,8 +129,9 @@ impl Node {
             )
         };
         let answered = answered.unwrap_or_else(|_| Err(late()));
-        // Looked at last: whatever was read while it could serve is good, and nothing after that.
-        let answered = if self.parts.visible.may_serve() { answered } else { Err(not_serving()) };
+        // Looked at last: what was read in one stay in the cluster is good, and nothing after that.
+        let may_serve = stay.is_some() && stay == self.parts.visible.stay();
+        let answered = if may_serve { answered } else { Err(not_serving()) };
         match answered {
             Ok(Answer { outcome, token }) => {
                 metrics::counter!("center_requests_total", "operation" => name, "outcome" => "done")

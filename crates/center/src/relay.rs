@@ -1,11 +1,7 @@
 //! Carries on what an applied operation causes elsewhere: operations to other lanes, pushes outward.
 //!
 //! Both are at least once: a death between handing over and noting it hands over again, and the receiver knows the id.
-use std::{
-    collections::{HashMap, HashSet},
-    hash::Hash,
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use protocol::{
     PushId, ShardId,
@@ -17,7 +13,7 @@ use runtime::{
     shutdown::Shutdown,
 };
 use storage::StorageError;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::node::Node;
 
@@ -25,80 +21,40 @@ use crate::node::Node;
 const MOST: usize = 256;
 /// How often is looked without being woken: after failures, and for what a predecessor left.
 const TICK: Duration = Duration::from_secs(1);
-/// How soon slaves are asked again after something was applied.
-const SOON: Duration = Duration::from_millis(2);
+/// The same in a cluster, where other nodes apply lanes of the same shard.
+const CLUSTER_TICK: Duration = Duration::from_millis(100);
 /// The longest pause before a gate is told again who is revoked.
 const REVOKED_AGAIN: Duration = Duration::from_secs(30);
 /// How long an edge may take to write a push to its disk.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When to look again.
-struct Looks {
-    pause: Duration,
-}
-
-impl Looks {
-    fn new() -> Self {
-        Looks { pause: TICK }
-    }
-
-    /// Waits until something was applied here, or a while. What was applied slaves show only later, so it is looked for
-    /// again soon, and then less and less often.
-    async fn wait(&mut self, node: &Node, applied: &Notify, shutdown: &Shutdown) {
-        tokio::select! {
-            () = applied.notified() => self.pause = if node.store().has_slaves() { SOON } else { TICK },
-            () = tokio::time::sleep(self.pause) => self.pause = (self.pause * 2).min(TICK),
-            () = shutdown.begun() => {}
-        }
-    }
-}
-
-/// What was carried on of a shard and is still read there, because a slave shows a while later that it is gone.
-struct Carried<T>(HashSet<T>);
-
-impl<T> Default for Carried<T> {
-    fn default() -> Self {
-        Carried(HashSet::new())
-    }
-}
-
-impl<T: Copy + Eq + Hash> Carried<T> {
-    /// Forgets what is read no more.
-    fn seen(&mut self, read: &[T]) {
-        self.0.retain(|id| read.contains(id));
-    }
-
-    fn has(&self, id: &T) -> bool {
-        self.0.contains(id)
-    }
-
-    fn add(&mut self, ids: &[T]) {
-        self.0.extend(ids);
-    }
+fn look_again(node: &Node) -> Duration {
+    if node.store().has_slaves() { CLUSTER_TICK } else { TICK }
 }
 
 /// Moves every shard's outbox into the lanes it is for, until shutdown.
 pub(crate) async fn outboxes(node: Node, shutdown: Shutdown) {
-    let (mut looks, mut carried) = (Looks::new(), HashMap::<ShardId, Carried<i64>>::new());
     while !shutdown.is_begun() {
         let mut moved = 0;
         for shard in node.worked_on() {
-            match outbox(&node, shard, carried.entry(shard).or_default()).await {
+            match outbox(&node, shard).await {
                 Ok(n) => moved += n,
                 Err(error) => tracing::error!(shard = shard.0, %error, "outbox not carried on; trying again"),
             }
         }
         if moved == 0 {
-            looks.wait(&node, &node.parts.outbox, &shutdown).await;
+            tokio::select! {
+                () = node.parts.outbox.notified() => {}
+                () = tokio::time::sleep(look_again(&node)) => {}
+                () = shutdown.begun() => {}
+            }
         }
     }
 }
 
-async fn outbox(node: &Node, shard: ShardId, carried: &mut Carried<i64>) -> Result<usize, StorageError> {
+async fn outbox(node: &Node, shard: ShardId) -> Result<usize, StorageError> {
     let parts = &node.parts;
-    let mut rows = parts.store.outbox(shard, MOST).await?;
-    carried.seen(&rows.iter().map(|row| row.id).collect::<Vec<_>>());
-    rows.retain(|row| !carried.has(&row.id));
+    let rows = parts.store.outbox(shard, MOST).await?;
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let mut lanes: HashMap<_, Vec<_>> = HashMap::new();
     for row in rows {
@@ -109,18 +65,16 @@ async fn outbox(node: &Node, shard: ShardId, carried: &mut Carried<i64>) -> Resu
     }
     if !ids.is_empty() {
         parts.store.outbox_sent(shard, ids.clone()).await?;
-        carried.add(&ids);
     }
     Ok(ids.len())
 }
 
 /// Hands every shard's pushes to an edge, until shutdown.
 pub(crate) async fn pushes(node: Node, shutdown: Shutdown) {
-    let (mut looks, mut carried) = (Looks::new(), HashMap::<ShardId, Carried<PushId>>::new());
     while !shutdown.is_begun() {
         let mut handed = 0;
         for shard in node.worked_on() {
-            match hand_over(&node, shard, carried.entry(shard).or_default()).await {
+            match hand_over(&node, shard).await {
                 Ok(n) => handed += n,
                 Err(error) => {
                     tracing::error!(shard = shard.0, %error, "pushes not handed over; trying again")
@@ -128,24 +82,21 @@ pub(crate) async fn pushes(node: Node, shutdown: Shutdown) {
             }
         }
         if handed == 0 {
-            looks.wait(&node, &node.parts.pushes, &shutdown).await;
+            tokio::select! {
+                () = node.parts.pushes.notified() => {}
+                () = tokio::time::sleep(look_again(&node)) => {}
+                () = shutdown.begun() => {}
+            }
         }
     }
 }
 
-async fn hand_over(
-    node: &Node,
-    shard: ShardId,
-    carried: &mut Carried<PushId>,
-) -> Result<usize, StorageError> {
-    let mut waiting = node.parts.store.waiting_pushes(shard, MOST).await?;
-    carried.seen(&waiting.iter().map(|push| push.id).collect::<Vec<_>>());
-    waiting.retain(|push| !carried.has(&push.id));
+async fn hand_over(node: &Node, shard: ShardId) -> Result<usize, StorageError> {
+    let waiting = node.parts.store.waiting_pushes(shard, MOST).await?;
     let sent = futures_util::future::join_all(waiting.iter().map(|push| send(node, push))).await;
     let taken: Vec<PushId> = sent.into_iter().flatten().collect();
     if !taken.is_empty() {
         node.parts.store.push_handed_over(shard, taken.clone()).await?;
-        carried.add(&taken);
     }
     Ok(taken.len())
 }

@@ -3,7 +3,8 @@
 //! Nodes tell each other how far each shows every lane. A node counts those that the routing table names, and says of
 //! nothing that it is done before all of them show it. So that none is counted too late, a node serves only once
 //!
-//! 1. the table that every other node follows names it, by their own word: from then on they wait for it;
+//! 1. the table that every other node goes by names it, in this very stay in the cluster, by their own word: from then on they
+//!    wait for it;
 //! 2. it shows all that the masters held at a moment after that: what others said was done before they waited for it.
 //!
 //! It stops serving when its lease is over by its own clock, which is before the others stop counting it. A node that is
@@ -39,12 +40,20 @@ pub(crate) struct Visible {
     coordinator: Coordinator,
     /// How far every node shows each lane; none where the node is alone: then it is what the cache shows.
     everywhere: Option<HashMap<LaneId, watch::Sender<Option<Position>>>>,
-    others: Mutex<HashMap<ShortName, Other>>,
+    known: Mutex<Known>,
     /// Lanes that moved since the others were told.
     moved: Mutex<BTreeSet<LaneId>>,
     has_moved: Notify,
     /// The stay in the cluster in which this node may serve.
     serving: watch::Sender<Option<u64>>,
+}
+
+/// What is known of the others.
+#[derive(Default)]
+struct Known {
+    /// The table that they are counted by; what is told of it is told by this one.
+    table: Arc<RoutingTable>,
+    others: HashMap<ShortName, Other>,
 }
 
 /// What another node said of itself.
@@ -72,8 +81,8 @@ impl Visible {
         let lanes = || map.lanes().map(|lane| (lane, watch::Sender::new(None))).collect();
         let serving = watch::Sender::new(if alone { coordinator.stay() } else { None });
         let everywhere = (!alone).then(lanes);
-        let (others, moved) = (Mutex::default(), Mutex::default());
-        Visible { cache, coordinator, everywhere, others, moved, has_moved: Notify::new(), serving }
+        let (known, moved) = (Mutex::default(), Mutex::default());
+        Visible { cache, coordinator, everywhere, known, moved, has_moved: Notify::new(), serving }
     }
 
     /// Follows how far a lane is shown everywhere; `None` where there is no such lane.
@@ -84,10 +93,15 @@ impl Visible {
         }
     }
 
+    /// The stay in which this node may answer, at this very moment.
+    pub(crate) fn stay(&self) -> Option<u64> {
+        let serving = *self.serving.borrow();
+        serving.filter(|_| serving == self.coordinator.stay())
+    }
+
     /// Whether this node may answer, at this very moment.
     pub(crate) fn may_serve(&self) -> bool {
-        let serving = *self.serving.borrow();
-        serving.is_some() && serving == self.coordinator.stay()
+        self.stay().is_some()
     }
 
     /// Waits until this node may answer.
@@ -100,8 +114,8 @@ impl Visible {
         }
     }
 
-    fn others(&self) -> MutexGuard<'_, HashMap<ShortName, Other>> {
-        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn moved(&self) -> MutexGuard<'_, BTreeSet<LaneId>> {
@@ -113,51 +127,52 @@ impl Visible {
     }
 
     /// Looks anew how far a lane is shown by all that the table names.
-    fn look(&self, table: &RoutingTable, lane: LaneId) {
+    fn look(&self, known: &Known, lane: LaneId) {
         let Some(everywhere) = self.everywhere.as_ref().and_then(|all| all.get(&lane)) else { return };
-        let (me, others) = (&self.coordinator.me().id, self.others());
-        let named = table.nodes().iter().filter(|node| node.id != *me);
-        let shows = named.map(|node| others.get(&node.id).and_then(|other| other.shows.get(&lane)).copied());
+        let me = &self.coordinator.me().id;
+        let named = known.table.nodes().iter().filter(|node| node.id != *me);
+        let shows = named.map(|node| known.others.get(&node.id)?.shows.get(&lane).copied());
         let least = shows.fold(self.own(lane), |least, shown| Some(least?.min(shown?)));
         everywhere.send_if_modified(|at| std::mem::replace(at, least) != least);
     }
 
-    fn hear(&self, word: Word, table: &RoutingTable) {
+    fn hear(&self, word: Word) {
         if word.node == self.coordinator.me().id {
             return;
         }
         let lanes: Vec<LaneId> = word.shows.iter().map(|at| at.lane).collect();
-        {
-            let mut others = self.others();
-            let other = others.entry(word.node).or_default();
-            if other.stay != word.stay {
-                *other = Other { stay: word.stay, ..Other::default() };
-            }
-            other.table = word.table;
-            other.shows.extend(word.shows.into_iter().map(|at| (at.lane, at)));
+        let mut known = self.known();
+        let other = known.others.entry(word.node).or_default();
+        if other.stay != word.stay {
+            *other = Other { stay: word.stay, ..Other::default() };
         }
-        for lane in lanes {
-            self.look(table, lane);
-        }
+        other.table = word.table;
+        other.shows.extend(word.shows.into_iter().map(|at| (at.lane, at)));
+        lanes.into_iter().for_each(|lane| self.look(&known, lane));
     }
 
     /// Another table: who is in it no more is not waited for.
-    fn follow(&self, table: &RoutingTable, map: &ShardMap) {
-        self.others().retain(|name, _| table.nodes().iter().any(|node| node.id == *name));
-        for lane in map.lanes() {
-            self.look(table, lane);
-        }
+    fn follow(&self, table: Arc<RoutingTable>, map: &ShardMap) {
+        let mut known = self.known();
+        known.others.retain(|name, _| table.nodes().iter().any(|node| node.id == *name));
+        known.table = table;
+        map.lanes().for_each(|lane| self.look(&known, lane));
     }
 
-    /// Whether every other node waits for this one, as far as they said.
-    fn is_counted(&self, table: &RoutingTable) -> bool {
-        let (me, others) = (&self.coordinator.me().id, self.others());
-        let counts =
-            |id: &ShortName| id == me || others.get(id).is_some_and(|other| other.table >= table.version());
-        table.nodes().iter().any(|node| node.id == *me) && table.nodes().iter().all(|node| counts(&node.id))
+    /// Whether every other node waits for this one in this stay, as far as they said: the table that names it so has
+    /// reached them.
+    fn is_counted(&self, stay: u64) -> bool {
+        let (me, known) = (&self.coordinator.me().id, self.known());
+        let table = &known.table;
+        let counts = |id: &ShortName| {
+            id == me || known.others.get(id).is_some_and(|other| other.table >= table.version())
+        };
+        let is_named = table.nodes().iter().any(|node| node.id == *me && node.stay == stay);
+        is_named && table.nodes().iter().all(|node| counts(&node.id))
     }
 
-    fn word(&self, table: u64, lanes: impl Iterator<Item = LaneId>) -> Word {
+    fn word(&self, lanes: impl Iterator<Item = LaneId>) -> Word {
+        let table = self.known().table.version();
         let (node, stay) = (self.coordinator.me().id.clone(), self.coordinator.stay().unwrap_or(0));
         Word { node, stay, table, shows: lanes.filter_map(|lane| self.own(lane)).collect() }
     }
@@ -185,10 +200,8 @@ pub(crate) fn start(visible: &Arc<Visible>, store: &Store, queue: &Queue, shutdo
 
 /// What this node's cache shows of a lane counts, and is told.
 async fn follow_own(visible: Arc<Visible>, lane: LaneId, mut own: watch::Receiver<Option<Position>>) {
-    let routing = visible.coordinator.routing();
     loop {
-        let table = Arc::clone(&routing.borrow());
-        visible.look(&table, lane);
+        visible.look(&visible.known(), lane);
         visible.moved().insert(lane);
         visible.has_moved.notify_one();
         if own.changed().await.is_err() {
@@ -202,11 +215,11 @@ async fn listen(visible: Arc<Visible>, mut words: tokio::sync::mpsc::Receiver<Ve
     let mut routing = visible.coordinator.routing();
     loop {
         let table = Arc::clone(&routing.borrow_and_update());
-        visible.follow(&table, &map);
+        visible.follow(table, &map);
         loop {
             tokio::select! {
                 word = words.recv() => match word.as_deref().map(wire::decode::<Word>) {
-                    Some(Ok(word)) => visible.hear(word, &table),
+                    Some(Ok(word)) => visible.hear(word),
                     Some(Err(error)) => tracing::warn!(%error, "a node said what is not understood"),
                     None => return,
                 },
@@ -223,7 +236,6 @@ async fn listen(visible: Arc<Visible>, mut words: tokio::sync::mpsc::Receiver<Ve
 
 /// Tells the others what moved, soon, and all of it again and again.
 async fn tell(visible: Arc<Visible>, queue: Queue, map: ShardMap) {
-    let routing = visible.coordinator.routing();
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -231,13 +243,12 @@ async fn tell(visible: Arc<Visible>, queue: Queue, map: ShardMap) {
             _ = beat.tick() => true,
             () = visible.has_moved.notified() => false,
         };
-        let version = routing.borrow().version();
         let word = if all {
-            visible.word(version, map.lanes())
+            visible.word(map.lanes())
         } else {
             tokio::time::sleep(GATHER).await;
             let moved = std::mem::take(&mut *visible.moved());
-            visible.word(version, moved.into_iter())
+            visible.word(moved.into_iter())
         };
         queue.tell(wire::encode(&word)).await;
     }
@@ -264,8 +275,7 @@ async fn serve(visible: Arc<Visible>, store: Store) {
 
 /// Whether it may serve in this stay.
 async fn begin(visible: &Visible, store: &Store, stay: u64) -> Result<bool, StorageError> {
-    let table = Arc::clone(&visible.coordinator.routing().borrow());
-    if !visible.is_counted(&table) {
+    if !visible.is_counted(stay) {
         return Ok(false);
     }
     for lane in store.map().lanes() {

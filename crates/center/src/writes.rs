@@ -240,7 +240,9 @@ impl Node {
             Some(row) => row.position,
             None => self.append(bucket, NewMessage { operation: id, code, version, body, origin }).await?,
         };
-        if patience.is_zero() || !self.wait_visible(position, deadline.remaining()).await {
+        let is_visible = !patience.is_zero() && self.wait_visible(position, deadline.remaining()).await;
+        // Outside its cluster a node cannot know what others show.
+        if !is_visible || !self.parts.visible.may_serve() {
             return Ok(Answer { outcome: Outcome::Accepted(id), token: Token::at(position) });
         }
         let mut token = Token::at(position);
@@ -319,7 +321,10 @@ impl Node {
         let mut row = self.parts.store.operation(id).await.map_err(unavailable)?.value;
         if row.is_none() {
             let lane = self.parts.store.map().lane(id.bucket());
-            let applied = self.parts.store.lane(lane).await.map_err(unavailable)?.sequence;
+            let at = self.parts.store.lane(lane).await.map_err(unavailable)?;
+            let applied = at.sequence;
+            // What this says is applied, the last look does not miss.
+            self.parts.store.shown(at);
             if let Some(at) = self.parts.queue.waiting(id, lane, applied).await.map_err(unavailable)? {
                 let origin = at.message.origin;
                 let status =

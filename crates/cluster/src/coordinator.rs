@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! coordinator = Coordinator::etcd(settings, me, table_file)     // or Coordinator::folder(lock, me, epochs)
+//! coordinator.join()                                             // once it can work
 //! whenever coordinator.routing() changes:
 //!     for each lane that is worked on and is not in my_lanes():  stop its applier, then lease.release()
 //!     for each lane of my_lanes() that is not worked on:         lease = take(lane, within), in a task of its own;
@@ -90,8 +91,8 @@ impl Coordinator {
         Ok(Coordinator::Folder(Folder::new(lock, me, epochs, table)))
     }
 
-    /// One node of many. Joins in the background, and joins anew whenever its lease is lost; until etcd answers it has the
-    /// routing table of `table_file`, for reading. Must be called inside a tokio runtime.
+    /// One node of many, which joins once [`Coordinator::join`] is called; until etcd answers it has the routing table of
+    /// `table_file`, for reading. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// [`EtcdError::Settings`]. That etcd is away is no error.
@@ -101,6 +102,14 @@ impl Coordinator {
         table_file: Option<PathBuf>,
     ) -> Result<Self, EtcdError> {
         Ok(Coordinator::Etcd(EtcdNode::start(settings, me, table_file)?))
+    }
+
+    /// Joins in the background, and joins anew whenever the lease is lost. Others count on the node from then on, so it is
+    /// ready to work. Alone, it has joined.
+    pub fn join(&self) {
+        if let Coordinator::Etcd(node) = self {
+            node.join();
+        }
     }
 
     /// The node itself.

@@ -1,7 +1,10 @@
 //! A node of the cluster profile: registered under its lease, which everything that it holds hangs on.
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -47,6 +50,7 @@ pub struct EtcdNode {
     /// The lease while the node is joined. Changed only together with `membership`.
     lease: Mutex<Option<HeldLease>>,
     membership: watch::Sender<Membership>,
+    has_begun: AtomicBool,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -73,14 +77,22 @@ impl EtcdNode {
             owners: Arc::default(),
             lease: Mutex::new(None),
             membership: watch::Sender::new(Membership::Joining("starting".to_owned())),
+            has_begun: AtomicBool::new(false),
             tasks: Mutex::default(),
         });
-        // The task must not keep alive what ends it.
-        let joining = tokio::spawn(join(Arc::downgrade(&node))).abort_handle();
         let owners = watch_owners(node.etcd.clone(), node.keys.clone(), Arc::clone(&node.owners));
         let watching = tokio::spawn(owners).abort_handle();
-        node.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend([joining, watching]);
+        node.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(watching);
         Ok(node)
+    }
+
+    pub(crate) fn join(self: &Arc<Self>) {
+        if self.has_begun.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // The task must not keep alive what ends it.
+        let joining = tokio::spawn(join(Arc::downgrade(self))).abort_handle();
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(joining);
     }
 
     pub(crate) fn me(&self) -> &NodeEntry {
@@ -97,7 +109,7 @@ impl EtcdNode {
 
     pub(crate) fn stay(&self) -> Option<u64> {
         let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        lease.as_ref().filter(|lease| lease.valid()).map(|lease| lease.id().0.unsigned_abs())
+        lease.as_ref().filter(|lease| lease.valid()).map(stay)
     }
 
     /// Waits in a task of its own, so that a caller who goes away leaves no transaction alone.
@@ -173,7 +185,8 @@ impl EtcdNode {
     async fn register(&self) -> Result<HeldLease, ClaimError> {
         let lease = HeldLease::grant(&self.etcd, self.terms).await?;
         let key = self.keys.node(&self.me.id);
-        let value = serde_json::to_vec(&self.me).map_err(|error| EtcdError::Form(error.to_string()))?;
+        let me = NodeEntry { stay: stay(&lease), ..self.me.clone() };
+        let value = serde_json::to_vec(&me).map_err(|error| EtcdError::Form(error.to_string()))?;
         let until = Some(Instant::now() + NAME_WAIT);
         let claim = Claim { etcd: &self.etcd, lease: &lease, key: &key, value: &value, until };
         let made = claim.make(std::pin::pin!(std::future::pending())).await;
@@ -219,6 +232,11 @@ impl EtcdNode {
             None => Ok(()),
         }
     }
+}
+
+/// No two leases of an etcd have the same number.
+fn stay(lease: &HeldLease) -> u64 {
+    lease.id().0.unsigned_abs()
 }
 
 /// Joins, and joins anew when the lease is lost.

@@ -54,7 +54,7 @@ mod tests {
     fn node(number: u8, capacity: u32) -> NodeEntry {
         let id = format!("n{number}").parse().unwrap();
         let room = if number.is_multiple_of(2) { "main" } else { "standby" }.parse().unwrap();
-        NodeEntry { id, room, address: Text::new("x:1").unwrap(), capacity }
+        NodeEntry { id, room, address: Text::new("x:1").unwrap(), capacity, stay: 0 }
     }
 
     /// Applies what was decided, as the leader does.

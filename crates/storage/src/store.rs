@@ -1,5 +1,5 @@
 //! The shards: each a master that lanes are applied to, and slaves that are read from.
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use domain::{calendar::Month, readings::DayReadings};
 use jiff::civil::Date;
@@ -176,7 +176,7 @@ impl Store {
                 let position = shards.here(shard, |s| now(lanes::position(s, lane))).await?;
                 Ok((shards.epoch(shard)?, position))
             }
-            Engine::Postgres(shards) => Box::pin(shards.claim(shard, lane, epoch)).await,
+            Engine::Postgres(shards) => within(shards.claim(shard, lane, epoch)).await,
         }
     }
 
@@ -185,7 +185,7 @@ impl Store {
         let shard = self.shard_of(lane)?;
         match &self.inner.engine {
             Engine::Sqlite(shards) => shards.here(shard, |s| now(lanes::position(s, lane))).await,
-            Engine::Postgres(shards) => shards.in_master(shard, lane).await,
+            Engine::Postgres(shards) => within(shards.in_master(shard, lane)).await,
         }
     }
 
@@ -194,7 +194,7 @@ impl Store {
         let shard = self.shard_of(batch.lane)?;
         match &self.inner.engine {
             Engine::Sqlite(shards) => shards.ask(shard, |done| Command::Apply { batch, rules, done }).await,
-            Engine::Postgres(shards) => Box::pin(shards.apply(shard, &batch, &*rules)).await,
+            Engine::Postgres(shards) => within(shards.apply(shard, &batch, &*rules)).await,
         }
     }
 
@@ -210,7 +210,7 @@ impl Store {
     pub async fn outbox_sent(&self, shard: ShardId, ids: Vec<i64>) -> Result<()> {
         match &self.inner.engine {
             Engine::Sqlite(shards) => shards.ask(shard, |done| Command::OutboxSent { ids, done }).await,
-            Engine::Postgres(shards) => shards.outbox_sent(shard, &ids).await,
+            Engine::Postgres(shards) => within(shards.outbox_sent(shard, &ids)).await,
         }
     }
 
@@ -218,7 +218,7 @@ impl Store {
     pub async fn push_handed_over(&self, shard: ShardId, ids: Vec<PushId>) -> Result<()> {
         match &self.inner.engine {
             Engine::Sqlite(shards) => shards.ask(shard, |done| Command::PushHandedOver { ids, done }).await,
-            Engine::Postgres(shards) => shards.push_handed_over(shard, &ids).await,
+            Engine::Postgres(shards) => within(shards.push_handed_over(shard, &ids)).await,
         }
     }
 
@@ -235,7 +235,9 @@ impl Store {
                 let command = |done| Command::Prune { messages_before_ms, operations_before_ms, done };
                 shards.ask(shard, command).await
             }
-            Engine::Postgres(shards) => shards.prune(shard, messages_before_ms, operations_before_ms).await,
+            Engine::Postgres(shards) => {
+                within(shards.prune(shard, messages_before_ms, operations_before_ms)).await
+            }
         }
     }
 
@@ -267,14 +269,14 @@ impl Store {
         seen_at_length!(self, lane, |s| lanes::changes(s, lane, after))
     }
 
-    /// The oldest rows of a shard's outbox.
+    /// The oldest rows of a shard's outbox, as the master has it: what was carried on is not carried on again.
     pub async fn outbox(&self, shard: ShardId, limit: usize) -> Result<Vec<OutboxRow>> {
-        read!(self, shard, |s| lanes::outbox(s, limit))
+        newest!(self, shard, |s| lanes::outbox(s, limit))
     }
 
-    /// A shard's oldest pushes that wait to be handed over.
+    /// A shard's oldest pushes that wait to be handed over, likewise.
     pub async fn waiting_pushes(&self, shard: ShardId, limit: usize) -> Result<Vec<Push>> {
-        read!(self, shard, |s| lanes::waiting_pushes(s, limit))
+        newest!(self, shard, |s| lanes::waiting_pushes(s, limit))
     }
 
     /// A shard's newest operations that ended as failed.
@@ -501,6 +503,19 @@ impl Store {
     fn shard_of(&self, lane: LaneId) -> Result<ShardId> {
         self.inner.map.shard_of_lane(lane).ok_or(StorageError::Closed)
     }
+}
+
+/// How long a transaction on a master may take, whatever the server says: one that is frozen says nothing.
+const MASTER_WITHIN: Duration = Duration::from_secs(20);
+
+/// Bounds a transaction on a master. Whether it was done is not known then.
+async fn within<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = || StorageError::Engine {
+        engine: "PostgreSQL",
+        doing: "writing",
+        why: "the master does not answer in time".to_owned(),
+    };
+    tokio::time::timeout(MASTER_WITHIN, Box::pin(work)).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// A cursor as a database compares it.

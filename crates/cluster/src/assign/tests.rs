@@ -9,7 +9,7 @@ use super::*;
 fn node(number: u8, capacity: u32) -> NodeEntry {
     let id: ShortName = format!("n{number:02}").parse().unwrap();
     let address = Text::new(format!("{id}:7000")).unwrap();
-    NodeEntry { id, room: "main".parse().unwrap(), address, capacity }
+    NodeEntry { id, room: "main".parse().unwrap(), address, capacity, stay: 0 }
 }
 
 fn lanes(count: u16) -> Vec<LaneId> {

@@ -10,7 +10,7 @@ const SHORT: Duration = Duration::from_millis(50);
 /// A node of room `main` with capacity 4.
 pub(crate) fn node(id: &str) -> NodeEntry {
     let address = Text::new(format!("{id}.main:7000")).unwrap();
-    NodeEntry { id: id.parse().unwrap(), room: "main".parse().unwrap(), address, capacity: 4 }
+    NodeEntry { id: id.parse().unwrap(), room: "main".parse().unwrap(), address, capacity: 4, stay: 0 }
 }
 
 #[tokio::test]

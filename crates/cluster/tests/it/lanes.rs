@@ -14,7 +14,9 @@ const LANE: LaneId = LaneId(3);
 const LONG: Duration = Duration::from_secs(20);
 
 fn join(settings: &ClusterSettings, id: &str) -> Coordinator {
-    Coordinator::etcd(settings, node(id), None).unwrap()
+    let coordinator = Coordinator::etcd(settings, node(id), None).unwrap();
+    coordinator.join();
+    coordinator
 }
 
 async fn joined(coordinator: &Coordinator) {

@@ -24,6 +24,7 @@ async fn etcd_the_table_is_followed_kept_and_read_at_a_start_without_etcd() {
     let lanes: Vec<LaneId> = (0..8).map(LaneId).collect();
     let start = || Coordinator::etcd(&servers.settings(), a.clone(), Some(file.clone())).unwrap();
     let coordinator = start();
+    coordinator.join();
     let mut table = coordinator.routing();
     assert_eq!(table.borrow().version(), 0);
 
@@ -46,6 +47,7 @@ async fn etcd_the_table_is_followed_kept_and_read_at_a_start_without_etcd() {
 
     servers.kill(0);
     let alone = Coordinator::etcd(&servers.settings(), a.clone(), Some(file.clone())).unwrap();
+    alone.join();
     assert_eq!(**alone.routing().borrow(), two);
     assert_eq!(alone.my_lanes().len(), 4);
     // For reading only: no lane is had without etcd.

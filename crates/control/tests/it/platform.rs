@@ -130,7 +130,10 @@ impl World {
 fn join(settings: &ClusterSettings, id: &str) -> Coordinator {
     let address = Text::new(format!("{id}.main:7000")).unwrap();
     let (id, room) = (id.parse().unwrap(), "main".parse().unwrap());
-    Coordinator::etcd(settings, NodeEntry { id, room, address, capacity: 4 }, None).unwrap()
+    let me = NodeEntry { id, room, address, capacity: 4, stay: 0 };
+    let coordinator = Coordinator::etcd(settings, me, None).unwrap();
+    coordinator.join();
+    coordinator
 }
 
 /// Works as a node does: takes what the table gives it, and gives back what it gives to another.

@@ -24,6 +24,9 @@ pub struct NodeEntry {
     pub address: Text<256>,
     /// How much it can do beside others: lanes are spread in proportion. 0: it is being drained.
     pub capacity: u32,
+    /// Its stay in the cluster, by which one that came back is told from the one that left; 0 where it is alone.
+    #[serde(default)]
+    pub stay: u64,
 }
 
 /// Lane → node, with the nodes. Decoded, it is whole: nodes are unique and in order of their ids, and every lane's node is
@@ -158,7 +161,7 @@ mod tests {
 
     fn node(id: &str) -> NodeEntry {
         let address = Text::new(format!("{id}.main:7000")).unwrap();
-        NodeEntry { id: id.parse().unwrap(), room: "main".parse().unwrap(), address, capacity: 4 }
+        NodeEntry { id: id.parse().unwrap(), room: "main".parse().unwrap(), address, capacity: 4, stay: 0 }
     }
 
     fn lanes(pairs: &[(u16, Option<&str>)]) -> BTreeMap<LaneId, Option<ShortName>> {

@@ -78,7 +78,7 @@ async fn attempt(
 ) -> std::result::Result<Applied, Failure> {
     let last = batch.messages.last().map_or(batch.after, |message| message.sequence);
     let writing = Writing::begin(master).await?;
-    let transaction = writing.transaction();
+    let transaction = writing.transaction()?;
     let (sql, values) = lanes::move_on(batch, last);
     let (moved, known) =
         tokio::try_join!(transaction.execute("moving a lane on", sql, &values), digests(transaction, batch))?;

@@ -16,7 +16,7 @@ const LOCK: i64 = 0x0067_7269_6465_736b;
 /// Migrates, and sees to it that the shard has a row for each of its lanes and is the shard that the map means.
 pub(super) async fn run(master: &Pool, shard: ShardId, map: &ShardMap) -> Result<()> {
     let writing = Writing::begin(master).await?;
-    let s = writing.transaction();
+    let s = writing.transaction()?;
     s.batch("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").await?;
     let lock = "SELECT CAST(1 AS BIGINT) FROM pg_advisory_xact_lock(?1)";
     s.query("taking the lock for the schema", lock, &[Value::from(LOCK)], |_| Ok(())).await?;

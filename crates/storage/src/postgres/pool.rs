@@ -35,7 +35,7 @@ impl Pool {
         config.tcp_user_timeout(statement);
         config.keepalives_idle(Duration::from_secs(10));
         let own = format!(
-            "-c statement_timeout={} -c idle_in_transaction_session_timeout=30000 -c lock_timeout={}",
+            "-c statement_timeout={} -c idle_in_transaction_session_timeout=3000 -c lock_timeout={}",
             statement.as_millis(),
             statement.as_millis()
         );

@@ -35,6 +35,8 @@ const LEVEL_LOOK: Duration = Duration::from_millis(5);
 /// A shard's databases.
 pub(super) struct Databases {
     pub(super) master: Pool,
+    /// For looks alone: they do not wait behind reads.
+    master_look: Pool,
     slaves: Vec<Slave>,
     next: AtomicUsize,
     /// What was shown of each lane: (generation << 48 | sequence) grows.
@@ -43,6 +45,7 @@ pub(super) struct Databases {
 
 struct Slave {
     pool: Pool,
+    look: Pool,
     seen: Mutex<Watch>,
 }
 
@@ -55,10 +58,20 @@ struct Watch {
 }
 
 impl Databases {
-    pub(super) fn new(master: Pool, slaves: Vec<Pool>, lanes: impl Iterator<Item = LaneId>) -> Arc<Self> {
-        let slave = |pool| Slave { pool, seen: Mutex::new(Watch { shows: HashMap::new(), level: None }) };
+    /// Each database with two pools: for work, and for looks.
+    pub(super) fn new(
+        (master, master_look): (Pool, Pool),
+        slaves: Vec<(Pool, Pool)>,
+        lanes: impl Iterator<Item = LaneId>,
+    ) -> Arc<Self> {
+        let slave = |(pool, look)| Slave {
+            pool,
+            look,
+            seen: Mutex::new(Watch { shows: HashMap::new(), level: None }),
+        };
         Arc::new(Databases {
             master,
+            master_look,
             slaves: slaves.into_iter().map(slave).collect(),
             next: AtomicUsize::new(0),
             floors: lanes.map(|lane| (lane, AtomicU64::new(0))).collect(),
@@ -140,7 +153,7 @@ impl Databases {
             loop {
                 let Some(databases) = databases.upgrade() else { return };
                 let slaves = databases.slaves.iter().map(|slave| slave.look(due.as_ref()));
-                let master = tokio::time::timeout(LOOK_WITHIN, positions(&databases.master));
+                let master = tokio::time::timeout(LOOK_WITHIN, positions(&databases.master_look));
                 let (master, _) = tokio::join!(master, futures_util::future::join_all(slaves));
                 match master {
                     Ok(Ok(shows)) => due = Some(shows),
@@ -171,7 +184,7 @@ impl Slave {
     }
 
     async fn look(&self, due: Option<&HashMap<LaneId, Position>>) {
-        let looked = tokio::time::timeout(LOOK_WITHIN, positions(&self.pool)).await;
+        let looked = tokio::time::timeout(LOOK_WITHIN, positions(&self.look)).await;
         let mut watch = self.watch();
         match looked {
             Ok(Ok(shows)) => {
@@ -226,7 +239,12 @@ impl Choice {
     /// A snapshot of the next database.
     pub(crate) async fn next(&mut self) -> Result<Reader> {
         while let Some(index) = self.left.pop() {
-            match Reader::get(&self.databases.slaves[index].pool).await {
+            let slave = &self.databases.slaves[index];
+            // Others may have found it hanging while this one waited.
+            if slave.watch().level.is_none() {
+                continue;
+            }
+            match Reader::get(&slave.pool).await {
                 Ok(reader) => {
                     self.slave = Some(index);
                     return Ok(reader);

@@ -2,7 +2,6 @@
 use std::{sync::Arc, time::Duration};
 
 use deadpool_postgres::Client;
-use futures_util::FutureExt;
 use protocol::{LaneId, Position, PushId, ShardId, routing::ShardMap};
 
 use super::{
@@ -15,7 +14,7 @@ use crate::{
     StorageError,
     rows::Put,
     sql::{
-        Result, Snapshot, Value, lanes,
+        Result, Row, Snapshot, Value, lanes,
         prune::{self, Kept},
         save::save,
     },
@@ -42,9 +41,11 @@ impl Shards {
         for (shard, of_shard) in (0..).map(ShardId).zip(&config.shards) {
             let pool = |conninfo: &str, most| Pool::new(conninfo, most, config.statement_timeout());
             let master = pool(&of_shard.master, config.writers)?;
-            let slaves: Result<Vec<_>> = of_shard.slaves.iter().map(|s| pool(s, config.readers)).collect();
+            let pools = |slave: &String| Ok((pool(slave, config.readers)?, pool(slave, 1)?));
+            let slaves: Result<Vec<_>> = of_shard.slaves.iter().map(pools).collect();
+            let look = pool(&of_shard.master, 1)?;
             migrate::run(&master, shard, map).await?;
-            let databases = Databases::new(master, slaves?, map.lanes_of(shard));
+            let databases = Databases::new((master, look), slaves?, map.lanes_of(shard));
             databases.watch();
             shards.push(databases);
         }
@@ -78,7 +79,7 @@ impl Shards {
     ) -> Result<(u64, Position)> {
         let writing = Writing::begin(&self.shard(shard)?.master).await?;
         let taken = writing
-            .transaction()
+            .transaction()?
             .query(
                 "taking a lane",
                 "UPDATE lane SET epoch = coalesce(CAST(?2 AS BIGINT), epoch + 1)
@@ -98,8 +99,14 @@ impl Shards {
 
     /// How far a lane is applied in the master.
     pub(crate) async fn in_master(&self, shard: ShardId, lane: LaneId) -> Result<Position> {
-        let client = self.shard(shard)?.master.get().await?;
-        lanes::position(&Transaction(&client), lane).await
+        let writing = Writing::begin(&self.shard(shard)?.master).await?;
+        // Waits for a commit that slaves may show already, and is refused by one that is no master any more.
+        let sql = "SELECT generation, applied FROM lane WHERE id = ?1 FOR SHARE";
+        let read = |row: &Row<'_>| Ok(Position { lane, generation: row.get(0)?, sequence: row.get(1)? });
+        let found =
+            writing.transaction()?.query("reading a lane's row", sql, &[Value::from(lane)], read).await?;
+        writing.commit().await?;
+        found.into_iter().next().ok_or(StorageError::Closed)
     }
 
     /// Applies a batch in one transaction.
@@ -136,7 +143,7 @@ impl Shards {
         operations_before_ms: u64,
     ) -> Result<u64> {
         let writing = Writing::begin(&self.shard(shard)?.master).await?;
-        let transaction = writing.transaction();
+        let transaction = writing.transaction()?;
         let mut gone = 0;
         let changes =
             "DELETE FROM change WHERE ctid = ANY(ARRAY(SELECT ctid FROM change WHERE at_ms < ?1 LIMIT ?2))";
@@ -155,7 +162,7 @@ impl Shards {
 
     async fn write(&self, shard: ShardId, doing: &'static str, statements: &[Statement]) -> Result<()> {
         let writing = Writing::begin(&self.shard(shard)?.master).await?;
-        writing.transaction().run_all(statements).await.map_err(failed(doing))?;
+        writing.transaction()?.run_all(statements).await.map_err(failed(doing))?;
         writing.commit().await
     }
 
@@ -175,40 +182,38 @@ pub(super) fn collect(
     }
 }
 
-/// A connection to a master in a transaction, which is undone unless it is committed.
+/// A connection to a master in a transaction, which is undone unless it is committed: then the connection is closed, since
+/// nobody knows what it is busy with.
 pub(super) struct Writing<'p> {
-    client: Client,
+    client: Option<Client>,
     pool: &'p Pool,
-    is_open: bool,
 }
 
 impl<'p> Writing<'p> {
     pub(super) async fn begin(pool: &'p Pool) -> Result<Self> {
-        let client = pool.get().await?;
-        let writing = Writing { client, pool, is_open: true };
-        writing.client.batch_execute("BEGIN").await.map_err(failed("beginning"))?;
+        let writing = Writing { client: Some(pool.get().await?), pool };
+        writing.client()?.batch_execute("BEGIN").await.map_err(failed("beginning"))?;
         Ok(writing)
     }
 
-    pub(super) fn client(&self) -> &Client {
-        &self.client
+    pub(super) fn client(&self) -> Result<&Client> {
+        self.client.as_ref().ok_or(StorageError::Closed)
     }
 
-    pub(super) fn transaction(&self) -> Transaction<'_> {
-        Transaction(&self.client)
+    pub(super) fn transaction(&self) -> Result<Transaction<'_>> {
+        self.client().map(|client| Transaction(client))
     }
 
     pub(super) async fn commit(mut self) -> Result<()> {
-        self.is_open = false;
-        self.pool.commit(&self.client).await
+        self.pool.commit(self.client()?).await?;
+        // It goes back to the others.
+        drop(self.client.take());
+        Ok(())
     }
 }
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
-        if self.is_open {
-            // Sent at once, ahead of whatever the connection is lent for next; nobody waits for its answer.
-            let _ = self.client.batch_execute("ROLLBACK").now_or_never();
-        }
+        self.client.take().map(Client::take);
     }
 }
