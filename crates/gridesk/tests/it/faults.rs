@@ -37,20 +37,20 @@ const FAULTS: [(&str, Fault); 14] = [
         master.restart().unwrap();
     }),
     ("slave killed", |_, cluster| {
-        let slave = &mut cluster.shards[any(2)].slaves[0];
+        let slave = &mut cluster.shards[any(2)].slaves[any(2)];
         slave.kill();
         sleep(ms(200 + random(2_000)));
         slave.restart().unwrap();
     }),
     ("slave stands still", |_, cluster| {
-        let slave = &cluster.shards[any(2)].slaves[0];
+        let slave = &cluster.shards[any(2)].slaves[any(2)];
         slave.pause_replay().unwrap();
         sleep(ms(2_000 + random(3_000)));
         slave.resume_replay().unwrap();
     }),
     ("slave made anew", |_, cluster| {
         let shard = &mut cluster.shards[any(2)];
-        shard.slaves[0].reinitialise(&shard.master).unwrap();
+        shard.slaves[any(2)].reinitialise(&shard.master).unwrap();
     }),
     ("Redis killed", |_, cluster| {
         let redis = &mut cluster.redis.as_mut().unwrap().server;
@@ -100,7 +100,7 @@ fn ms(ms: u64) -> Duration {
 }
 
 fn shape() -> Shape {
-    Shape { nats: 3, ..Shape::default() }
+    Shape { nats: 3, slaves_per_shard: 2, ..Shape::default() }
 }
 
 /// Every fault in an order of chance; says in which, and how long each took.
