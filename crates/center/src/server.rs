@@ -121,7 +121,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
         let ask = demo::Demo { customers: demo.customers, today: node.today(), seed: demo.seed };
         let fill = demo::fill(node.store(), &node.parts.rules.tariffs, ask, &filling);
         tokio::select! {
-            filled = fill => { filled.map_err(|e| CenterError::Demo(e.to_string()))?; }
+            filled = fill => { filled.map_err(|error| CenterError::Demo(with_cause(&error)))?; }
             () = shutdown.begun() => {}
         }
     }
@@ -153,6 +153,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
         }
     }
     Ok(())
+}
+
+fn with_cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 pub(crate) async fn build(config: &Config, engines: Engines) -> Result<Node, CenterError> {
