@@ -8,6 +8,7 @@ use std::{
     future::Future,
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,7 +23,7 @@ use tokio::{
     net::TcpStream,
     task::LocalSet,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{During, Result, site::Child};
 
@@ -145,7 +146,8 @@ pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
 #[derive(Clone)]
 pub(super) struct Center {
     peers: Peers,
-    stop: CancellationToken,
+    /// The last clone ends the connection.
+    _stop: Arc<DropGuard>,
 }
 
 /// Nothing is asked of a load generator; what is pushed is taken and forgotten.
@@ -171,7 +173,7 @@ impl Center {
         });
         let ready = tokio::time::timeout(READY_WITHIN, peers.ready()).await;
         ready.map_err(|_| child.last_words()).during("connecting to the center")?;
-        Ok(Center { peers, stop })
+        Ok(Center { peers, _stop: Arc::new(stop.drop_guard()) })
     }
 
     /// Asks; fails where the outcome is not the one expected (see [`outcome`]).
@@ -188,12 +190,6 @@ impl Center {
     pub(super) async fn whole(&self, request: &[u8]) -> Result<Vec<u8>> {
         let deadline = Deadline::from_remaining_ms(ANSWER_WITHIN_MS);
         self.peers.request(deadline, |_| request.to_vec()).await.during("asking the center")
-    }
-}
-
-impl Drop for Center {
-    fn drop(&mut self) {
-        self.stop.cancel();
     }
 }
 
