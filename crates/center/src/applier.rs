@@ -49,7 +49,7 @@ pub(crate) async fn apply(
         (after, *failures) = (applied.sequence, 0);
         metrics::counter!("lane_applied_total").increment(count);
         metrics::counter!("lane_failed_total").increment(applied.failed);
-        parts.is_applied(lane, after);
+        parts.raise_applied(lane, after);
         if applied.children {
             parts.outbox.notify_one();
         }

@@ -123,7 +123,7 @@ async fn tell(node: &Node, after: u64, changed: &Seen<Vec<Entity>>) -> Result<()
     let parts = &node.parts;
     // First, so that nothing older is read by whoever is told that this is visible.
     parts.store.shown(changed.position);
-    parts.is_applied(changed.position.lane, changed.position.sequence);
+    parts.raise_applied(changed.position.lane, changed.position.sequence);
     if let Followed::Missed(since) = parts.cache.follow(after, changed).await {
         let all = parts.store.changes(changed.position.lane, since).await?;
         // Should it have missed something again, the next beat finds out.

@@ -57,8 +57,8 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// A lane is applied up to here, if not further.
-    pub(crate) fn is_applied(&self, lane: LaneId, sequence: u64) {
+    /// Notes that a lane is applied up to here, if it is not known to be further.
+    pub(crate) fn raise_applied(&self, lane: LaneId, sequence: u64) {
         if let Some(applied) = self.applied.get(usize::from(lane.0)) {
             applied.send_if_modified(|at| {
                 let further = sequence > *at;

@@ -181,21 +181,26 @@ impl Visible {
 /// Keeps it up to date until shutdown. A node that is alone has nothing to do.
 pub(crate) fn start(visible: &Arc<Visible>, store: &Store, queue: &Queue, shutdown: &Shutdown) {
     let Some(words) = queue.listen() else { return };
-    let stopped = |task: tokio::task::JoinHandle<()>| {
-        let shutdown = shutdown.clone();
-        async move {
-            shutdown.begun().await;
-            task.abort();
+    let map = store.map();
+    for lane in map.lanes() {
+        if let Some(own) = visible.cache.watch(lane) {
+            until_stopped(follow_own(Arc::clone(visible), lane, own), shutdown);
         }
-    };
-    for lane in store.map().lanes() {
-        let Some(own) = visible.cache.watch(lane) else { continue };
-        shutdown.spawn(stopped(tokio::spawn(follow_own(Arc::clone(visible), lane, own))));
     }
-    let map = store.map().clone();
-    shutdown.spawn(stopped(tokio::spawn(listen(Arc::clone(visible), words, map))));
-    shutdown.spawn(stopped(tokio::spawn(tell(Arc::clone(visible), queue.clone(), store.map().clone()))));
-    shutdown.spawn(stopped(tokio::spawn(serve(Arc::clone(visible), store.clone()))));
+    until_stopped(listen(Arc::clone(visible), words, map.clone()), shutdown);
+    until_stopped(tell(Arc::clone(visible), queue.clone(), map.clone()), shutdown);
+    until_stopped(serve(Arc::clone(visible), store.clone()), shutdown);
+}
+
+/// Runs a task until it ends or the node stops.
+fn until_stopped(task: impl Future<Output = ()> + Send + 'static, shutdown: &Shutdown) {
+    let begun = shutdown.clone();
+    shutdown.spawn(async move {
+        tokio::select! {
+            () = task => {}
+            () = begun.begun() => {}
+        }
+    });
 }
 
 /// What this node's cache shows of a lane counts, and is told.

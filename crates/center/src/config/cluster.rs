@@ -1,8 +1,12 @@
 //! A node's place in a cluster, and where the cluster's engines are.
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use cluster::ClusterSettings;
 use protocol::bounds::ShortName;
+use runtime::config::{ConfigError, load_from};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use storage::{cache::RedisConfig, queue::NatsConfig, store::PostgresConfig};
 
@@ -40,6 +44,17 @@ pub struct EngineSettings {
     pub etcd: ClusterSettings,
 }
 
+impl EngineSettings {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// What is wrong in it, and where.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        // What an environment says would not be the same at every node.
+        load_from(Some(file), "", [])
+    }
+}
+
 /// See [`EngineSettings`]. In the settings it is the path of the file, which is read and checked with them.
 #[derive(Clone, Debug)]
 pub struct EnginesFile(Arc<EngineSettings>);
@@ -55,8 +70,7 @@ impl std::ops::Deref for EnginesFile {
 impl<'de> Deserialize<'de> for EnginesFile {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let path = PathBuf::deserialize(d)?;
-        let engines = runtime::config::load_from::<EngineSettings>(Some(&path), "GRIDESK_ENGINES", []);
-        engines.map(|engines| EnginesFile(Arc::new(engines))).map_err(D::Error::custom)
+        EngineSettings::read(&path).map(|engines| EnginesFile(Arc::new(engines))).map_err(D::Error::custom)
     }
 }
 

@@ -1,16 +1,12 @@
 //! A node whose cache is a Redis of the test's own.
-use std::{
-    net::TcpListener,
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Instant,
-};
+use std::{process::Command, sync::Arc, time::Instant};
 
 use domain::{
     billing::BillTerms,
     money::Wh,
     readings::{DayReadings, Quality},
 };
+use lab::redis::{Options, Redis};
 use protocol::{AccountId, routing::ShardMap};
 use runtime::{health::Readiness, lock::FolderLock};
 use storage::cache::{Cache, RedisConfig, View};
@@ -23,43 +19,18 @@ use crate::{
     server, views,
 };
 
-struct Redis {
-    port: String,
-    child: Child,
+/// What `redis-cli` says to a command.
+fn ask(redis: &Redis, command: &[&str]) -> String {
+    let run = Command::new("redis-cli").args(["-p", &redis.server.port().to_string()]).args(command).output();
+    String::from_utf8_lossy(&run.unwrap().stdout).trim().to_owned()
 }
 
-impl Redis {
-    fn start(folder: &std::path::Path) -> Redis {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-        let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--dir"])
-            .arg(folder)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is missing: apt-get install redis-server");
-        Redis { port, child }
-    }
-
-    fn ask(&self, command: &[&str]) -> String {
-        let run = Command::new("redis-cli").args(["-p", &self.port]).args(command).output();
-        let run = run.expect("redis-cli is missing: apt-get install redis-server");
-        String::from_utf8_lossy(&run.stdout).trim().to_owned()
-    }
-
-    /// Waits until a command has an answer.
-    async fn until(&self, command: &[&str], answer: impl Fn(&str) -> bool) {
-        let begun = Instant::now();
-        while !answer(&self.ask(command)) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{command:?}: {}", self.ask(command));
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+/// Waits until a command has an answer.
+async fn until(redis: &Redis, command: &[&str], answer: impl Fn(&str) -> bool) {
+    let begun = Instant::now();
+    while !answer(&ask(redis, command)) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{command:?}: {}", ask(redis, command));
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -67,8 +38,7 @@ impl Drop for Redis {
 async fn redis_is_kept_in_step_and_begins_anew_by_itself() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let redis = Redis::start(folder.path());
-    redis.until(&["PING"], |answer| answer == "PONG").await;
+    let redis = Redis::start(&at("redis"), &Options::default()).unwrap();
     let config = serde_json::json!({
         "data": at("data"), "socket": at("socket"), "admin": at("admin"), "public_url": "http://portal",
         "shards": 1, "lanes_per_shard": 1,
@@ -78,14 +48,13 @@ async fn redis_is_kept_in_step_and_begins_anew_by_itself() {
     std::fs::create_dir_all(&config.data).unwrap();
     let lock = Arc::new(FolderLock::acquire(&config.data).unwrap());
     let (mut engines, _) = Engines::of_folder(&config, &map, lock).await.unwrap();
-    let redis_config =
-        RedisConfig { timeout_ms: 1000, ..RedisConfig::at(&format!("redis://127.0.0.1:{}", redis.port)) };
+    let redis_config = RedisConfig { timeout_ms: 1000, ..RedisConfig::at(&redis.url()) };
     engines.cache = Cache::redis(map, &redis_config).await.unwrap();
     let node = server::build(&config, engines).await.unwrap();
     let shutdown = Shutdown::new();
     server::start_tasks(&node, &Readiness::new(), &shutdown);
     let cursor = ["HGET", "gridesk:{0}:cursor", "s"];
-    redis.until(&cursor, |sequence| sequence == "0").await;
+    until(&redis, &cursor, |sequence| sequence == "0").await;
 
     let account = AccountId::mint(33, 77).unwrap();
     let is_there = async |view: View| {
@@ -94,7 +63,7 @@ async fn redis_is_kept_in_step_and_begins_anew_by_itself() {
     };
     assert!(!is_there(views::ACCOUNT).await);
     let entries = ["EVAL", "return #redis.call('KEYS', 'gridesk:{0}:e:*')", "0"];
-    redis.until(&entries, |n| n == "1").await;
+    until(&redis, &entries, |n| n == "1").await;
     // What was not there is known to be there now, as soon as it is said to be.
     let mut day = DayReadings::new("2024-10-01".parse().unwrap(), 3600).unwrap();
     (0..24).for_each(|hour| day.add(hour * 3600, Wh(250), Quality::Valid).unwrap());
@@ -110,12 +79,12 @@ async fn redis_is_kept_in_step_and_begins_anew_by_itself() {
     };
     node.run_own(Own::Import(import), account.bucket(), "1").await.unwrap();
     assert!(is_there(views::ACCOUNT).await);
-    redis.until(&cursor, |sequence| sequence == "1").await;
+    until(&redis, &cursor, |sequence| sequence == "1").await;
 
     // Nothing is written any more, and the cursor comes back all the same.
-    assert_eq!(redis.ask(&["FLUSHALL"]), "OK");
-    redis.until(&cursor, |sequence| sequence == "1").await;
+    assert_eq!(ask(&redis, &["FLUSHALL"]), "OK");
+    until(&redis, &cursor, |sequence| sequence == "1").await;
     assert!(is_there(View { kind: 10, parameter: 1 }).await);
-    redis.until(&entries, |n| n == "1").await;
+    until(&redis, &entries, |n| n == "1").await;
     shutdown.begin();
 }

@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 use center::config::EngineSettings;
-use runtime::config::{ConfigError, load_from};
+use runtime::config::ConfigError;
 use toml::Table;
 
 /// Where a cluster's engines are.
@@ -23,7 +23,7 @@ impl Engines {
     /// What is wrong in it, and where.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let wrong = |problem: String| ConfigError { place: file.display().to_string(), problem };
-        let settings = settings(file)?;
+        let settings = EngineSettings::read(file)?;
         let shards = u16::try_from(settings.postgres.shards.len()).ok().filter(|shards| *shards > 0);
         let shards = shards.ok_or_else(|| wrong("postgres.shards: name at least one".to_owned()))?;
         let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
@@ -38,10 +38,6 @@ impl Engines {
     /// # Errors
     /// What is wrong in it, and where.
     pub fn settings(&self) -> Result<EngineSettings, ConfigError> {
-        settings(&self.file)
+        EngineSettings::read(&self.file)
     }
-}
-
-fn settings(file: &Path) -> Result<EngineSettings, ConfigError> {
-    load_from(Some(file), "GRIDESK_ENGINES", [])
 }

@@ -4,6 +4,7 @@
 //! COPY refuses: then all of it is undone, and done again by the statements that put rows in each other's place.
 use std::collections::{HashMap, HashSet};
 
+use deadpool_postgres::Client;
 use futures_util::pin_mut;
 use tokio_postgres::{binary_copy::BinaryCopyInWriter, types::Type};
 
@@ -40,7 +41,7 @@ pub(super) async fn fill(master: &Pool, statements: &[Statement]) -> Result<()> 
     let writing = Writing::begin(master).await?;
     let mut refused = false;
     for (copy, rows) in tables.values() {
-        match copy_in(&writing, copy, rows).await {
+        match copy_in(writing.client()?, copy, rows).await {
             Ok(()) => {}
             Err(error) if is_rule(&error) => {
                 refused = true;
@@ -64,12 +65,11 @@ pub(super) async fn fill(master: &Pool, statements: &[Statement]) -> Result<()> 
 
 /// Copies rows that are all written by the same statement.
 async fn copy_in(
-    writing: &Writing<'_>,
+    client: &Client,
     copy: &str,
     rows: &[&Statement],
 ) -> std::result::Result<(), tokio_postgres::Error> {
     let Some(first) = rows.first() else { return Ok(()) };
-    let Ok(client) = writing.client() else { return Ok(()) };
     // The types of its parameters are those of the columns.
     let types: Vec<Type> = client.prepare_cached(&translated(first.sql)).await?.params().to_vec();
     let sink = client.copy_in(copy).await?;

@@ -6,10 +6,7 @@ use domain::{
     money::{Fen, Wh},
 };
 use jiff::civil::Date;
-use protocol::{
-    AccountId, Bucket, CustomerId, ExportId, FileId, LaneId, MandateId, OperationId, OutageId, PaymentId,
-    PushId, ServiceRequestId, SessionId,
-};
+use protocol::{AccountId, Bucket, LaneId};
 use serde::de::DeserializeOwned;
 
 use super::{Result, corrupt};
@@ -205,28 +202,6 @@ impl<const N: usize> Column for [u8; N] {
         }
     }
 }
-
-macro_rules! ids {
-    ($($id:ty),*) => { $(
-        impl Column for $id {
-            fn from_cell(cell: Cell<'_>) -> Result<Self> {
-                <[u8; 16]>::from_cell(cell).map(|bytes| <$id>::from_bits(u128::from_be_bytes(bytes)))
-            }
-        }
-    )* };
-}
-ids!(
-    CustomerId,
-    ExportId,
-    FileId,
-    MandateId,
-    OperationId,
-    OutageId,
-    PaymentId,
-    PushId,
-    ServiceRequestId,
-    SessionId
-);
 
 impl Column for AccountId {
     fn from_cell(cell: Cell<'_>) -> Result<Self> {

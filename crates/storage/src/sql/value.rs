@@ -1,4 +1,4 @@
-//! Our values as a database takes them: ids as 16 bytes, months as yyyymm, dates as yyyymmdd, times as Unix ms.
+//! Our values as a database takes them, and ids as it gives them back: ids as 16 bytes, months as yyyymm, dates as yyyymmdd, times as Unix ms.
 use std::borrow::Cow;
 
 use domain::{
@@ -11,6 +11,11 @@ use protocol::{
     PaymentId, PushId, ServiceRequestId, SessionId,
 };
 use serde::Serialize;
+
+use super::{
+    Result,
+    row::{Cell, Column},
+};
 
 /// A value on its way into a statement.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +56,12 @@ macro_rules! ids {
         impl From<$id> for Value<'_> {
             fn from(id: $id) -> Self {
                 Value::Id(id.bits().to_be_bytes())
+            }
+        }
+
+        impl Column for $id {
+            fn from_cell(cell: Cell<'_>) -> Result<Self> {
+                <[u8; 16]>::from_cell(cell).map(|bytes| <$id>::from_bits(u128::from_be_bytes(bytes)))
             }
         }
     )* };

@@ -68,6 +68,7 @@ async fn connect(databases: &[String], map: &ShardMap) -> Store {
 }
 
 impl Backend for OneMaster {
+    const FORGETS_BY_ACCEPTANCE: bool = false;
     const CASES: u32 = 6;
 
     async fn fresh(map: ShardMap) -> Self {

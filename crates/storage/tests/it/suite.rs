@@ -26,6 +26,8 @@ use self::rules::{Op, Rules};
 pub(crate) trait Backend: Sized {
     /// How many random cases a property is tried with: fewer where a new backend costs much.
     const CASES: u32 = 48;
+    /// Whether changes are forgotten by when their operation was accepted, or else by when it was applied.
+    const FORGETS_BY_ACCEPTANCE: bool = true;
     /// A new one.
     fn fresh(map: ShardMap) -> impl Future<Output = Self>;
     /// The shards.
@@ -52,7 +54,17 @@ macro_rules! backend_suite {
     ($name:ident, $backend:ty) => {
         mod $name {
             $crate::backend_suite!(queue of $backend);
-            $crate::backend_suite!(@ $backend, apply:
+            $crate::backend_suite!(store [each $backend]);
+        }
+    };
+    // A backend whose servers take seconds to start: all in one process, one after another.
+    (together $name:ident, $backend:ty) => {
+        $crate::backend_suite!(store [at_once $name, $backend]);
+    };
+    // What every store is asked.
+    (store [$($how:tt)*]) => {
+        $crate::backend_suite!($($how)*;
+            apply:
                 an_operation_is_applied_once_whatever_comes_again,
                 operations_are_applied_in_order,
                 a_batch_is_all_or_nothing,
@@ -64,20 +76,19 @@ macro_rules! backend_suite {
                 what_is_taken_away_is_gone_and_what_was_asked_is_kept_a_while,
                 pruning_keeps_what_is_not_applied,
                 epochs_grow_with_every_opening,
-                the_ledger_sums_to_zero,
-            );
-            $crate::backend_suite!(@ $backend, coherence:
-                batches_of_any_size_come_to_the_same,
-            );
-            $crate::backend_suite!(@ $backend, money:
+                the_ledger_sums_to_zero,;
+            coherence:
+                batches_of_any_size_come_to_the_same,;
+            money:
                 a_bill_is_open_until_its_late_fee_is_paid,
                 a_reconnection_is_found_when_it_is_due,
-                mandates_and_refunds_are_found_when_they_are_due,
-            );
-        }
+                mandates_and_refunds_are_found_when_they_are_due,;
+        );
     };
-    // A backend whose servers take seconds to start: all of a part in one process, one after another.
-    (together $name:ident, $backend:ty, $($module:ident: $($test:ident),*;)*) => {
+    (each $backend:ty; $($module:ident: $($test:ident,)*;)*) => {
+        $($crate::backend_suite!(@ $backend, $module: $($test,)*);)*
+    };
+    (at_once $name:ident, $backend:ty; $($module:ident: $($test:ident,)*;)*) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
             $($(
