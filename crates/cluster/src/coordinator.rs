@@ -17,7 +17,8 @@
 //! at the end:              stop all appliers, then coordinator.leave()
 //! ```
 //!
-//! Reads need no lane: any node serves them, also one that has not joined.
+//! Reads need no lane, but a node answers only for as long as [`Coordinator::stay`] says the same: others do not count one that
+//! has not joined.
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
