@@ -16,7 +16,9 @@ use futures_util::future::try_join_all;
 use protocol::OperationId;
 
 use super::{
-    failed, is_rule,
+    failed,
+    gather::Gather,
+    is_rule,
     pool::Pool,
     said,
     shards::{Writing, collect},
@@ -113,18 +115,11 @@ async fn attempt(
 
 /// The digests of those of a batch's operations that have been applied before.
 async fn digests(s: Transaction<'_>, batch: &Batch) -> Result<HashMap<OperationId, [u8; 16]>> {
-    let ids: Vec<[u8; 16]> =
-        batch.messages.iter().map(|m| m.message.operation.bits().to_be_bytes()).collect();
-    let ids: Vec<&[u8]> = ids.iter().map(<[u8; 16]>::as_slice).collect();
-    let doing = "looking for operations";
-    let statement = s.0.prepare_cached("SELECT id, digest FROM operation WHERE id = ANY($1)").await;
-    let found = s.0.query(&statement.map_err(failed(doing))?, &[&ids]).await.map_err(failed(doing))?;
-    let mut known = HashMap::new();
-    for row in &found {
-        let row = crate::sql::Row::Postgres(row);
-        known.insert(row.get(0)?, row.get(1)?);
-    }
-    Ok(known)
+    let gather = Gather::default();
+    let digest =
+        async |id: OperationId| Ok(lanes::operation_digest(&gather, id).await?.map(|digest| (id, digest)));
+    let all = try_join_all(batch.messages.iter().map(|at| digest(at.message.operation)));
+    Ok(gather.read(s, all).await?.into_iter().flatten().collect())
 }
 
 /// A batch being applied.
@@ -164,7 +159,9 @@ impl Work<'_> {
             if keys.is_empty() {
                 return Ok(());
             }
-            let loads = try_join_all(keys.iter().map(|key| load(&self.transaction, key))).await?;
+            let gather = Gather::default();
+            let loads = try_join_all(keys.iter().map(|key| load(&gather, key)));
+            let loads = gather.read(self.transaction, loads).await?;
             loads.into_iter().for_each(|fill| fill(&mut self.rows));
         }
         Ok(())
@@ -194,7 +191,7 @@ impl Work<'_> {
         let children = self.write(at, &decision)?;
         if self.guard == Guard::Operation {
             let statements = std::mem::take(&mut self.waiting);
-            if let Err(error) = self.transaction.run_all(&statements).await {
+            if let Err(error) = self.transaction.run_all(statements).await {
                 if !is_rule(&error) {
                     return Err(failed("writing a row")(error).into());
                 }
@@ -295,7 +292,7 @@ impl Work<'_> {
         if statements.is_empty() {
             return Ok(());
         }
-        match self.transaction.run_all(&statements).await {
+        match self.transaction.run_all(statements).await {
             Ok(()) => Ok(()),
             Err(error) if is_rule(&error) => Err(Failure::Rule),
             Err(error) => Err(failed("writing rows")(error).into()),

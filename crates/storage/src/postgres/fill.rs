@@ -2,7 +2,7 @@
 //!
 //! They go by COPY, table after table, in one transaction. Where one of them is there already, or two have the same key,
 //! COPY refuses: then all of it is undone, and done again by the statements that put rows in each other's place.
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use deadpool_postgres::Client;
 use futures_util::pin_mut;
@@ -17,20 +17,13 @@ use super::{
 use crate::sql::Result;
 
 const DOING: &str = "filling in rows";
-/// How a statement names the row that the one before has written.
-const ROW_JUST_WRITTEN: &str = "last_insert_rowid()";
-
-pub(super) async fn fill(master: &Pool, statements: &[Statement]) -> Result<()> {
+pub(super) async fn fill(master: &Pool, mut statements: Vec<Statement>) -> Result<()> {
+    let writing = Writing::begin(master).await?;
+    writing.transaction()?.number(&mut statements).await.map_err(failed(DOING))?;
     let mut tables: HashMap<&str, (String, Vec<&Statement>)> = HashMap::new();
     let mut others = Vec::new();
-    // What belongs to the row just written is written right after it.
-    let follows = |n: usize| statements.get(n + 1).is_some_and(|next| next.sql.contains(ROW_JUST_WRITTEN));
-    let leads: HashSet<&str> =
-        (0..statements.len()).filter(|n| follows(*n)).map(|n| statements[n].sql).collect();
-    for statement in statements {
-        if leads.contains(statement.sql) {
-            others.push(statement.clone());
-        } else if let Some((_, rows)) = tables.get_mut(statement.sql) {
+    for statement in &statements {
+        if let Some((_, rows)) = tables.get_mut(statement.sql) {
             rows.push(statement);
         } else if let Some(copy) = copy(statement.sql) {
             tables.insert(statement.sql, (copy, vec![statement]));
@@ -38,7 +31,6 @@ pub(super) async fn fill(master: &Pool, statements: &[Statement]) -> Result<()> 
             others.push(statement.clone());
         }
     }
-    let writing = Writing::begin(master).await?;
     let mut refused = false;
     for (copy, rows) in tables.values() {
         match copy_in(writing.client()?, copy, rows).await {
@@ -51,7 +43,7 @@ pub(super) async fn fill(master: &Pool, statements: &[Statement]) -> Result<()> 
         }
     }
     if !refused {
-        match writing.transaction()?.run_all(&others).await {
+        match writing.transaction()?.run_all(others).await {
             Ok(()) => return writing.commit().await,
             Err(error) if is_rule(&error) => {}
             Err(error) => return Err(failed(DOING)(error)),

@@ -5,6 +5,8 @@
 //! not depend on each other travels together.
 mod apply;
 mod fill;
+mod gather;
+mod many;
 mod migrate;
 mod pool;
 mod readers;

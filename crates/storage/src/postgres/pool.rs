@@ -16,6 +16,11 @@ use tokio_postgres::{AsyncMessage, Config, NoTls};
 use super::failed;
 use crate::{StorageError, sql::Result};
 
+/// All our statements find rows by key. A plan is made once and kept, so it must not be one that was best while a table was
+/// small.
+const BY_KEY: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
+    -c enable_mergejoin=off -c jit=off";
+
 /// Connections to one database, lent one at a time, at most so many.
 #[derive(Clone)]
 pub(super) struct Pool {
@@ -35,7 +40,7 @@ impl Pool {
         config.tcp_user_timeout(statement);
         config.keepalives_idle(Duration::from_secs(10));
         let own = format!(
-            "-c statement_timeout={} -c idle_in_transaction_session_timeout=3000 -c lock_timeout={}",
+            "-c statement_timeout={} -c idle_in_transaction_session_timeout=3000 -c lock_timeout={} {BY_KEY}",
             statement.as_millis(),
             statement.as_millis()
         );

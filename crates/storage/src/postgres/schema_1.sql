@@ -352,9 +352,6 @@ CREATE INDEX request_file_expected ON request_file (created_ms) WHERE state = '\
 -- Files by what they hold, so that it is found who refers to something in the store.
 CREATE INDEX request_file_root ON request_file (root) WHERE root IS NOT NULL;
 
--- The posting just written, by SQLite's name for it.
-CREATE FUNCTION last_insert_rowid() RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT lastval()';
-
 CREATE FUNCTION ledger_is_final() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'the ledger is append-only' USING ERRCODE = 'integrity_constraint_violation';

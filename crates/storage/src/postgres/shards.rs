@@ -121,18 +121,18 @@ impl Shards {
             save(&mut collect(&mut statements), put, 0)?;
         }
         let databases = self.shard(shard)?;
-        fill::fill(&databases.master, &statements).await?;
+        fill::fill(&databases.master, statements).await?;
         databases.level().await
     }
 
     pub(crate) async fn outbox_sent(&self, shard: ShardId, ids: &[i64]) -> Result<()> {
         let sent = |id: &i64| Statement { sql: lanes::OUTBOX_SENT, values: vec![Value::from(*id)] };
-        self.write(shard, "emptying the outbox", &ids.iter().map(sent).collect::<Vec<_>>()).await
+        self.write(shard, "emptying the outbox", ids.iter().map(sent).collect()).await
     }
 
     pub(crate) async fn push_handed_over(&self, shard: ShardId, ids: &[PushId]) -> Result<()> {
         let handed = |id: &PushId| Statement { sql: lanes::PUSH_HANDED_OVER, values: vec![Value::from(*id)] };
-        self.write(shard, "noting pushes", &ids.iter().map(handed).collect::<Vec<_>>()).await
+        self.write(shard, "noting pushes", ids.iter().map(handed).collect()).await
     }
 
     /// Forgets what [`prune`] names, and changes applied long ago. Answers how many rows went.
@@ -160,7 +160,7 @@ impl Shards {
         Ok(gone)
     }
 
-    async fn write(&self, shard: ShardId, doing: &'static str, statements: &[Statement]) -> Result<()> {
+    async fn write(&self, shard: ShardId, doing: &'static str, statements: Vec<Statement>) -> Result<()> {
         let writing = Writing::begin(&self.shard(shard)?.master).await?;
         writing.transaction()?.run_all(statements).await.map_err(failed(doing))?;
         writing.commit().await

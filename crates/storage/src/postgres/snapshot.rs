@@ -5,10 +5,14 @@ use std::{
 };
 
 use deadpool_postgres::ClientWrapper;
-use futures_util::{TryStreamExt, future::try_join_all, pin_mut};
+use futures_util::{
+    TryStreamExt,
+    future::{join_all, try_join_all},
+    pin_mut,
+};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 
-use super::failed;
+use super::{failed, many};
 use crate::sql::{Cell, Result, Row, Snapshot, Value, corrupt};
 
 /// A connection within a transaction. Queries that are polled together travel together, in the order of their first poll.
@@ -31,34 +35,80 @@ impl Transaction<'_> {
         self.0.execute_raw(&statement, values).await
     }
 
-    /// Runs statements, all on their way before the first is answered; the first that fails is told.
+    /// Runs statements, those alike together, all on their way before the first is answered; the first that fails is told.
     pub(super) async fn run_all(
         &self,
-        statements: &[Statement],
+        mut statements: Vec<Statement>,
     ) -> std::result::Result<(), tokio_postgres::Error> {
-        let prepared: HashMap<&'static str, _> = {
-            let mut different: Vec<&'static str> = statements.iter().map(|s| s.sql).collect();
-            different.sort_unstable();
-            different.dedup();
-            let prepare = |sql: &'static str| async move {
-                self.0.prepare_cached(&translated(sql)).await.map(|statement| (sql, statement))
-            };
-            try_join_all(different.into_iter().map(prepare)).await?.into_iter().collect()
+        self.number(&mut statements).await?;
+        let groups = many::together(statements);
+        let ready = try_join_all(groups.iter().map(|group| self.ready(group))).await?;
+        let running = groups.iter().zip(&ready).map(|(group, (one, all))| async move {
+            match all {
+                Some(all) => {
+                    let columns = many::columns(&group.rows, one.params().len());
+                    self.0.execute_raw(all, columns).await.map(drop)
+                }
+                None => {
+                    let each = group.rows.iter().map(|values| self.0.execute_raw(one, values.as_slice()));
+                    first_failure(join_all(each).await)
+                }
+            }
+        });
+        first_failure(join_all(running).await)
+    }
+
+    /// A group's statement, and the one over arrays where it has several rows.
+    async fn ready(
+        &self,
+        group: &many::Group,
+    ) -> std::result::Result<
+        (tokio_postgres::Statement, Option<tokio_postgres::Statement>),
+        tokio_postgres::Error,
+    > {
+        let one = self.0.prepare_cached(&translated(group.sql)).await?;
+        let all = many::over_arrays(group.sql, one.params()).filter(|_| group.rows.len() > 1);
+        let all = match all {
+            Some(all) => Some(self.0.prepare_cached(&all).await?),
+            None => None,
         };
-        let mut running = Vec::with_capacity(statements.len());
-        for statement in statements {
-            let Some(known) = prepared.get(statement.sql) else { continue };
-            running.push(self.0.execute_raw(known, statement.values.as_slice()));
+        Ok((one, all))
+    }
+
+    /// Gives new rows their numbers, which are the ledger's postings.
+    pub(super) async fn number(
+        &self,
+        statements: &mut [Statement],
+    ) -> std::result::Result<(), tokio_postgres::Error> {
+        let all = || statements.iter().flat_map(|statement| &statement.values);
+        let count = all().filter(|value| **value == Value::NewRow).count();
+        if count == 0 {
+            return Ok(());
         }
-        // In order: the first refusal is the cause of those after it.
-        let mut first = Ok(());
-        for ran in futures_util::future::join_all(running).await {
-            if first.is_ok() {
-                first = ran.map(drop);
+        let sql = "SELECT nextval('posting_id_seq') FROM generate_series(1, $1)";
+        let statement = self.0.prepare_cached(sql).await?;
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        let mut numbers = self.0.query(&statement, &[&count]).await?.into_iter();
+        let mut last = Value::Null;
+        for value in statements.iter_mut().flat_map(|statement| &mut statement.values) {
+            match value {
+                Value::NewRow => {
+                    last = Value::Int(numbers.next().map_or(Ok(0), |row| row.try_get(0))?);
+                    *value = last.clone();
+                }
+                Value::ThatRow => *value = last.clone(),
+                _ => {}
             }
         }
-        first
+        Ok(())
     }
+}
+
+/// In order: the first refusal is the cause of those after it.
+fn first_failure<T>(
+    ran: Vec<std::result::Result<T, tokio_postgres::Error>>,
+) -> std::result::Result<(), tokio_postgres::Error> {
+    ran.into_iter().find_map(std::result::Result::err).map_or(Ok(()), Err)
 }
 
 /// A statement that waits to be sent with others.
@@ -105,7 +155,8 @@ impl ToSql for Value<'_> {
         out: &mut BytesMut,
     ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         match self {
-            Value::Null => Ok(IsNull::Yes),
+            // A row's number is given before it is sent.
+            Value::Null | Value::NewRow | Value::ThatRow => Ok(IsNull::Yes),
             Value::Int(n) => n.to_sql(ty, out),
             Value::Id(id) => id.as_slice().to_sql(ty, out),
             Value::Text(text) => text.as_ref().to_sql(ty, out),

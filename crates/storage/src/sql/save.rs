@@ -1,4 +1,6 @@
 //! Writes rows: each as the statements that put it into its tables.
+use std::borrow::Cow;
+
 use super::{Result, exports, pack, payments, requests, supply, value::Value, value::values};
 use crate::rows::Put;
 
@@ -212,17 +214,17 @@ pub(crate) fn save(run: &mut Sink<'_>, put: &Put, accepted_ms: u64) -> Result<()
             &values![provider, transaction, *payment],
         ),
         Put::Posting { at_ms, text, posting } => {
-            let kind = format!("{:?}", posting.kind());
+            let kind = Cow::from(format!("{:?}", posting.kind()));
             run(
-                "INSERT INTO posting (at_ms, kind, about) VALUES (?1, ?2, ?3)",
-                &values![*at_ms, &kind, text],
+                "INSERT INTO posting VALUES (?1, ?2, ?3, ?4)",
+                &[Value::NewRow, Value::from(*at_ms), Value::from(kind), Value::from(text)],
             )?;
             posting.entries().iter().enumerate().try_for_each(|(n, entry)| {
                 let (account, code) = (entry.ledger_account.account(), entry.ledger_account.code());
-                // The posting just written: its entries are in a table without row ids of its own.
+                let [n, code, account, amount] = values![n, code, account, entry.amount_fen];
                 run(
-                    "INSERT INTO ledger_entry VALUES (last_insert_rowid(), ?1, ?2, ?3, ?4)",
-                    &values![n, code, account, entry.amount_fen],
+                    "INSERT INTO ledger_entry VALUES (?1, ?2, ?3, ?4, ?5)",
+                    &[Value::ThatRow, n, code, account, amount],
                 )
             })
         }

@@ -18,9 +18,13 @@ use super::{
 };
 
 /// A value on its way into a statement.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Value<'v> {
     Null,
+    /// The number that the engine gives a new row.
+    NewRow,
+    /// The number that the row last written with one was given.
+    ThatRow,
     Int(i64),
     Id([u8; 16]),
     Text(Cow<'v, str>),
@@ -32,6 +36,8 @@ impl Value<'_> {
     pub(crate) fn into_owned(self) -> Value<'static> {
         match self {
             Value::Null => Value::Null,
+            Value::NewRow => Value::NewRow,
+            Value::ThatRow => Value::ThatRow,
             Value::Int(n) => Value::Int(n),
             Value::Id(id) => Value::Id(id),
             Value::Text(text) => Value::Text(Cow::Owned(text.into_owned())),

@@ -28,7 +28,19 @@ impl<'c> Transaction<'c> {
         self,
         doing: &'static str,
     ) -> impl FnMut(&'static str, &[Value<'_>]) -> Result<()> + use<'c> {
-        move |sql, values| self.execute(doing, sql, values).map(drop)
+        move |sql, values| {
+            if !values.contains(&Value::ThatRow) {
+                return self.execute(doing, sql, values).map(drop);
+            }
+            // Tables without row ids leave it as it is.
+            let that = self.0.last_insert_rowid();
+            let mut values = values.to_vec();
+            values
+                .iter_mut()
+                .filter(|value| **value == Value::ThatRow)
+                .for_each(|value| *value = Value::Int(that));
+            self.execute(doing, sql, &values).map(drop)
+        }
     }
 
     fn rows<T>(
@@ -69,7 +81,7 @@ pub(crate) fn now<T>(read: impl Future<Output = Result<T>>) -> Result<T> {
 impl ToSql for Value<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
-            Value::Null => ValueRef::Null,
+            Value::Null | Value::NewRow | Value::ThatRow => ValueRef::Null,
             Value::Int(n) => ValueRef::Integer(*n),
             Value::Id(id) => ValueRef::Blob(id),
             Value::Text(text) => ValueRef::Text(text.as_bytes()),
