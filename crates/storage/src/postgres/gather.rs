@@ -52,17 +52,20 @@ impl Gather {
         s: Transaction<'_>,
         readers: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let mut readers = pin!(readers);
+        // Without tokio's budget, by which some of many would wait although they are answered.
+        let mut readers = pin!(tokio::task::unconstrained(readers));
         loop {
-            if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(readers.as_mut().poll(cx))).await {
+            let polled = poll_fn(|cx| match readers.as_mut().poll(cx) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending if self.asked().is_empty() => Poll::Pending,
+                Poll::Pending => Poll::Ready(None),
+            });
+            if let Some(done) = polled.await {
                 return done;
             }
             let mut kinds: HashMap<String, Vec<Asked>> = HashMap::new();
             for asked in std::mem::take(&mut *self.asked()) {
                 kinds.entry(asked.sql.clone()).or_default().push(asked);
-            }
-            if kinds.is_empty() {
-                return Err(corrupt("reading together", "they wait for something else"));
             }
             try_join_all(kinds.into_iter().map(|(sql, asked)| answer(s, sql, asked))).await?;
         }
