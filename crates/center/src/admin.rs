@@ -1,5 +1,6 @@
 //! The intranet's administration socket: imports, lists for operators. HTTP over a Unix socket that only our own user can
 //! open.
+mod moves;
 mod service;
 
 use axum::{
@@ -8,7 +9,7 @@ use axum::{
     extract::{DefaultBodyLimit, Query, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use futures_util::StreamExt;
 use protocol::{AccountId, Problem, ShardId};
@@ -29,6 +30,8 @@ pub fn router(node: Node) -> Router {
         .route("/admin/failed", get(failed))
         .route("/admin/ledger", get(ledger))
         .route("/admin/lanes", get(lanes))
+        .route("/admin/lanes/moves", get(moves::list).post(moves::order))
+        .route("/admin/lanes/{lane}/move", delete(moves::cancel))
         .route("/admin/supply/cut", post(supply_cut))
         .route("/admin/requests", get(service::requests))
         .route("/admin/requests/{request}/steps", post(service::step))

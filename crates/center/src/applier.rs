@@ -11,19 +11,22 @@ use storage::{
     store::{Batch, Decide},
 };
 
+use tokio::sync::Mutex;
+
 use crate::node::Node;
 
 /// The most operations of one transaction.
 const MOST: usize = 512;
 
 /// Applies a lane under its lease until something fails; begins where the lane says that it is. May be dropped at any
-/// moment: a batch is applied or it is not.
+/// moment: a batch is applied or it is not. Whoever else has the `turn` makes the lane stand still.
 ///
 /// # Errors
 /// What failed. After [`StorageError::Replaced`] the lane is another's.
 pub(crate) async fn apply(
     node: &Node,
     lease: &LaneLease,
+    turn: &Mutex<()>,
     ready: &ReadyPart,
     failures: &mut usize,
 ) -> Result<Infallible, StorageError> {
@@ -45,7 +48,10 @@ pub(crate) async fn apply(
         }
         let count = messages.len() as u64;
         let batch = Batch { lane, epoch, generation: at.generation, after, messages };
-        let applied = parts.store.apply(batch, Arc::clone(&rules)).await?;
+        let applied = {
+            let _turn = turn.lock().await;
+            parts.store.apply(batch, Arc::clone(&rules)).await?
+        };
         (after, *failures) = (applied.sequence, 0);
         metrics::counter!("lane_applied_total").increment(count);
         metrics::counter!("lane_failed_total").increment(applied.failed);

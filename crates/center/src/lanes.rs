@@ -13,10 +13,10 @@ use runtime::{
     shutdown::Shutdown,
 };
 use storage::StorageError;
-use tokio::task::JoinHandle;
+use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{applier, node::Node};
+use crate::{applier, mover, node::Node};
 
 /// How long one attempt to take a lane waits for whoever has it.
 const TAKE_WITHIN: Duration = Duration::from_secs(60);
@@ -94,8 +94,10 @@ async fn hold(node: Node, lane: LaneId, ready: ReadyPart, stop: CancellationToke
         };
         ready.not_ready("what waits in it is not applied yet");
         while !stop.is_cancelled() && lease.valid() {
+            let turn = Mutex::new(());
             let ended = tokio::select! {
-                ended = applier::apply(&node, &lease, &ready, &mut failures) => ended,
+                ended = applier::apply(&node, &lease, &turn, &ready, &mut failures) => ended,
+                never = mover::run(&node, &lease, &turn) => match never {},
                 () = lease.lost() => break,
                 () = stop.cancelled() => break,
             };

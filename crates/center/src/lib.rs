@@ -21,6 +21,7 @@ pub mod follower;
 pub mod import;
 pub mod keys;
 mod lanes;
+mod mover;
 pub mod node;
 pub mod operation;
 pub mod reads;

@@ -27,14 +27,20 @@ use std::{
 };
 
 use protocol::{
-    LaneId,
+    LaneId, ShardId,
     routing::{NodeEntry, RoutingTable, TableError},
 };
 use runtime::lock::FolderLock;
 use tokio::sync::watch;
 
 use crate::{
-    assign::assign, claim::ClaimError, etcd::EtcdError, folder::Folder, lane::LaneLease, node::EtcdNode,
+    assign::assign,
+    claim::ClaimError,
+    etcd::EtcdError,
+    folder::Folder,
+    lane::LaneLease,
+    node::EtcdNode,
+    orders::{Order, OrderError},
     settings::ClusterSettings,
 };
 
@@ -160,6 +166,48 @@ impl Coordinator {
         match self {
             Coordinator::Folder(folder) => folder.take(lane, within).await,
             Coordinator::Etcd(node) => Arc::clone(node).take(lane, within).await,
+        }
+    }
+
+    /// The orders to move lanes to other shards, as they are known here, and every change.
+    pub fn orders(&self) -> watch::Receiver<Arc<BTreeMap<LaneId, Order>>> {
+        match self {
+            Coordinator::Folder(folder) => folder.orders(),
+            Coordinator::Etcd(node) => node.orders(),
+        }
+    }
+
+    /// Orders a lane to be moved to another shard, by whoever works on it.
+    ///
+    /// # Errors
+    /// [`OrderError`].
+    pub async fn order(&self, lane: LaneId, to: ShardId) -> Result<(), OrderError> {
+        match self {
+            Coordinator::Folder(_) => Err(OrderError::Alone),
+            Coordinator::Etcd(node) => node.order(lane, to).await,
+        }
+    }
+
+    /// Takes an order back. What has moved already stays where it is.
+    ///
+    /// # Errors
+    /// [`OrderError`].
+    pub async fn cancel_order(&self, lane: LaneId) -> Result<(), OrderError> {
+        match self {
+            Coordinator::Folder(_) => Err(OrderError::Alone),
+            Coordinator::Etcd(node) => node.cancel_order(lane).await,
+        }
+    }
+
+    /// Says how far an order is, for the holder of its lane. Whether it was said: not where the order was taken back, nor
+    /// where another has the lane.
+    ///
+    /// # Errors
+    /// What etcd says, or that it says nothing.
+    pub async fn report(&self, lease: &LaneLease, order: &Order) -> Result<bool, EtcdError> {
+        match self {
+            Coordinator::Folder(_) => Ok(false),
+            Coordinator::Etcd(node) => node.report(lease.lane(), lease.epoch(), order).await,
         }
     }
 

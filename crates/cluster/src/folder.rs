@@ -16,6 +16,7 @@ use crate::{
     claim::ClaimError,
     coordinator::{Membership, TakeError},
     lane::LaneLease,
+    orders::Orders,
 };
 
 /// See the module.
@@ -26,6 +27,8 @@ pub struct Folder {
     epochs: BTreeMap<LaneId, u64>,
     table: watch::Sender<Arc<RoutingTable>>,
     membership: watch::Sender<Membership>,
+    /// None, ever.
+    orders: watch::Sender<Orders>,
     taken: watch::Sender<BTreeSet<LaneId>>,
 }
 
@@ -42,6 +45,7 @@ impl Folder {
             epochs,
             table: watch::Sender::new(Arc::new(table)),
             membership: watch::Sender::new(Membership::Joined),
+            orders: watch::Sender::default(),
             taken: watch::Sender::default(),
         })
     }
@@ -56,6 +60,10 @@ impl Folder {
 
     pub(crate) fn membership(&self) -> watch::Receiver<Membership> {
         self.membership.subscribe()
+    }
+
+    pub(crate) fn orders(&self) -> watch::Receiver<Orders> {
+        self.orders.subscribe()
     }
 
     pub(crate) async fn take(

@@ -39,6 +39,21 @@ impl Keys {
         number.parse().ok().map(LaneId)
     }
 
+    /// The orders to move lanes.
+    pub fn orders(&self) -> String {
+        format!("{}/orders/", self.prefix)
+    }
+
+    /// The order to move a lane.
+    pub fn order(&self, lane: LaneId) -> String {
+        format!("{}{lane}", self.orders())
+    }
+
+    /// The lane that an order with this key is about.
+    pub fn ordered(&self, key: &str) -> Option<LaneId> {
+        key.strip_prefix(&self.orders())?.parse().ok().map(LaneId)
+    }
+
     /// The routing table.
     pub fn table(&self) -> String {
         format!("{}/table", self.prefix)

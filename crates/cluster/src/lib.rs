@@ -7,6 +7,7 @@
 //! ```text
 //! PREFIX/nodes/{node}          a node's registration        under the node's lease
 //! PREFIX/lanes/{lane}/owner    who works on the lane        under the node's lease; its create revision is the epoch
+//! PREFIX/orders/{lane}         where a lane is to move, and how far that is
 //! PREFIX/control/leader        who leads                    under the leader's lease; its create revision is the fence
 //! PREFIX/table                 the routing table            written by the leader, under its fence
 //! ```
@@ -22,6 +23,7 @@ mod keys;
 mod lane;
 pub mod lease;
 mod node;
+pub mod orders;
 mod owners;
 mod settings;
 

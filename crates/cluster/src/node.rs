@@ -9,7 +9,7 @@ use std::{
 };
 
 use protocol::{
-    LaneId,
+    LaneId, ShardId,
     routing::{NodeEntry, RoutingTable},
 };
 use serde_json::json;
@@ -27,6 +27,7 @@ use crate::{
     keys::Keys,
     lane::{LaneLease, Owned},
     lease::{HeldLease, LeaseTerms},
+    orders::{self, Order, OrderError, Orders},
     owners::{Owners, watch_owners},
     settings::ClusterSettings,
 };
@@ -47,6 +48,7 @@ pub struct EtcdNode {
     me: NodeEntry,
     follower: TableFollower,
     owners: Arc<Owners>,
+    orders: watch::Sender<Orders>,
     /// The lease while the node is joined. Changed only together with `membership`.
     lease: Mutex<Option<HeldLease>>,
     membership: watch::Sender<Membership>,
@@ -75,6 +77,7 @@ impl EtcdNode {
             me,
             follower,
             owners: Arc::default(),
+            orders: watch::Sender::default(),
             lease: Mutex::new(None),
             membership: watch::Sender::new(Membership::Joining("starting".to_owned())),
             has_begun: AtomicBool::new(false),
@@ -82,7 +85,9 @@ impl EtcdNode {
         });
         let owners = watch_owners(node.etcd.clone(), node.keys.clone(), Arc::clone(&node.owners));
         let watching = tokio::spawn(owners).abort_handle();
-        node.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(watching);
+        let orders = orders::follow(node.etcd.clone(), node.keys.clone(), node.orders.clone());
+        let following = tokio::spawn(orders).abort_handle();
+        node.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend([watching, following]);
         Ok(node)
     }
 
@@ -101,6 +106,27 @@ impl EtcdNode {
 
     pub(crate) fn routing(&self) -> watch::Receiver<Arc<RoutingTable>> {
         self.follower.table()
+    }
+
+    pub(crate) fn orders(&self) -> watch::Receiver<Orders> {
+        self.orders.subscribe()
+    }
+
+    pub(crate) async fn order(&self, lane: LaneId, to: ShardId) -> Result<(), OrderError> {
+        let given_at = orders::give(&self.etcd, &self.keys, lane, to).await?;
+        // Whoever asks next is told of it, and not of one before.
+        let mut known = self.orders.subscribe();
+        let is_known = known.wait_for(|all| all.get(&lane).is_some_and(|order| order.given_at >= given_at));
+        tokio::time::timeout(NAME_WAIT, is_known).await.ok();
+        Ok(())
+    }
+
+    pub(crate) async fn cancel_order(&self, lane: LaneId) -> Result<(), OrderError> {
+        orders::cancel(&self.etcd, &self.keys, lane).await
+    }
+
+    pub(crate) async fn report(&self, lane: LaneId, epoch: u64, order: &Order) -> Result<bool, EtcdError> {
+        orders::report(&self.etcd, &self.keys, (lane, epoch), order).await
     }
 
     pub(crate) fn membership(&self) -> watch::Receiver<Membership> {

@@ -8,6 +8,7 @@ use protocol::{AccountId, OutageId, ServiceRequestId, bounds::ShortName};
 use crate::{
     bench::{Name, peer::Peer},
     role::Role,
+    shard::Buckets,
     store::args::{GetArgs, KeepArgs},
     up::folder::Profile,
 };
@@ -57,6 +58,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         action: GateAction,
+    },
+    /// See in which shards buckets live, and move them while the system runs (in a cluster)
+    Shard {
+        /// What to do.
+        #[command(subcommand)]
+        action: ShardAction,
     },
     /// Look through the intranet's store of files, and keep it in an object store
     Store {
@@ -252,6 +259,45 @@ pub enum GateAction {
         /// One JSON object for each half, queue and state
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// `gridesk shard …`
+#[derive(Debug, Subcommand)]
+pub enum ShardAction {
+    /// The buckets of every shard, and how moves stand
+    List {
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+        /// One JSON object for each lane
+        #[arg(long)]
+        json: bool,
+    },
+    /// Move buckets to another shard, without stopping anything
+    ///
+    /// Whole lanes move: `list` says which buckets those are. Each is copied, brought up to date, compared and only then
+    /// switched, for which it stands still for some milliseconds. Broken off with Ctrl-C, the moves go on by themselves. The
+    /// way back is the same command with the shard that they came from.
+    Move {
+        /// The first and the last bucket, as 0..63
+        #[arg(long, value_name = "A..B")]
+        buckets: Buckets,
+        /// The number of the shard that they are to live in
+        #[arg(long, value_name = "SHARD")]
+        to: u16,
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
+    },
+    /// Take back the order to move a lane; one that has moved already stays
+    Cancel {
+        /// The lane's number
+        #[arg(long, value_name = "N")]
+        lane: u16,
+        /// The data folder of the running system
+        #[arg(long, value_name = "DIR", default_value = "./data")]
+        data: PathBuf,
     },
 }
 

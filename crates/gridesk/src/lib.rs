@@ -11,6 +11,7 @@ pub mod gate_status;
 pub mod import;
 pub mod operate;
 pub mod role;
+pub mod shard;
 pub mod sim;
 pub mod staff;
 pub mod store;

@@ -6,12 +6,12 @@ use clap::Parser;
 use gridesk::{
     bench, check,
     cli::{
-        BenchArgs, Cli, Command, ConfigAction, GateAction, ImportFormat, SimArgs, StaffAction, StoreAction,
-        TourArgs, UpArgs,
+        BenchArgs, Cli, Command, ConfigAction, GateAction, ImportFormat, ShardAction, SimArgs, StaffAction,
+        StoreAction, TourArgs, UpArgs,
     },
     describe, gate_status, import, operate,
     role::{self, RoleError},
-    sim, staff, store, tour,
+    shard, sim, staff, store, tour,
     up::{self, UpError, engines::Engines, folder::Profile, logs::Echo},
 };
 use runtime::{
@@ -50,6 +50,16 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Gate { action: GateAction::Scale { gates, data } } => {
             print_all(vec![up::control::scale(&data, gates).await?])
+        }
+        Command::Shard { action: ShardAction::List { data, json } } => {
+            print_all(shard::list(&data, json).await?)
+        }
+        Command::Shard { action: ShardAction::Move { buckets, to, data } } => {
+            shard::move_buckets(&data, buckets, to, |line| print(line).unwrap_or_default()).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Shard { action: ShardAction::Cancel { lane, data } } => {
+            print_all(shard::cancel(&data, lane).await?)
         }
         Command::Store { action: StoreAction::Check { remove, data, store: folder, quarantine } } => {
             let stores = store::Stores {

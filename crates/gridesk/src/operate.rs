@@ -124,7 +124,7 @@ pub async fn outage(action: &OutageAction) -> Result<Vec<String>, OperateError> 
     }
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("-")
 }
 
@@ -137,7 +137,7 @@ fn socket(data: &Path) -> PathBuf {
     admin_socket(&std::path::absolute(data).unwrap_or_else(|_| data.to_owned()))
 }
 
-async fn get(data: &Path, path: &str) -> Result<Value, OperateError> {
+pub(crate) async fn get(data: &Path, path: &str) -> Result<Value, OperateError> {
     understood(data, unix_http::get(&socket(data), path, WITHIN).await)
 }
 
@@ -157,6 +157,10 @@ pub async fn revoke(name: &ShortName, data: &Path) -> Result<Vec<String>, Operat
 pub(crate) async fn post(data: &Path, path: &str, body: &Value) -> Result<Value, OperateError> {
     let body = Full::new(Bytes::from(body.to_string()));
     understood(data, unix_http::post(&socket(data), path, "application/json", body).await)
+}
+
+pub(crate) async fn delete(data: &Path, path: &str) -> Result<Value, OperateError> {
+    understood(data, unix_http::delete(&socket(data), path, WITHIN).await)
 }
 
 fn understood(data: &Path, asked: Result<Answer, UnixHttpError>) -> Result<Value, OperateError> {

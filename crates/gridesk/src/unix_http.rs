@@ -91,6 +91,16 @@ pub async fn put(
     tokio::time::timeout(within, asked).await.map_err(late)?
 }
 
+/// `DELETE path`, answered within `within`.
+///
+/// # Errors
+/// [`UnixHttpError`].
+pub async fn delete(socket: &Path, path: &str, within: Duration) -> Result<Answer, UnixHttpError> {
+    let asked = send(socket, Method::DELETE, path, None, Empty::<Bytes>::new());
+    let late = |_| UnixHttpError::TooLate { path: socket.into(), within };
+    tokio::time::timeout(within, asked).await.map_err(late)?
+}
+
 async fn send<B>(
     socket: &Path,
     method: Method,

@@ -61,6 +61,9 @@ pub enum StorageError {
         /// Where the caller thought it was.
         expected: u64,
     },
+    /// The lane has moved to another shard, and where is not known yet. Nothing of the call was done.
+    #[error("lane {0} has moved to another shard")]
+    Elsewhere(protocol::LaneId),
     /// A stored value that this program cannot read.
     #[error("stored {what} cannot be read: {why}")]
     Corrupt {

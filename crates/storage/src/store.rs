@@ -24,9 +24,11 @@ use crate::{
 
 mod exports;
 mod files;
+mod moves;
 mod reading;
 mod shown;
 pub use crate::postgres::{PostgresConfig, ShardConfig};
+pub use moves::{Comparison, LaneMove, LaneSnapshot};
 use reading::{newest, read, read_by, seen, seen_at_length, seen_in_a_cluster};
 pub use shown::{AccountView, BillView, NoticePage, PersonView};
 
@@ -158,7 +160,7 @@ impl Store {
         Ok(Store { inner: Arc::new(Inner { map: map.clone(), engine: Engine::Postgres(shards) }) })
     }
 
-    /// Buckets, lanes, shards.
+    /// Buckets, lanes, and the shards where lanes live as long as they have not moved.
     pub fn map(&self) -> &ShardMap {
         &self.inner.map
     }
@@ -170,22 +172,23 @@ impl Store {
     /// # Errors
     /// [`StorageError::Replaced`] where somebody took it under a later epoch.
     pub async fn claim(&self, lane: LaneId, epoch: Option<u64>) -> Result<(u64, Position)> {
-        let shard = self.shard_of(lane)?;
         match &self.inner.engine {
             Engine::Sqlite(shards) => {
+                let shard = self.shard_of(lane)?;
                 let position = shards.here(shard, |s| now(lanes::position(s, lane))).await?;
                 Ok((shards.epoch(shard)?, position))
             }
-            Engine::Postgres(shards) => within(shards.claim(shard, lane, epoch)).await,
+            Engine::Postgres(shards) => within(shards.claim(lane, epoch)).await,
         }
     }
 
     /// How far a lane is applied in the master: what any reader may have been shown.
     pub async fn in_master(&self, lane: LaneId) -> Result<Position> {
-        let shard = self.shard_of(lane)?;
         match &self.inner.engine {
-            Engine::Sqlite(shards) => shards.here(shard, |s| now(lanes::position(s, lane))).await,
-            Engine::Postgres(shards) => within(shards.in_master(shard, lane)).await,
+            Engine::Sqlite(shards) => {
+                shards.here(self.shard_of(lane)?, |s| now(lanes::position(s, lane))).await
+            }
+            Engine::Postgres(shards) => within(shards.in_master(lane)).await,
         }
     }
 
@@ -500,8 +503,12 @@ impl Store {
         self.embedded()?.recent(lane)
     }
 
-    fn shard_of(&self, lane: LaneId) -> Result<ShardId> {
-        self.inner.map.shard_of_lane(lane).ok_or(StorageError::Closed)
+    /// The shard that a lane lives in now.
+    pub fn shard_of(&self, lane: LaneId) -> Result<ShardId> {
+        match &self.inner.engine {
+            Engine::Sqlite(_) => self.inner.map.shard_of_lane(lane).ok_or(StorageError::Closed),
+            Engine::Postgres(shards) => shards.home(lane),
+        }
     }
 }
 

@@ -45,8 +45,9 @@ pub(super) async fn run(master: &Pool, shard: ShardId, map: &ShardMap) -> Result
         tracing::info!(shard = shard.0, step, "schema migrated");
     }
     for lane in map.lanes_of(shard) {
-        let insert =
-            "INSERT INTO lane (id, epoch, generation, applied) VALUES (?1, 0, 1, 0) ON CONFLICT DO NOTHING";
+        // Not where it has left.
+        let insert = "INSERT INTO lane (id, epoch, generation, applied) SELECT ?1, 0, 1, 0
+                      WHERE NOT EXISTS (SELECT FROM lane_moved WHERE lane = ?1) ON CONFLICT DO NOTHING";
         s.execute("making a lane", insert, &[Value::from(lane)]).await?;
     }
     writing.commit().await

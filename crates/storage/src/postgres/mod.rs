@@ -6,13 +6,16 @@
 mod apply;
 mod fill;
 mod gather;
+mod homes;
 mod many;
 mod migrate;
+mod moving;
 mod pool;
 mod readers;
 mod shards;
 mod snapshot;
 
+pub(crate) use moving::{Compared, Rows};
 pub(crate) use shards::Shards;
 pub(crate) use snapshot::cell;
 

@@ -17,7 +17,12 @@ use deadpool_postgres::Client;
 use futures_util::FutureExt;
 use protocol::{LaneId, Position};
 
-use super::{failed, pool::Pool, snapshot::Transaction};
+use super::{
+    failed,
+    homes::{self, Home, Homes},
+    pool::Pool,
+    snapshot::Transaction,
+};
 use crate::{StorageError, sql::Result, store::Seen};
 
 /// How often a database is asked how far it shows its lanes.
@@ -39,8 +44,27 @@ pub(super) struct Databases {
     master_look: Pool,
     slaves: Vec<Slave>,
     next: AtomicUsize,
-    /// What was shown of each lane: (generation << 48 | sequence) grows.
-    floors: HashMap<LaneId, AtomicU64>,
+    floors: Arc<Floors>,
+}
+
+/// What was shown of each lane, wherever it lives: (generation << 48 | sequence) grows.
+pub(super) struct Floors(HashMap<LaneId, AtomicU64>);
+
+impl Floors {
+    pub(super) fn new(lanes: impl Iterator<Item = LaneId>) -> Self {
+        Floors(lanes.map(|lane| (lane, AtomicU64::new(0))).collect())
+    }
+
+    /// Nothing older of the lane is read from now on.
+    pub(super) fn raise(&self, position: Position) {
+        if let Some(floor) = self.0.get(&position.lane) {
+            floor.fetch_max(order(position), Ordering::AcqRel);
+        }
+    }
+
+    fn of(&self, lane: LaneId) -> u64 {
+        self.0.get(&lane).map_or(0, |floor| floor.load(Ordering::Acquire))
+    }
 }
 
 struct Slave {
@@ -62,7 +86,7 @@ impl Databases {
     pub(super) fn new(
         (master, master_look): (Pool, Pool),
         slaves: Vec<(Pool, Pool)>,
-        lanes: impl Iterator<Item = LaneId>,
+        floors: &Arc<Floors>,
     ) -> Arc<Self> {
         let slave = |(pool, look)| Slave {
             pool,
@@ -74,26 +98,20 @@ impl Databases {
             master_look,
             slaves: slaves.into_iter().map(slave).collect(),
             next: AtomicUsize::new(0),
-            floors: lanes.map(|lane| (lane, AtomicU64::new(0))).collect(),
+            floors: Arc::clone(floors),
         })
     }
 
-    /// Nothing older of the lane is read from now on.
-    pub(super) fn shown(&self, position: Position) {
-        if let Some(floor) = self.floors.get(&position.lane) {
-            floor.fetch_max(order(position), Ordering::AcqRel);
-        }
-    }
-
-    fn floor(&self, lane: LaneId) -> u64 {
-        self.floors.get(&lane).map_or(0, |floor| floor.load(Ordering::Acquire))
+    /// What its shard says of lanes that have left it, by the master.
+    pub(super) async fn moved(&self) -> Result<Vec<(LaneId, Home)>> {
+        homes::moved(&self.master_look).await
     }
 
     /// The databases to ask about a lane, best first: slaves that are level, beginning with another each time, then the
     /// master.
     pub(super) fn choice(self: &Arc<Self>, lane: Option<LaneId>, most_lag: Duration) -> Choice {
         let begin = self.next.fetch_add(1, Ordering::Relaxed);
-        let floor = lane.map_or(0, |lane| self.floor(lane));
+        let floor = lane.map_or(0, |lane| self.floors.of(lane));
         let usable = |index: &usize| {
             let watch = self.slaves[*index].watch();
             let shows = |lane: LaneId| watch.shows.get(&lane).is_some_and(|at| order(*at) >= floor);
@@ -145,7 +163,7 @@ impl Databases {
     }
 
     /// Follows how far slaves are, for as long as the shard is used.
-    pub(super) fn watch(self: &Arc<Self>) {
+    pub(super) fn watch(self: &Arc<Self>, homes: Arc<Homes>) {
         let databases = Arc::downgrade(self);
         tokio::spawn(async move {
             // What the master showed a look ago, every slave is to show now; before that, none is known to be level.
@@ -153,7 +171,12 @@ impl Databases {
             loop {
                 let Some(databases) = databases.upgrade() else { return };
                 let slaves = databases.slaves.iter().map(|slave| slave.look(due.as_ref()));
-                let master = tokio::time::timeout(LOOK_WITHIN, positions(&databases.master_look));
+                let master = async {
+                    let shows = positions(&databases.master_look).await?;
+                    homes.learn(databases.moved().await?);
+                    Ok::<_, StorageError>(shows)
+                };
+                let master = tokio::time::timeout(LOOK_WITHIN, master);
                 let (master, _) = tokio::join!(master, futures_util::future::join_all(slaves));
                 match master {
                     Ok(Ok(shows)) => due = Some(shows),

@@ -5,9 +5,12 @@ use deadpool_postgres::Client;
 use protocol::{LaneId, Position, PushId, ShardId, routing::ShardMap};
 
 use super::{
-    PostgresConfig, apply, failed, fill, migrate,
+    PostgresConfig, apply, failed, fill,
+    homes::{Home, Homes},
+    migrate,
+    moving::{self, Compared, Rows},
     pool::Pool,
-    readers::{Choice, Databases},
+    readers::{Choice, Databases, Floors},
     snapshot::{Statement, Transaction},
 };
 use crate::{
@@ -24,9 +27,13 @@ use crate::{
 /// All shards of a cluster.
 pub(crate) struct Shards {
     shards: Vec<Arc<Databases>>,
-    map: ShardMap,
+    homes: Arc<Homes>,
+    floors: Arc<Floors>,
     most_lag: Duration,
 }
+
+/// A lane may move while it is looked for; not so often.
+const MOST_MOVES: usize = 3;
 
 impl Shards {
     /// Connects to every master, brings its schema up to date, and begins to follow its slaves.
@@ -38,6 +45,7 @@ impl Shards {
             });
         }
         let mut shards = Vec::new();
+        let (homes, floors) = (Arc::new(Homes::new(map)), Arc::new(Floors::new(map.lanes())));
         for (shard, of_shard) in (0..).map(ShardId).zip(&config.shards) {
             let pool = |conninfo: &str, most| Pool::new(conninfo, most, config.statement_timeout());
             let master = pool(&of_shard.master, config.writers)?;
@@ -45,16 +53,59 @@ impl Shards {
             let slaves: Result<Vec<_>> = of_shard.slaves.iter().map(pools).collect();
             let look = pool(&of_shard.master, 1)?;
             migrate::run(&master, shard, map).await?;
-            let databases = Databases::new((master, look), slaves?, map.lanes_of(shard));
-            databases.watch();
+            let databases = Databases::new((master, look), slaves?, &floors);
+            homes.learn(databases.moved().await?);
+            databases.watch(Arc::clone(&homes));
             shards.push(databases);
         }
-        Ok(Shards { shards, map: map.clone(), most_lag: config.most_lag() })
+        Ok(Shards { shards, homes, floors, most_lag: config.most_lag() })
     }
 
-    /// The databases that a read of a shard may go to, so that it shows no less of a lane than was shown before.
-    pub(crate) fn choice(&self, shard: ShardId, lane: Option<LaneId>) -> Result<Choice> {
-        Ok(self.shard(shard)?.choice(lane, self.most_lag))
+    /// The shard that a lane lives in.
+    pub(crate) fn home(&self, lane: LaneId) -> Result<ShardId> {
+        self.homes.of(lane).map(|home| home.shard).ok_or(StorageError::Closed)
+    }
+
+    /// How often lanes have moved in all.
+    pub(crate) fn moves(&self) -> u64 {
+        self.homes.moves()
+    }
+
+    /// The databases that a read of a shard may go to.
+    pub(crate) fn choice(&self, shard: ShardId) -> Result<Choice> {
+        Ok(self.shard(shard)?.choice(None, self.most_lag))
+    }
+
+    /// The databases that a read of a lane may go to, so that it shows no less of it than was shown before.
+    pub(crate) fn choice_of(&self, lane: LaneId) -> Result<Choice> {
+        Ok(self.shard(self.home(lane)?)?.choice(Some(lane), self.most_lag))
+    }
+
+    /// A lane was not where it was thought to live, `shard`: finds out where it is.
+    ///
+    /// # Errors
+    /// [`StorageError::Elsewhere`] where nobody knows better.
+    pub(crate) async fn follow(&self, lane: LaneId, shard: ShardId) -> Result<()> {
+        if self.home(lane)? == shard {
+            self.homes.learn(self.shard(shard)?.moved().await?);
+        }
+        if self.home(lane)? == shard { Err(StorageError::Elsewhere(lane)) } else { Ok(()) }
+    }
+
+    /// Works on a lane where it lives. `work` answers nothing where its shard has no such lane.
+    async fn at_home<T>(
+        &self,
+        lane: LaneId,
+        work: impl AsyncFn(&Databases, Home) -> Result<Option<T>>,
+    ) -> Result<T> {
+        for _ in 0..MOST_MOVES {
+            let home = self.homes.of(lane).ok_or(StorageError::Closed)?;
+            if let Some(done) = work(self.shard(home.shard)?, home).await? {
+                return Ok(done);
+            }
+            self.follow(lane, home.shard).await?;
+        }
+        Err(StorageError::Elsewhere(lane))
     }
 
     /// The shard's master alone.
@@ -64,54 +115,110 @@ impl Shards {
 
     /// Nothing older is read from now on.
     pub(crate) fn shown(&self, position: Position) {
-        let shard = self.map.shard_of_lane(position.lane);
-        if let Some(databases) = shard.and_then(|shard| self.shards.get(usize::from(shard.0))) {
-            databases.shown(position);
-        }
+        self.floors.raise(position);
     }
 
     /// Takes a lane over under an epoch, or under the next one.
-    pub(crate) async fn claim(
-        &self,
-        shard: ShardId,
-        lane: LaneId,
-        epoch: Option<u64>,
-    ) -> Result<(u64, Position)> {
-        let writing = Writing::begin(&self.shard(shard)?.master).await?;
-        let taken = writing
-            .transaction()?
-            .query(
-                "taking a lane",
-                "UPDATE lane SET epoch = coalesce(CAST(?2 AS BIGINT), epoch + 1)
+    pub(crate) async fn claim(&self, lane: LaneId, epoch: Option<u64>) -> Result<(u64, Position)> {
+        self.at_home(lane, async |databases, home| {
+            let writing = Writing::begin(&databases.master).await?;
+            let transaction = writing.transaction()?;
+            // Not what an attempt to move it back has copied.
+            let sql = "UPDATE lane SET epoch = coalesce(CAST(?2 AS BIGINT), epoch + 1)
                  WHERE id = ?1 AND epoch <= coalesce(CAST(?2 AS BIGINT), epoch)
-                 RETURNING epoch, generation, applied",
-                &[Value::from(lane), Value::from(epoch)],
-                |row| {
-                    let at = Position { lane, generation: row.get(1)?, sequence: row.get(2)? };
-                    Ok((row.get::<u64>(0)?, at))
-                },
-            )
-            .await?;
-        writing.commit().await?;
-        let replaced = StorageError::Replaced { lane, epoch: epoch.unwrap_or(0), expected: 0 };
-        taken.into_iter().next().ok_or(replaced)
+                   AND NOT EXISTS (SELECT FROM lane_moved WHERE lane = ?1 AND moves > ?3)
+                 RETURNING epoch, generation, applied";
+            let values = [Value::from(lane), Value::from(epoch), Value::from(home.moves)];
+            let read = |row: &Row<'_>| {
+                let at = Position { lane, generation: row.get(1)?, sequence: row.get(2)? };
+                Ok((row.get::<u64>(0)?, at))
+            };
+            let taken = transaction.query("taking a lane", sql, &values, read).await?.pop();
+            if taken.is_none() {
+                let here = "SELECT id FROM lane WHERE id = ?1
+                            AND NOT EXISTS (SELECT FROM lane_moved WHERE lane = ?1 AND moves > ?2)";
+                let values = [Value::from(lane), Value::from(home.moves)];
+                if !transaction.query("looking for a lane", here, &values, |_| Ok(())).await?.is_empty() {
+                    return Err(StorageError::Replaced { lane, epoch: epoch.unwrap_or(0), expected: 0 });
+                }
+            }
+            writing.commit().await?;
+            Ok(taken)
+        })
+        .await
     }
 
     /// How far a lane is applied in the master.
-    pub(crate) async fn in_master(&self, shard: ShardId, lane: LaneId) -> Result<Position> {
-        let writing = Writing::begin(&self.shard(shard)?.master).await?;
-        // Waits for a commit that slaves may show already, and is refused by one that is no master any more.
-        let sql = "SELECT generation, applied FROM lane WHERE id = ?1 FOR SHARE";
-        let read = |row: &Row<'_>| Ok(Position { lane, generation: row.get(0)?, sequence: row.get(1)? });
-        let found =
-            writing.transaction()?.query("reading a lane's row", sql, &[Value::from(lane)], read).await?;
-        writing.commit().await?;
-        found.into_iter().next().ok_or(StorageError::Closed)
+    pub(crate) async fn in_master(&self, lane: LaneId) -> Result<Position> {
+        self.at_home(lane, async |databases, _| {
+            let writing = Writing::begin(&databases.master).await?;
+            // Waits for a commit that slaves may show already, and is refused by one that is no master any more.
+            let sql = "SELECT generation, applied FROM lane WHERE id = ?1 FOR SHARE";
+            let read = |row: &Row<'_>| Ok(Position { lane, generation: row.get(0)?, sequence: row.get(1)? });
+            let transaction = writing.transaction()?;
+            let found =
+                transaction.query("reading a lane's row", sql, &[Value::from(lane)], read).await?.pop();
+            writing.commit().await?;
+            Ok(found)
+        })
+        .await
     }
 
-    /// Applies a batch in one transaction.
+    /// Applies a batch in one transaction, in the shard where its lane lives or in one that it is moving to.
     pub(crate) async fn apply(&self, shard: ShardId, batch: &Batch, rules: &dyn Decide) -> Result<Applied> {
         apply::apply(&self.shard(shard)?.master, batch, rules).await
+    }
+
+    /// Copies a lane into another shard; answers how far the copy is.
+    pub(crate) async fn copy(
+        &self,
+        rows: &Rows,
+        (from, to): (ShardId, ShardId),
+        epoch: u64,
+        told: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Position> {
+        moving::copy((self.shard(from)?, self.shard(to)?), rows, epoch, told).await
+    }
+
+    /// A snapshot of a lane to compare its copy with.
+    pub(crate) async fn compared(&self, lane: LaneId, from: ShardId) -> Result<Compared> {
+        Compared::begin(self.shard(from)?, lane).await
+    }
+
+    /// Compares a copy that has been brought to the snapshot's position; answers the first table that differs.
+    pub(crate) async fn compare(
+        &self,
+        with: &Compared,
+        rows: &Rows,
+        to: ShardId,
+    ) -> Result<Option<&'static str>> {
+        with.with(self.shard(to)?, rows).await
+    }
+
+    /// Lets a lane live in another shard from now on. Whether it does is not known after an error, but where it lives is.
+    pub(crate) async fn switch(
+        &self,
+        at: Position,
+        (from, to): (ShardId, ShardId),
+        epoch: u64,
+    ) -> Result<()> {
+        let moves = self.homes.of(at.lane).map_or(0, |home| home.moves) + 1;
+        let home = Home { shard: to, moves };
+        moving::switch((self.shard(from)?, self.shard(to)?), at, epoch, home).await?;
+        self.homes.learn([(at.lane, home)]);
+        Ok(())
+    }
+
+    /// Deletes what there is of a lane in the shards where it does not live. Answers how many rows.
+    pub(crate) async fn clean(&self, lane: LaneId, rows: &Rows, epoch: u64) -> Result<u64> {
+        // Where it lives, its row is held under this epoch: a switch of which nothing is known has ended then.
+        self.claim(lane, Some(epoch)).await?;
+        let home = self.home(lane)?;
+        let mut gone = 0;
+        for (_, shard) in (0..).zip(&self.shards).filter(|(n, _)| *n != home.0) {
+            gone += moving::clean(shard, rows, epoch).await?;
+        }
+        Ok(gone)
     }
 
     /// Writes rows that no lane orders; they are there for every reader when this returns.

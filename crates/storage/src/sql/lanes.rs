@@ -8,21 +8,25 @@ use super::{
     value::{Value, values},
 };
 use crate::{
+    StorageError,
     message::{Child, Ended, LaneMessage, NewMessage, OperationRow, Origin},
     rows::Entity,
     store::{Batch, OutboxRow},
 };
 
 /// How far a lane is applied in this snapshot.
+///
+/// # Errors
+/// [`StorageError::Elsewhere`] where this shard has no such lane (any more).
 pub(crate) async fn position<S: Snapshot>(s: &S, lane: LaneId) -> Result<Position> {
-    single(
+    let found = one(
         s,
         "reading a lane's position",
         "SELECT generation, applied FROM lane WHERE id = ?1",
         &values![lane],
         |row| Ok(Position { lane, generation: row.get(0)?, sequence: row.get(1)? }),
-    )
-    .await
+    );
+    found.await?.ok_or(StorageError::Elsewhere(lane))
 }
 
 /// The last message of a lane that is a table; 0 where it has none.

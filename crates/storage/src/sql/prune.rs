@@ -34,7 +34,7 @@ pub(crate) const STATEMENTS: [(&str, Kept); 10] = [
         Kept::LikeResults,
     ),
     (
-        "DELETE FROM notice WHERE number IN (SELECT number FROM notice WHERE at_ms < ?1 LIMIT ?2)",
+        "DELETE FROM notice WHERE (customer, number) IN (SELECT customer, number FROM notice WHERE at_ms < ?1 LIMIT ?2)",
         Kept::LikeResults,
     ),
     (

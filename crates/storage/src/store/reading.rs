@@ -14,9 +14,9 @@ macro_rules! seen {
     ($store:expr, $bucket:expr, |$s:ident| $read:expr) => {{
         let store = $store;
         let lane = store.inner.map.lane($bucket);
-        let shard = store.shard_of(lane)?;
         match &store.inner.engine {
             $crate::store::Engine::Sqlite(shards) => {
+                let shard = store.shard_of(lane)?;
                 let read = |$s: &$crate::sqlite::Transaction<'_>| {
                     let position = $crate::sqlite::now($crate::sql::lanes::position($s, lane))?;
                     Ok($crate::store::Seen { value: $crate::sqlite::now($read)?, position })
@@ -24,7 +24,7 @@ macro_rules! seen {
                 shards.here(shard, read).await
             }
             $crate::store::Engine::Postgres(shards) => {
-                $crate::store::seen_in_a_cluster!(shards, shard, lane, |$s| $read)
+                $crate::store::seen_in_a_cluster!(shards, lane, |$s| $read)
             }
         }
     }};
@@ -34,9 +34,9 @@ macro_rules! seen {
 macro_rules! seen_at_length {
     ($store:expr, $lane:expr, |$s:ident| $read:expr) => {{
         let (store, lane) = ($store, $lane);
-        let shard = store.shard_of(lane)?;
         match &store.inner.engine {
             $crate::store::Engine::Sqlite(shards) => {
+                let shard = store.shard_of(lane)?;
                 let read = move |$s: &$crate::sqlite::Transaction<'_>| {
                     let position = $crate::sqlite::now($crate::sql::lanes::position($s, lane))?;
                     Ok($crate::store::Seen { value: $crate::sqlite::now($read)?, position })
@@ -44,17 +44,19 @@ macro_rules! seen_at_length {
                 shards.away(shard, read).await
             }
             $crate::store::Engine::Postgres(shards) => {
-                $crate::store::seen_in_a_cluster!(shards, shard, lane, |$s| $read)
+                $crate::store::seen_in_a_cluster!(shards, lane, |$s| $read)
             }
         }
     }};
 }
 
-/// Asks one database after another until one shows no less of the lane than was shown before.
+/// Asks one database after another until one shows no less of the lane than was shown before; where the lane has moved
+/// meanwhile, those of the shard that it moved to.
 macro_rules! seen_in_a_cluster {
-    ($shards:expr, $shard:expr, $lane:expr, |$s:ident| $read:expr) => {{
+    ($shards:expr, $lane:expr, |$s:ident| $read:expr) => {{
         let reading = $crate::store::reading::boxed(async {
-            let mut choice = $shards.choice($shard, Some($lane))?;
+            let mut home = $shards.home($lane)?;
+            let mut choice = $shards.choice_of($lane)?;
             loop {
                 let reader = choice.next().await?;
                 let read = {
@@ -65,11 +67,16 @@ macro_rules! seen_in_a_cluster {
                     tokio::time::timeout(choice.patience(), read).await
                 };
                 match read {
-                    Ok(read) => {
-                        if let Some(seen) = choice.end(reader, read)? {
-                            break Ok(seen);
+                    Ok(read) => match choice.end(reader, read) {
+                        Ok(Some(seen)) => break Ok(seen),
+                        Ok(None) => {}
+                        Err($crate::StorageError::Elsewhere(_)) => {
+                            $shards.follow($lane, home).await?;
+                            home = $shards.home($lane)?;
+                            choice = $shards.choice_of($lane)?;
                         }
-                    }
+                        Err(error) => break Err(error),
+                    },
                     Err(_) => choice.late(reader)?,
                 }
             }
@@ -82,7 +89,7 @@ macro_rules! seen_in_a_cluster {
 /// In a cluster it may be a little old: for what is looked at again and again.
 macro_rules! read {
     ($store:expr, $shard:expr, |$s:ident| $read:expr) => {
-        $crate::store::read_by!($store, $shard, |shards| shards.choice($shard, None), |$s| $read)
+        $crate::store::read_by!($store, $shard, |shards| shards.choice($shard), |$s| $read)
     };
 }
 
