@@ -4,6 +4,7 @@
 //! asked about, and to the master where none does. Statements are the shared ones, prepared once a connection; what does
 //! not depend on each other travels together.
 mod apply;
+mod claim;
 mod fill;
 mod gather;
 mod homes;

@@ -5,7 +5,7 @@ use deadpool_postgres::Client;
 use protocol::{LaneId, Position, PushId, ShardId, routing::ShardMap};
 
 use super::{
-    PostgresConfig, apply, failed, fill,
+    PostgresConfig, apply, claim, failed, fill,
     homes::{Home, Homes},
     migrate,
     moving::{self, Compared, Rows},
@@ -17,7 +17,7 @@ use crate::{
     StorageError,
     rows::Put,
     sql::{
-        Result, Row, Snapshot, Value, lanes,
+        Result, Value, lanes,
         prune::{self, Kept},
         save::save,
     },
@@ -31,9 +31,6 @@ pub(crate) struct Shards {
     floors: Arc<Floors>,
     most_lag: Duration,
 }
-
-/// A lane may move while it is looked for; not so often.
-const MOST_MOVES: usize = 3;
 
 impl Shards {
     /// Connects to every master, brings its schema up to date, and begins to follow its slaves.
@@ -92,22 +89,6 @@ impl Shards {
         if self.home(lane)? == shard { Err(StorageError::Elsewhere(lane)) } else { Ok(()) }
     }
 
-    /// Works on a lane where it lives. `work` answers nothing where its shard has no such lane.
-    async fn at_home<T>(
-        &self,
-        lane: LaneId,
-        work: impl AsyncFn(&Databases, Home) -> Result<Option<T>>,
-    ) -> Result<T> {
-        for _ in 0..MOST_MOVES {
-            let home = self.homes.of(lane).ok_or(StorageError::Closed)?;
-            if let Some(done) = work(self.shard(home.shard)?, home).await? {
-                return Ok(done);
-            }
-            self.follow(lane, home.shard).await?;
-        }
-        Err(StorageError::Elsewhere(lane))
-    }
-
     /// The shard's master alone.
     pub(crate) fn newest(&self, shard: ShardId) -> Result<Choice> {
         Ok(self.shard(shard)?.newest())
@@ -120,48 +101,26 @@ impl Shards {
 
     /// Takes a lane over under an epoch, or under the next one.
     pub(crate) async fn claim(&self, lane: LaneId, epoch: Option<u64>) -> Result<(u64, Position)> {
-        self.at_home(lane, async |databases, home| {
-            let writing = Writing::begin(&databases.master).await?;
-            let transaction = writing.transaction()?;
-            // Not what an attempt to move it back has copied.
-            let sql = "UPDATE lane SET epoch = coalesce(CAST(?2 AS BIGINT), epoch + 1)
-                 WHERE id = ?1 AND epoch <= coalesce(CAST(?2 AS BIGINT), epoch)
-                   AND NOT EXISTS (SELECT FROM lane_moved WHERE lane = ?1 AND moves > ?3)
-                 RETURNING epoch, generation, applied";
-            let values = [Value::from(lane), Value::from(epoch), Value::from(home.moves)];
-            let read = |row: &Row<'_>| {
-                let at = Position { lane, generation: row.get(1)?, sequence: row.get(2)? };
-                Ok((row.get::<u64>(0)?, at))
-            };
-            let taken = transaction.query("taking a lane", sql, &values, read).await?.pop();
-            if taken.is_none() {
-                let here = "SELECT id FROM lane WHERE id = ?1
-                            AND NOT EXISTS (SELECT FROM lane_moved WHERE lane = ?1 AND moves > ?2)";
-                let values = [Value::from(lane), Value::from(home.moves)];
-                if !transaction.query("looking for a lane", here, &values, |_| Ok(())).await?.is_empty() {
-                    return Err(StorageError::Replaced { lane, epoch: epoch.unwrap_or(0), expected: 0 });
-                }
+        loop {
+            let home = self.homes.of(lane).ok_or(StorageError::Closed)?;
+            if let Some(taken) =
+                claim::claim(&self.shard(home.shard)?.master, lane, epoch, home.moves).await?
+            {
+                return Ok(taken);
             }
-            writing.commit().await?;
-            Ok(taken)
-        })
-        .await
+            self.follow(lane, home.shard).await?;
+        }
     }
 
     /// How far a lane is applied in the master.
     pub(crate) async fn in_master(&self, lane: LaneId) -> Result<Position> {
-        self.at_home(lane, async |databases, _| {
-            let writing = Writing::begin(&databases.master).await?;
-            // Waits for a commit that slaves may show already, and is refused by one that is no master any more.
-            let sql = "SELECT generation, applied FROM lane WHERE id = ?1 FOR SHARE";
-            let read = |row: &Row<'_>| Ok(Position { lane, generation: row.get(0)?, sequence: row.get(1)? });
-            let transaction = writing.transaction()?;
-            let found =
-                transaction.query("reading a lane's row", sql, &[Value::from(lane)], read).await?.pop();
-            writing.commit().await?;
-            Ok(found)
-        })
-        .await
+        loop {
+            let shard = self.home(lane)?;
+            if let Some(at) = claim::position(&self.shard(shard)?.master, lane).await? {
+                return Ok(at);
+            }
+            self.follow(lane, shard).await?;
+        }
     }
 
     /// Applies a batch in one transaction, in the shard where its lane lives or in one that it is moving to.

@@ -19,14 +19,15 @@ use crate::{
 /// # Errors
 /// [`StorageError::Elsewhere`] where this shard has no such lane (any more).
 pub(crate) async fn position<S: Snapshot>(s: &S, lane: LaneId) -> Result<Position> {
-    let found = one(
+    one(
         s,
         "reading a lane's position",
         "SELECT generation, applied FROM lane WHERE id = ?1",
         &values![lane],
         |row| Ok(Position { lane, generation: row.get(0)?, sequence: row.get(1)? }),
-    );
-    found.await?.ok_or(StorageError::Elsewhere(lane))
+    )
+    .await?
+    .ok_or(StorageError::Elsewhere(lane))
 }
 
 /// The last message of a lane that is a table; 0 where it has none.
