@@ -19,7 +19,7 @@ use crate::{
 type Fault = fn(&World, &mut Cluster);
 
 /// What can go wrong.
-const FAULTS: [(&str, Fault); 14] = [
+const FAULTS: [(&str, Fault); 16] = [
     ("node killed", |world, _| signal_a_node(world, Signal::KILL)),
     ("another node killed", |world, _| signal_a_node(world, Signal::KILL)),
     ("node hangs", |world, _| {
@@ -82,7 +82,28 @@ const FAULTS: [(&str, Fault); 14] = [
         member.restart().unwrap();
     }),
     ("control killed", |world, _| _ = world.kill("control")),
+    ("buckets move", |world, _| _ = shard_move(world, any(2), "0..511")),
+    ("node killed while buckets move", |world, _| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                sleep(ms(100 + random(1_500)));
+                signal_a_node(world, Signal::KILL);
+            });
+            shard_move(world, any(2), "2048..2559").ok();
+        });
+    }),
 ];
+
+/// Moves buckets as an operator would; what the program said, or why it failed.
+fn shard_move(world: &World, to: usize, buckets: &str) -> Result<String, String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gridesk"));
+    command
+        .args(["shard", "move", "--buckets", buckets, "--to", &to.to_string(), "--data"])
+        .arg(world.data());
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
 
 fn signal_a_node(world: &World, signal: Signal) {
     let nodes = world.processes_of("center");
@@ -125,6 +146,42 @@ async fn break_everything(world: &World) -> Vec<(&'static str, Duration)> {
 async fn cluster_faults_under_load_lose_nothing() {
     let world = World::start_in_a_cluster(&shape(), 2);
     under_load(&world, break_everything(&world)).await;
+}
+
+/// Which shard each lane lives in, as an operator sees it.
+fn homes(world: &World) -> BTreeMap<u64, u64> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gridesk"));
+    let output = command.args(["shard", "list", "--json", "--data"]).arg(world.data()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lanes = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lanes.map(|lane| (lane["lane"].as_u64().unwrap(), lane["shard"].as_u64().unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn cluster_buckets_move_under_load_and_back() {
+    let world = World::start_in_a_cluster(&Shape::default(), 2);
+    let before = homes(&world);
+    let moving = async {
+        tokio::task::block_in_place(|| {
+            sleep(ms(1_000));
+            // All there is in the one shard to the other, back, and a part the other way.
+            let there = shard_move(&world, 1, "0..2047").unwrap();
+            assert!(homes(&world).values().all(|shard| *shard == 1));
+            let back = shard_move(&world, 0, "0..2047").unwrap();
+            assert_eq!(homes(&world), before);
+            let part = shard_move(&world, 0, "2048..2559").unwrap();
+            sleep(ms(1_000));
+            assert!(shard_move(&world, 0, "2048..2559").unwrap().contains("already"));
+            let refused = shard_move(&world, 0, "2048..2560").unwrap_err();
+            assert!(refused.contains("are not whole lanes"), "{refused}");
+            assert!(shard_move(&world, 7, "0..2047").unwrap_err().contains("no shard 7"));
+            let said = [there, back, part].concat();
+            said.lines().filter(|line| line.contains("stood still")).map(str::to_owned).collect::<Vec<_>>()
+        })
+    };
+    let moved = under_load(&world, moving).await;
+    assert_eq!(moved.len(), before.len() + 1, "{moved:#?}");
+    assert_eq!(tour(&world), [Value::Null; 0]);
 }
 
 /// Runs the tour against a system; what went wrong.

@@ -1,6 +1,7 @@
 //! The real program on free ports in a folder of its own, and customers' programs that speak HTTP to it and hide nothing
 //! of what they are told.
 use std::{
+    collections::HashSet,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -8,7 +9,7 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use lab::{Cluster, Shape};
@@ -200,17 +201,27 @@ impl World {
         (sums, paid)
     }
 
-    /// Every payment in the shards: account number and id. Read beside the center, not through it.
+    /// Every payment in the shards: account number and id. Read beside the center, not through it. What a lane that moved has
+    /// left in its old shard is waited for to go.
     pub(crate) fn stored_payments(&self) -> Vec<(String, String)> {
-        let payments = self.rows(
-            "SELECT printf('%013d', account), hex(id) FROM payment",
-            "SELECT lpad(CAST(account AS text), 13, '0'), encode(id, 'hex') FROM payment",
-        );
         let read = |(_, (account, id)): (usize, (String, String))| {
             let bits = u128::from_str_radix(&id, 16).unwrap();
             (account, PaymentId::from_bits(bits).to_string())
         };
-        payments.into_iter().map(read).collect()
+        let begun = Instant::now();
+        loop {
+            let payments = self.rows(
+                "SELECT printf('%013d', account), hex(id) FROM payment",
+                "SELECT lpad(CAST(account AS text), 13, '0'), encode(id, 'hex') FROM payment",
+            );
+            let payments: Vec<_> = payments.into_iter().map(read).collect();
+            let ids: HashSet<_> = payments.iter().map(|(_, id)| id).collect();
+            if ids.len() == payments.len() {
+                return payments;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "payments are in two shards");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Every debit the provider took: order and transaction.

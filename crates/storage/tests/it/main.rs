@@ -6,6 +6,7 @@ mod embedded;
 mod faults;
 mod gapless;
 mod kill;
+mod moves;
 mod nats;
 mod postgres;
 mod redis_room;

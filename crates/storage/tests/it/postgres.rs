@@ -67,6 +67,22 @@ async fn connect(databases: &[String], map: &ShardMap) -> Store {
     Store::connect(&config(databases.iter().map(address)), map).await.unwrap()
 }
 
+impl OneMaster {
+    /// Another node's view of the same shards.
+    pub(crate) async fn another(&self) -> Store {
+        connect(&self.databases, self.store.map()).await
+    }
+
+    /// Does something to a shard behind everybody's back.
+    pub(crate) fn sql(&self, shard: usize, sql: &str) {
+        let parts = server().0.parts(Login::Owner);
+        let parts = lab::postgres::Parts { dbname: self.databases[shard].clone(), ..parts };
+        let done =
+            std::process::Command::new("psql").args(["-qAtX", "-c", sql, &parts.url()]).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
 impl Backend for OneMaster {
     const FORGETS_BY_ACCEPTANCE: bool = false;
     const CASES: u32 = 6;
