@@ -6,9 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use center::operation::Operation;
+use gridesk::up::engines::Engines;
 use lab::{Cluster, Shape};
+use protocol::{
+    AccountId, Channel, CustomerId, OperationId, Request, bounds::PayableFen, catalogue::requests,
+    envelope::Language, routing::ShardMap,
+};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
+use storage::{
+    message::{NewMessage, Origin},
+    queue::Queue,
+};
 
 use crate::{
     kills::{random, under_load},
@@ -19,7 +29,7 @@ use crate::{
 type Fault = fn(&World, &mut Cluster);
 
 /// What can go wrong.
-const FAULTS: [(&str, Fault); 16] = [
+const FAULTS: [(&str, Fault); 18] = [
     ("node killed", |world, _| signal_a_node(world, Signal::KILL)),
     ("another node killed", |world, _| signal_a_node(world, Signal::KILL)),
     ("node hangs", |world, _| {
@@ -82,6 +92,8 @@ const FAULTS: [(&str, Fault); 16] = [
         member.restart().unwrap();
     }),
     ("control killed", |world, _| _ = world.kill("control")),
+    ("a clock jumps ahead", |world, _| jump(world, 90_000)),
+    ("a clock jumps back", |world, _| jump(world, -90_000)),
     ("buckets move", |world, _| _ = shard_move(world, any(2), "0..511")),
     ("node killed while buckets move", |world, _| {
         std::thread::scope(|scope| {
@@ -93,6 +105,14 @@ const FAULTS: [(&str, Fault); 16] = [
         });
     }),
 ];
+
+/// A node's time of day is another for a while.
+fn jump(world: &World, ahead_ms: i64) {
+    let clock = world.clock.as_ref().unwrap();
+    clock.jump(ahead_ms);
+    sleep(ms(1_000 + random(3_000)));
+    clock.jump(0);
+}
 
 /// Moves buckets as an operator would; what the program said, or why it failed.
 fn shard_move(world: &World, to: usize, buckets: &str) -> Result<String, String> {
@@ -144,7 +164,7 @@ async fn break_everything(world: &World) -> Vec<(&'static str, Duration)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn cluster_faults_under_load_lose_nothing() {
-    let world = World::start_in_a_cluster(&shape(), 2);
+    let world = World::start_with_a_clock(&shape());
     under_load(&world, break_everything(&world)).await;
 }
 
@@ -214,4 +234,84 @@ fn cluster_tour_passes_and_what_was_done_is_there_after_a_restart() {
     }
     let now: BTreeMap<_, _> = world.stored_payments().into_iter().map(|(a, id)| (id, a)).collect();
     assert!(now.len() > payments.len() && payments.iter().all(|(id, a)| now.get(id) == Some(a)));
+}
+
+/// So many operations wait in a lane.
+const WAITING: usize = 10_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_a_lane_with_ten_thousand_waiting_is_applied_once_and_in_order() {
+    let world = World::start_in_a_cluster(&Shape::default(), 1);
+    let mut client = world.customer(&world.phones[0]).await;
+    let account: AccountId = client.account().await.parse().unwrap();
+    let holders =
+        format!("SELECT account, encode(customer, 'hex') FROM holder WHERE account = {}", account.number());
+    let (_, customer) = world.stored(&holders).remove(0);
+    let customer = CustomerId::from_bits(u128::from_str_radix(&customer, 16).unwrap());
+    let (queue, lane) = {
+        let engines = world.engines.as_ref().unwrap().lock().unwrap();
+        let settings = Engines::read(&engines.description_path()).unwrap().settings().unwrap();
+        let map = ShardMap::even(2, 4).unwrap();
+        let lane = map.lane(account.bucket());
+        (Queue::connect(&settings.nats, [lane]).await.unwrap(), lane)
+    };
+    // The masters are gone, and then the node; what is accepted waits.
+    let masters = |act: fn(&mut lab::postgres::Master)| {
+        world
+            .engines
+            .as_ref()
+            .unwrap()
+            .lock()
+            .unwrap()
+            .shards
+            .iter_mut()
+            .for_each(|shard| act(&mut shard.master));
+    };
+    masters(lab::postgres::Master::kill);
+    let messages: Vec<NewMessage> = (0..WAITING).map(|n| order(account, customer, n)).collect();
+    for some in messages.chunks(500) {
+        queue.append(lane, some.to_vec()).await.unwrap();
+    }
+    // Some are there twice, as after an append of which nobody knew whether it was done.
+    queue.append(lane, messages[..500].to_vec()).await.unwrap();
+    world.kill("center").unwrap();
+    masters(|master| master.restart().unwrap());
+    world.carried(ms(120_000)).await;
+
+    let of_lane = format!(
+        "SELECT encode(id, 'hex'), sequence FROM operation WHERE lane = {} AND code = {} ORDER BY sequence",
+        lane.0,
+        Operation::Asked(requested(account)).code()
+    );
+    let applied: Vec<String> = world.stored(&of_lane).into_iter().map(|(id, _)| id).collect();
+    let sent: Vec<String> = messages.iter().map(|m| format!("{:032x}", m.operation.bits())).collect();
+    assert_eq!(applied.len(), WAITING);
+    assert!(applied == sent, "applied in another order than sent");
+    assert_eq!(tour(&world), [Value::Null; 0]);
+}
+
+fn requested(account: AccountId) -> Request {
+    let (amount_fen, provider) = (PayableFen::try_from(100).unwrap(), "sim-pay".parse().unwrap());
+    requests::PaymentCreate { account, amount_fen, provider }.into()
+}
+
+/// A customer's order, as a node puts it into a lane.
+fn order(account: AccountId, customer: CustomerId, n: usize) -> NewMessage {
+    let operation = Operation::Asked(requested(account));
+    let origin = Origin {
+        accepted_ms: jiff::Timestamp::now().as_millisecond().unsigned_abs(),
+        customer: Some(customer),
+        session: None,
+        channel: Channel::Portal,
+        language: Language::En,
+        request_id: [0; 16],
+        trace_id: [0; 16],
+    };
+    NewMessage {
+        operation: OperationId::derive(account.bucket(), "test", "waiting", &n.to_string()),
+        code: operation.code(),
+        version: operation.version(),
+        body: operation.encode(),
+        origin,
+    }
 }

@@ -5,6 +5,7 @@ mod browser;
 mod checker;
 mod cli;
 mod client;
+mod clock;
 mod debit;
 mod exports;
 mod faults;

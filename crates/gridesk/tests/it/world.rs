@@ -19,6 +19,8 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::clock::Clock;
+
 /// Runs the tests of the embedded profile on the other one: `GRIDESK_TEST_PROFILE=cluster cargo nextest run …`.
 const PROFILE: &str = "GRIDESK_TEST_PROFILE";
 
@@ -27,6 +29,8 @@ pub(crate) struct World {
     up: Child,
     /// What it stands on, where that is a cluster.
     pub(crate) engines: Option<Mutex<Cluster>>,
+    /// The second node's clock, where it may jump.
+    pub(crate) clock: Option<Clock>,
     folder: tempfile::TempDir,
     pub(crate) portal: String,
     pub(crate) sim: String,
@@ -45,6 +49,18 @@ impl World {
         let engines =
             in_a_cluster.then(|| Cluster::start(&Shape::default(), &folder.path().join("lab")).unwrap());
         Self::start_on(folder, engines, 1, environment)
+    }
+
+    /// The same in a cluster of two nodes, of which the second one's clock may jump.
+    pub(crate) fn start_with_a_clock(shape: &Shape) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let engines = Cluster::start(shape, &folder.path().join("lab")).unwrap();
+        let clock = Clock::make();
+        let environment = clock.environment();
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut world = Self::start_on(folder, Some(engines), 2, &environment);
+        world.clock = Some(clock);
+        world
     }
 
     /// The same on the engines of a cluster, with so many center nodes.
@@ -78,6 +94,7 @@ impl World {
         World {
             up,
             engines: engines.map(Mutex::new),
+            clock: None,
             portal: text("portal").trim_end_matches('/').to_owned(),
             sim: text("inbox").trim_end_matches("/inbox").to_owned(),
             phones: phones.collect(),
@@ -162,6 +179,11 @@ impl World {
         let rows = self
             .rows("SELECT '', hex(operation) FROM outbox", "SELECT '', encode(operation, 'hex') FROM outbox");
         rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// The same of any query of two columns, in a cluster.
+    pub(crate) fn stored(&self, postgres: &str) -> Vec<(String, String)> {
+        self.rows("SELECT '', '' WHERE 0", postgres).into_iter().map(|(_, row)| row).collect()
     }
 
     /// What a query finds in the shards, with the shard's number. Read beside the center, not through it; in a cluster from

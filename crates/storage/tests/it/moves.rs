@@ -1,6 +1,4 @@
 //! A lane moves from one shard to another, with all that is in it and nothing else.
-use std::sync::Arc;
-
 use gridesk_storage::{
     StorageError,
     message::{LaneMessage, NewMessage},
@@ -131,7 +129,8 @@ async fn postgres_a_lane_moves_with_all_its_rows_and_back() {
     assert_eq!(work.compare(&snapshot).await.unwrap(), Comparison::Same);
     work.apply(&later, &*crate::suite::rules()).await.unwrap();
     assert_eq!(other.account_row(rules::account(numbers[0])).await.unwrap().value.unwrap().credit_fen.0, 116);
-    work.switch(work.source().await.unwrap()).await.unwrap();
+    let last = work.source().await.unwrap();
+    work.switch(last).await.unwrap();
 
     assert_eq!((store.shard_of(MOVING).unwrap(), store.shard_of(STAYING).unwrap()), (ShardId(1), ShardId(0)));
     assert_eq!((store.moves(), other.moves()), (1, 0), "nobody has told the other node");
