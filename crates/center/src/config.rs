@@ -2,7 +2,7 @@
 use std::{fmt::Display, path::PathBuf, sync::Arc};
 
 use domain::{forms::FormBook, late_fee::LateFeeRate};
-use protocol::{bounds::ShortName, session::StaffRole};
+use protocol::{bounds::ShortName, routing::regions::Region, session::StaffRole};
 use runtime::secret::{ExposeSecret, SecretError, SecretKey, load_key};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -40,6 +40,10 @@ pub struct Config {
     /// How many lanes each shard has. Fixed once data is there.
     #[serde(default = "defaults::lanes_per_shard")]
     pub lanes_per_shard: u16,
+    /// Accounts that live in some of the shards, by how their numbers begin; all others are spread over all shards. Fixed once
+    /// data is there.
+    #[serde(default)]
+    pub regions: Vec<Region>,
     /// Connections for reading, a shard, where the node is alone.
     #[serde(default = "defaults::readers")]
     pub readers: usize,

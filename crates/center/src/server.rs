@@ -5,7 +5,7 @@ use domain::tariff::TariffBook;
 use protocol::{
     Code, Problem, ReplyEnvelope, RequestEnvelope,
     envelope::{MAX_REPLY_LEN, MAX_REQUEST_LEN},
-    routing::{RoutingError, ShardMap, TableError},
+    routing::{RoutingError, ShardMap, TableError, regions::RegionError},
     wire,
 };
 use runtime::{
@@ -59,6 +59,9 @@ pub enum CenterError {
     /// The layout makes no sense.
     #[error("settings shards and lanes_per_shard: {0}")]
     Layout(#[from] RoutingError),
+    /// Accounts cannot be placed by these regions.
+    #[error("settings regions: {0}")]
+    Regions(#[from] RegionError),
     /// More lanes than there may be.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -101,7 +104,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), CenterError> 
     std::fs::create_dir_all(&config.data)
         .map_err(|source| CenterError::Folder { path: config.data.clone(), source })?;
     let lock = Arc::new(FolderLock::acquire_as(&config.data, "gridesk center")?);
-    let map = ShardMap::even(config.shard_count(), config.lanes_per_shard)?;
+    let map = ShardMap::even(config.shard_count(), config.lanes_per_shard)?.with_regions(&config.regions)?;
     let outward = config.outward.as_deref().map(Outward::open).transpose();
     let outward = outward
         .map_err(|source| CenterError::Folder { path: config.outward.clone().unwrap_or_default(), source })?;

@@ -100,9 +100,9 @@ impl AccountId {
         self.0
     }
 
-    /// The account's bucket.
+    /// The account's bucket: by its hash, within its region where there are regions.
     pub fn bucket(self) -> Bucket {
-        Bucket::of(&self.0.to_be_bytes())
+        crate::routing::regions::bucket(self)
     }
 }
 

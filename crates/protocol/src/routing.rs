@@ -1,16 +1,16 @@
 //! Which lane a bucket writes to, which shard a lane belongs to, and which node works on it.
-use serde::{Deserialize, Serialize};
-
 use crate::{Bucket, LaneId, ShardId, ids::BUCKETS};
 
+pub mod regions;
 mod table;
 
 pub use table::{MAX_NODES, NodeEntry, RoutingTable, TableError};
 
-/// The versioned table buckets → lanes → shards. Buckets move by a new version of it; nothing is re-hashed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The table buckets → lanes → shards, as it is when data is first there. Lanes may live elsewhere later, as the shards say;
+/// nothing is re-hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardMap {
-    version: u64,
+    regions: Vec<regions::Region>,
     shard_of_lane: Vec<ShardId>,
     lane_of_bucket: Vec<LaneId>,
 }
@@ -40,15 +40,28 @@ impl ShardMap {
         let lane_of =
             |bucket: u16| LaneId((u32::from(bucket) * u32::from(lanes) / u32::from(BUCKETS)) as u16);
         Ok(ShardMap {
-            version: 1,
+            regions: Vec::new(),
             shard_of_lane: (0..lanes).map(|lane| ShardId(lane / lanes_per_shard)).collect(),
             lane_of_bucket: (0..BUCKETS).map(lane_of).collect(),
         })
     }
 
-    /// Counts up with every change.
-    pub fn version(&self) -> u64 {
-        self.version
+    /// The same, with accounts placed by regions: in all of this process, from now on.
+    ///
+    /// # Errors
+    /// [`regions::RegionError`].
+    pub fn with_regions(self, regions: &[regions::Region]) -> Result<Self, regions::RegionError> {
+        regions::place_accounts(regions, &self)?;
+        Ok(ShardMap { regions: regions.to_vec(), ..self })
+    }
+
+    /// What can never be changed once data is there, in words.
+    pub fn shape(&self) -> String {
+        let shape = format!("{} shards with {} lanes", self.shards(), self.shard_of_lane.len());
+        match self.regions.is_empty() {
+            true => shape,
+            false => format!("{shape}, regions {}", regions::describe(&self.regions)),
+        }
     }
 
     /// The lane that a bucket's writes go to.

@@ -32,7 +32,7 @@ pub(super) async fn run(master: &Pool, shard: ShardId, map: &ShardMap) -> Result
     if found > known {
         return Err(StorageError::Newer { found, known });
     }
-    let configured = format!("shard {shard} of {} with {} lanes in all", map.shards(), map.lanes().count());
+    let configured = format!("shard {shard} of {} in all", map.shape());
     if let Some((_, shape)) = steps.first()
         && *shape != configured
     {

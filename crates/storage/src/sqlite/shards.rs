@@ -159,11 +159,10 @@ fn tail(c: &Connection, lane: LaneId) -> Result<u64> {
     Ok(now(lanes::position(&s, lane))?.sequence.max(last))
 }
 
-/// Refuses a folder that was made for another number of shards or lanes: its buckets would be looked for elsewhere.
+/// Refuses a folder that was made for other shards, lanes or regions: its buckets would be looked for elsewhere.
 fn check_shape(layout: &Layout) -> Result<()> {
-    let describe = |map: &ShardMap| format!("{} shards with {} lanes", map.shards(), map.lanes().count());
     let path: &Path = &layout.folder.join("shape");
-    let configured = describe(&layout.map);
+    let configured = layout.map.shape();
     match std::fs::read_to_string(path) {
         Ok(found) if found.trim() == configured => Ok(()),
         Ok(found) => Err(StorageError::Shape { found: found.trim().to_owned(), configured }),

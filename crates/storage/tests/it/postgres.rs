@@ -344,6 +344,6 @@ async fn postgres_a_shard_is_not_taken_for_another() {
     let Err(StorageError::Shape { found, configured }) = refused else { panic!("not refused") };
     assert_eq!(
         (found.as_str(), configured.as_str()),
-        ("shard 0 of 1 with 1 lanes in all", "shard 0 of 2 with 2 lanes in all")
+        ("shard 0 of 1 shards with 1 lanes in all", "shard 0 of 2 shards with 2 lanes in all")
     );
 }
