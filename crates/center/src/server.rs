@@ -193,7 +193,7 @@ pub(crate) async fn build(config: &Config, engines: Engines) -> Result<Node, Cen
     let visible = Arc::new(Visible::new(cache.clone(), coordinator.clone(), store.map()));
     let parts = Parts {
         config: config.clone(),
-        clock: Clock::system(),
+        clock: Clock::steady(),
         queue,
         cache,
         coordinator,

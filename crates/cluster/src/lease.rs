@@ -9,13 +9,11 @@ use std::{
     time::Duration,
 };
 
+use runtime::boottime::BootTime;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use tokio::sync::{oneshot, watch};
 
-use crate::{
-    boottime::BootTime,
-    etcd::{Etcd, EtcdError, LeaseId},
-};
+use crate::etcd::{Etcd, EtcdError, LeaseId};
 
 /// Renewals per length of the lease: a leader of etcd may be lost and replaced between two of them.
 const RENEWALS: u32 = 6;

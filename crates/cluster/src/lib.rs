@@ -12,7 +12,6 @@
 //! PREFIX/table                 the routing table            written by the leader, under its fence
 //! ```
 pub mod assign;
-pub mod boottime;
 mod claim;
 mod coordinator;
 pub mod election;

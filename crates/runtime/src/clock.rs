@@ -3,38 +3,80 @@
 //! Dates, bills and expiry of tokens go by the wall clock ([`Clock`]). How long a request may still take goes by
 //! the monotonic clock ([`Deadline`]) and crosses a hop as *remaining milliseconds*, so that two hosts need not
 //! agree on the time.
+mod steady;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use steady::{Steady, Told};
+
+use crate::boottime::BootTime;
 
 /// The wall clock, as milliseconds since 1970-01-01 UTC. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Clock {
-    set_ms: Option<Arc<AtomicU64>>,
+pub struct Clock(Source);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    System,
+    Steady(Arc<Mutex<Steady>>),
+    Set(Arc<AtomicU64>),
 }
 
 impl Clock {
     /// The system's clock.
     pub fn system() -> Self {
-        Self { set_ms: None }
+        Clock(Source::System)
+    }
+
+    /// The system's clock without its jumps, unless they last: for those who write with it what others put in order.
+    pub fn steady() -> Self {
+        Clock(Source::Steady(Arc::new(Mutex::new(Steady::new(system_ms(), BootTime::now().since_start())))))
     }
 
     /// A clock that stands at `unix_ms` until its hand moves it. Every clone of the clock follows the same hand.
     pub fn manual(unix_ms: u64) -> (Self, ClockHand) {
         let cell = Arc::new(AtomicU64::new(unix_ms));
-        (Self { set_ms: Some(cell.clone()) }, ClockHand { set_ms: cell })
+        (Clock(Source::Set(cell.clone())), ClockHand { set_ms: cell })
     }
 
     /// Milliseconds since 1970-01-01 UTC; 0 if the system's clock stands before that.
     pub fn unix_ms(&self) -> u64 {
-        match &self.set_ms {
-            Some(cell) => cell.load(Ordering::SeqCst),
-            None => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+        match &self.0 {
+            Source::System => system_ms(),
+            Source::Set(cell) => cell.load(Ordering::SeqCst),
+            Source::Steady(steady) => {
+                let mut steady = steady.lock().unwrap_or_else(PoisonError::into_inner);
+                let told = steady.tell(system_ms(), BootTime::now().since_start());
+                drop(steady);
+                match told {
+                    Told::Evenly(_) => {}
+                    Told::Jumped(_, by_ms) => {
+                        metrics::counter!("clock_jumps_total").increment(1);
+                        tracing::warn!(
+                            by_ms,
+                            "the system's clock has jumped: followed if it stays so for a minute"
+                        );
+                    }
+                    Told::Followed(_, by_ms) => {
+                        tracing::warn!(by_ms, "the system's clock has stayed where it jumped: followed")
+                    }
+                }
+                told.unix_ms()
+            }
         }
     }
+}
+
+fn system_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Moves a manual [`Clock`].
@@ -130,6 +172,7 @@ mod tests {
     #[test]
     fn the_system_clock_is_after_2024() {
         assert!(Clock::system().unix_ms() > 1_704_067_200_000);
+        assert!(Clock::steady().unix_ms().abs_diff(Clock::system().unix_ms()) < 1_000);
     }
 
     #[test]

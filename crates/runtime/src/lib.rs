@@ -5,6 +5,7 @@
 //! work. Nothing here knows a zone, an operation or a store.
 
 pub mod background;
+pub mod boottime;
 pub mod clock;
 pub mod config;
 pub mod durable;

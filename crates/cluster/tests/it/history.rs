@@ -4,8 +4,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use cluster::boottime::BootTime;
 use protocol::LaneId;
+use runtime::boottime::BootTime;
 
 /// One holder's time on a lane: from when it had it to when it last was sure of it.
 #[derive(Clone, Debug)]

@@ -1,8 +1,9 @@
 //! Lanes: one holder at a time, under epochs that only grow.
 use std::time::{Duration, Instant};
 
-use cluster::{ClusterSettings, Coordinator, LaneLease, Membership, TakeError, boottime::BootTime};
+use cluster::{ClusterSettings, Coordinator, LaneLease, Membership, TakeError};
 use protocol::LaneId;
+use runtime::boottime::BootTime;
 
 use crate::{
     folder::node,

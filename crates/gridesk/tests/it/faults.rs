@@ -109,6 +109,11 @@ const FAULTS: [(&str, Fault); 18] = [
 /// A node's time of day is another for a while.
 fn jump(world: &World, ahead_ms: i64) {
     let clock = world.clock.as_ref().unwrap();
+    // A node that begins meanwhile would take it for the time.
+    while world.processes_of("center").len() < 2 {
+        sleep(ms(100));
+    }
+    sleep(ms(3_000));
     clock.jump(ahead_ms);
     sleep(ms(1_000 + random(3_000)));
     clock.jump(0);

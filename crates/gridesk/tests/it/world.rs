@@ -83,12 +83,15 @@ impl World {
             command.args(["--profile", "cluster", "--nodes", &nodes.to_string(), "--config"]);
             command.arg(engines.description_path());
         }
-        command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let errors = folder.path().join("up.errors");
+        command.envs(environment.iter().copied()).stdout(Stdio::piped());
+        command.stderr(std::fs::File::create(&errors).unwrap());
         let mut up = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addresses: Value =
-            serde_json::from_str(&line).unwrap_or_else(|_| panic!("no addresses: {line:?}"));
+        let addresses: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+            panic!("no addresses: {line:?}; {}", std::fs::read_to_string(&errors).unwrap_or_default())
+        });
         let text = |name: &str| addresses[name].as_str().unwrap().to_owned();
         let phones = addresses["phones"].as_array().unwrap().iter().map(|p| p.as_str().unwrap().to_owned());
         World {

@@ -58,14 +58,28 @@ impl From<StorageError> for Failure {
     }
 }
 
+/// What is applied to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The lane.
+    Lane,
+    /// A copy of it that is made to move it: what was booked, and what goes to other lanes, stays where it was done.
+    Copy,
+}
+
 /// Applies a batch in one transaction.
-pub(super) async fn apply(master: &Pool, batch: &Batch, rules: &dyn Decide) -> Result<Applied> {
-    match attempt(master, batch, rules, Guard::Batch).await {
+pub(super) async fn apply(
+    master: &Pool,
+    batch: &Batch,
+    rules: &dyn Decide,
+    target: Target,
+) -> Result<Applied> {
+    match attempt(master, batch, rules, (Guard::Batch, target)).await {
         Err(Failure::Rule) => {}
         Err(Failure::Other(error)) => return Err(error),
         Ok(applied) => return Ok(applied),
     }
-    match attempt(master, batch, rules, Guard::Operation).await {
+    match attempt(master, batch, rules, (Guard::Operation, target)).await {
         Ok(applied) => Ok(applied),
         Err(Failure::Other(error)) => Err(error),
         Err(Failure::Rule) => Err(corrupt("batch", "a rule of the schema is broken outside any operation")),
@@ -76,7 +90,7 @@ async fn attempt(
     master: &Pool,
     batch: &Batch,
     rules: &dyn Decide,
-    guard: Guard,
+    (guard, target): (Guard, Target),
 ) -> std::result::Result<Applied, Failure> {
     let last = batch.messages.last().map_or(batch.after, |message| message.sequence);
     let writing = Writing::begin(master).await?;
@@ -92,6 +106,7 @@ async fn attempt(
         batch,
         rules,
         guard,
+        target,
         transaction,
         known,
         rows: WorkingSet::default(),
@@ -127,6 +142,7 @@ struct Work<'w> {
     batch: &'w Batch,
     rules: &'w dyn Decide,
     guard: Guard,
+    target: Target,
     transaction: Transaction<'w>,
     known: HashMap<OperationId, [u8; 16]>,
     rows: WorkingSet,
@@ -246,12 +262,17 @@ impl Work<'_> {
         let mut run = collect(&mut self.waiting);
         let mut changes = Vec::new();
         for put in &decision.puts {
-            save(&mut run, put, origin.accepted_ms)?;
+            if self.target == Target::Lane || !matches!(put, Put::Posting { .. }) {
+                save(&mut run, put, origin.accepted_ms)?;
+            }
             changes.extend(put.changes().into_iter().flatten());
         }
         changes.sort_unstable();
         changes.dedup();
         lanes::insert_changes(&mut run, self.batch.lane, at.sequence, &changes)?;
+        if self.target == Target::Copy {
+            return Ok(lanes::children_ids(at.message.operation, &decision.children));
+        }
         lanes::queue_children(&mut run, at.message.operation, origin, &decision.children)
     }
 

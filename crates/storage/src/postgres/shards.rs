@@ -5,7 +5,9 @@ use deadpool_postgres::Client;
 use protocol::{LaneId, Position, PushId, ShardId, routing::ShardMap};
 
 use super::{
-    PostgresConfig, apply, claim, failed, fill,
+    PostgresConfig,
+    apply::{self, Target},
+    claim, failed, fill,
     homes::{Home, Homes},
     migrate,
     moving::{self, Compared, Rows},
@@ -123,9 +125,19 @@ impl Shards {
         }
     }
 
-    /// Applies a batch in one transaction, in the shard where its lane lives or in one that it is moving to.
+    /// Applies a batch in one transaction.
     pub(crate) async fn apply(&self, shard: ShardId, batch: &Batch, rules: &dyn Decide) -> Result<Applied> {
-        apply::apply(&self.shard(shard)?.master, batch, rules).await
+        apply::apply(&self.shard(shard)?.master, batch, rules, Target::Lane).await
+    }
+
+    /// Applies a batch to a lane's copy in another shard, too.
+    pub(crate) async fn apply_to_copy(
+        &self,
+        to: ShardId,
+        batch: &Batch,
+        rules: &dyn Decide,
+    ) -> Result<Applied> {
+        apply::apply(&self.shard(to)?.master, batch, rules, Target::Copy).await
     }
 
     /// Copies a lane into another shard; answers how far the copy is.

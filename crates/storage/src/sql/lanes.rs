@@ -196,6 +196,11 @@ pub(crate) async fn changes<S: Snapshot>(s: &S, lane: LaneId, after: u64) -> Res
     .await
 }
 
+/// The ids of what an operation causes elsewhere.
+pub(crate) fn children_ids(parent: OperationId, children: &[Child]) -> Vec<OperationId> {
+    children.iter().enumerate().map(|(n, child)| parent.child(child.bucket, n as u16)).collect()
+}
+
 /// Writes what an operation causes elsewhere; answers their ids.
 pub(crate) fn queue_children(
     run: &mut Sink<'_>,
@@ -203,15 +208,14 @@ pub(crate) fn queue_children(
     origin: &Origin,
     children: &[Child],
 ) -> Result<Vec<OperationId>> {
-    let insert = |(n, child): (usize, &Child)| {
-        let id = parent.child(child.bucket, n as u16);
+    let ids = children_ids(parent, children);
+    ids.iter().zip(children).try_for_each(|(id, child)| {
         run(
             "INSERT INTO outbox (operation, bucket, code, version, body, origin) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            &values![id, child.bucket, child.code, child.version, &child.body, pack(origin)],
-        )?;
-        Ok(id)
-    };
-    children.iter().enumerate().map(insert).collect()
+            &values![*id, child.bucket, child.code, child.version, &child.body, pack(origin)],
+        )
+    })?;
+    Ok(ids)
 }
 
 /// The oldest rows of the outbox.

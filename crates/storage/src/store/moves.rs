@@ -88,7 +88,7 @@ impl LaneMove {
 
     /// Applies a batch to the copy. It has been applied where the lane lives: the same rules do the same again.
     pub async fn apply(&self, batch: &Batch, rules: &dyn Decide) -> Result<Applied> {
-        super::within(self.shards()?.apply(self.to, batch, rules)).await
+        super::within(self.shards()?.apply_to_copy(self.to, batch, rules)).await
     }
 
     /// A snapshot of the lane where it lives, to compare the copy with.

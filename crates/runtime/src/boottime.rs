@@ -1,4 +1,4 @@
-//! The clock that leases count by: it goes on while the machine is suspended, and nobody can set it.
+//! The clock that leases, and what must not jump, count by: it goes on while the machine is suspended, and nobody can set it.
 use std::{ops::Add, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -13,6 +13,11 @@ impl BootTime {
         let read = clock_gettime(ClockId::Boottime);
         let seconds = u64::try_from(read.tv_sec).unwrap_or(0);
         BootTime(Duration::new(seconds, u32::try_from(read.tv_nsec).unwrap_or(0)))
+    }
+
+    /// How long after the machine's start.
+    pub fn since_start(self) -> Duration {
+        self.0
     }
 
     /// How long until `self`, seen from `now`; zero once it has passed.
