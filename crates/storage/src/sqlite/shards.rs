@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use protocol::{LaneId, ShardId, routing::ShardMap};
+use protocol::{LaneId, ShardId};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
