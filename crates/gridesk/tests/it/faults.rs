@@ -253,13 +253,10 @@ async fn cluster_a_lane_with_ten_thousand_waiting_is_applied_once_and_in_order()
         format!("SELECT account, encode(customer, 'hex') FROM holder WHERE account = {}", account.number());
     let (_, customer) = world.stored(&holders).remove(0);
     let customer = CustomerId::from_bits(u128::from_str_radix(&customer, 16).unwrap());
-    let (queue, lane) = {
-        let engines = world.engines.as_ref().unwrap().lock().unwrap();
-        let settings = Engines::read(&engines.description_path()).unwrap().settings().unwrap();
-        let map = ShardMap::even(2, 4).unwrap();
-        let lane = map.lane(account.bucket());
-        (Queue::connect(&settings.nats, [lane]).await.unwrap(), lane)
-    };
+    let lane = ShardMap::even(2, 4).unwrap().lane(account.bucket());
+    let file = world.engines.as_ref().unwrap().lock().unwrap().description_path();
+    let queue =
+        Queue::connect(&Engines::read(&file).unwrap().settings().unwrap().nats, [lane]).await.unwrap();
     // The masters are gone, and then the node; what is accepted waits.
     let masters = |act: fn(&mut lab::postgres::Master)| {
         world

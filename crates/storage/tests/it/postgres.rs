@@ -73,13 +73,14 @@ impl OneMaster {
         connect(&self.databases, self.store.map()).await
     }
 
-    /// Does something to a shard behind everybody's back.
-    pub(crate) fn sql(&self, shard: usize, sql: &str) {
+    /// Asks a shard, or does something to it, behind everybody's back.
+    pub(crate) fn sql(&self, shard: usize, sql: &str) -> String {
         let parts = server().0.parts(Login::Owner);
         let parts = lab::postgres::Parts { dbname: self.databases[shard].clone(), ..parts };
         let done =
             std::process::Command::new("psql").args(["-qAtX", "-c", sql, &parts.url()]).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
     }
 }
 
