@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use storage::store::PostgresConfig;
+
 use super::{
     During, Goal, Options, Result, Series, apply,
     fixture::{self, Home, Shards, Size},
@@ -27,6 +29,8 @@ const ASKED: u64 = 10_000;
 const LOADED: u64 = 20_000;
 /// The share of what the few can bear at most, at which latency is measured.
 const SHARE: f64 = 0.5;
+/// How often a slave is asked how far it is.
+const LOOK: Duration = Duration::from_millis(200);
 /// The tables that accounts are filled into.
 const TABLES: [&str; 4] = ["account", "holder", "customer_account", "bill"];
 
@@ -46,6 +50,7 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
 
     let few_homes = fixture::make(site, size(FIRST, few, few / ASKED))?;
     let mut rate = None;
+    settle(&settings.postgres)?;
     let before = measure(site, options, &few_homes, &mut rate)?;
 
     let mut filled = few;
@@ -64,16 +69,31 @@ pub(super) fn run(site: &Site, options: &Options) -> Result<Vec<Series>> {
         rest.accounts as f64 / begun.elapsed().as_secs_f64()
     ));
     for (n, shard) in settings.postgres.shards.iter().enumerate() {
-        psql(&shard.master, "ANALYZE")?;
         let size = psql(&shard.master, "SELECT pg_size_pretty(pg_database_size(current_database()))")?;
         say(&format!("shard {n}: {}", size.trim()));
     }
+    settle(&settings.postgres)?;
     let after = measure(site, options, &many_homes, &mut rate)?;
     for ((few_p99, few_rate), (many_p99, many_rate)) in before.into_iter().zip(after) {
         read.add(Some(few_p99), many_p99);
         applied.add(Some(few_rate), many_rate);
     }
     Ok(vec![load, read, applied])
+}
+
+/// What a database does by itself after a filling is done before anything is measured: and by the slaves, too.
+fn settle(databases: &PostgresConfig) -> Result<()> {
+    for shard in &databases.shards {
+        psql(&shard.master, "VACUUM (FREEZE, ANALYZE)")?;
+        let end = psql(&shard.master, "SELECT pg_current_wal_lsn()")?;
+        for slave in &shard.slaves {
+            let behind = format!("SELECT pg_last_wal_replay_lsn() < '{}'", end.trim());
+            while psql(slave, &behind)?.trim() == "t" {
+                std::thread::sleep(LOOK);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// For each run: the slowest hundredth of reads in ms, and operations applied a second. Reads come at `rate` a second; the

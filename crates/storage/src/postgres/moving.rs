@@ -91,6 +91,8 @@ const FOUND_IN: [(&str, &str); 4] = [
     ("outage", "DISTINCT division"),
     ("division_report", "DISTINCT division"),
 ];
+/// The class of the advisory locks under which lanes are copied and deleted.
+const MOVING: i32 = 0x6d6f_7665;
 /// So many keys are named in one statement.
 const KEYS: usize = 1_000;
 
@@ -192,8 +194,7 @@ fn between(column: &str, buckets: &RangeInclusive<u16>) -> String {
 /// A connection of one's own, for what takes long; closed at its end, so that a transaction left open is undone.
 async fn own(pool: &Pool) -> Result<ClientWrapper> {
     let client = deadpool_postgres::Client::take(pool.get().await?);
-    let patient =
-        "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+    let patient = "SET statement_timeout = 0; SET lock_timeout = '60s'; SET idle_in_transaction_session_timeout = '600s'";
     client.batch_execute(patient).await.map_err(failed("getting ready to move a lane"))?;
     Ok(client)
 }
@@ -215,8 +216,8 @@ pub(super) async fn copy(
     batch(&source, SNAPSHOT).await?;
     let at = lanes::position(&Transaction(&source), rows.lane).await?;
     batch(&target, "BEGIN").await?;
+    lock(&target, rows.lane).await?;
     clear(Transaction(&target), rows).await?;
-    // Whoever else tries to move it waits here, and then finds a later epoch or has one.
     let take = "INSERT INTO lane (id, epoch, generation, applied) VALUES (?1, ?2, ?3, ?4)
                 ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation,
                   applied = excluded.applied WHERE lane.epoch <= excluded.epoch";
@@ -238,6 +239,11 @@ pub(super) async fn copy(
         .await?;
     batch(&target, "COMMIT").await?;
     Ok(at)
+}
+
+/// One at a time copies a lane into a shard, or deletes what there is of it; whoever comes later looks at the epoch again.
+async fn lock(client: &ClientWrapper, lane: LaneId) -> Result<()> {
+    batch(client, &format!("SELECT pg_advisory_xact_lock({MOVING}, {})", lane.0)).await
 }
 
 async fn pipe(source: &ClientWrapper, target: &ClientWrapper, table: &str, condition: &str) -> Result<u64> {
@@ -341,20 +347,33 @@ pub(super) async fn switch(
 /// Deletes a lane's rows in a shard where it does not live: those that it left there, or a copy that nothing came of. All at
 /// once, so that nobody who looks for the lane there finds a part of it. Answers how many.
 pub(super) async fn clean(shard: &Databases, rows: &Rows, epoch: u64) -> Result<u64> {
+    if leftovers(Transaction(&*shard.master.get().await?), rows.lane).await?.is_none() {
+        return Ok(0);
+    }
     let client = own(&shard.master).await?;
     let s = Transaction(&client);
     batch(&client, "BEGIN").await?;
-    let lane = [Value::from(rows.lane), Value::from(epoch)];
-    let copied =
-        s.execute("deleting a copy", "DELETE FROM lane WHERE id = ?1 AND epoch <= ?2", &lane).await?;
-    let noted = "UPDATE lane_moved SET is_clean = 1 WHERE lane = ?1 AND is_clean = 0";
-    let left = s.execute("noting that a shard is clean", noted, &lane[..1]).await?;
-    if copied + left == 0 {
-        return Ok(0);
+    lock(&client, rows.lane).await?;
+    // Meanwhile another may have taken the lane, and be moving it here.
+    match leftovers(s, rows.lane).await? {
+        Some(copied) if copied <= epoch => {}
+        _ => return Ok(0),
     }
+    let lane = [Value::from(rows.lane)];
+    s.execute("deleting a copy", "DELETE FROM lane WHERE id = ?1", &lane).await?;
+    let noted = "UPDATE lane_moved SET is_clean = 1 WHERE lane = ?1";
+    s.execute("noting that a shard is clean", noted, &lane).await?;
     let gone = delete(s, rows).await?;
     batch(&client, "COMMIT").await?;
     Ok(gone)
+}
+
+/// Whether there is anything of a lane that does not live here: under which epoch it was copied, 0 where it left it here.
+async fn leftovers(s: Transaction<'_>, lane: LaneId) -> Result<Option<u64>> {
+    let sql = "SELECT max(epoch) FROM (SELECT epoch FROM lane WHERE id = ?1
+                 UNION ALL SELECT 0 FROM lane_moved WHERE lane = ?1 AND is_clean = 0) AS here";
+    let epoch = |row: &Row<'_>| row.get::<Option<u64>>(0);
+    Ok(s.query("looking for leftovers", sql, &[Value::from(lane)], epoch).await?.into_iter().flatten().next())
 }
 
 /// Deletes all rows of a lane.
