@@ -172,6 +172,16 @@ impl Task {
         kept
     }
 
+    /// Reads at once what was said to be done, as another program of the customer would that has seen nothing of it.
+    async fn read_as_a_stranger(&mut self, payment: &str) {
+        let own = std::mem::take(&mut self.client.seen);
+        // A reader that has no memory either.
+        let reader = std::mem::replace(&mut self.reader, usize::MAX);
+        self.read_payment(payment).await;
+        self.reader = reader;
+        self.client.seen = own;
+    }
+
     async fn read_payments(&mut self) {
         let (begun, asked) = (self.history.at(), self.client.seen.clone());
         let path = format!("/v1/accounts/{}/payments", self.account);
@@ -225,6 +235,7 @@ impl Task {
         let (key, amount_fen) = (key("load"), 100 + i64::try_from(self.turn % 50).unwrap());
         let wait_s = if self.turn.is_multiple_of(3) { 5 } else { 0 };
         let Some((payment, pay_url)) = self.order(&key, amount_fen, wait_s).await else { return };
+        self.read_as_a_stranger(&payment).await;
         self.read_payment(&payment).await;
         self.read_payments().await;
         if !self.turn.is_multiple_of(3) {

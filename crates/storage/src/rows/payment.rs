@@ -47,8 +47,7 @@ pub struct Settled {
     pub bills: Vec<BillPart>,
     /// What became credit.
     pub credit_fen: Fen,
-    /// What it paid of which bills' late fees; stored beside the rest.
-    #[serde(skip)]
+    /// What it paid of which bills' late fees.
     pub late_fees: Vec<BillPart>,
 }
 
@@ -142,5 +141,45 @@ impl Mandate {
     /// Whether it is `customer`'s and not over.
     pub fn is_live_of(&self, customer: CustomerId) -> bool {
         self.customer == customer && !self.state.has_ended()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::calendar::Month;
+    use protocol::{BillId, Bucket};
+
+    use super::*;
+
+    #[test]
+    fn a_cached_payment_keeps_all_that_it_paid() {
+        let account = AccountId::mint(33, 1).unwrap();
+        let part = |amount_fen| BillPart {
+            bill: BillId { account, month: Month::new(2026, 1).unwrap() },
+            amount_fen: Fen(amount_fen),
+        };
+        let settled = Settled {
+            paid_fen: Fen(103),
+            paid_ms: 5,
+            transactions: vec!["t".to_owned()],
+            bills: vec![part(60)],
+            credit_fen: Fen(0),
+            late_fees: vec![part(43)],
+        };
+        let payment = Payment {
+            id: PaymentId::mint(Bucket::FIRST, 1),
+            account,
+            customer: CustomerId::mint(Bucket::FIRST, 2),
+            amount_fen: Fen(103),
+            provider: "p".to_owned(),
+            mandate: None,
+            created_ms: 1,
+            expires_ms: 2,
+            failure: None,
+            settled: Some(settled),
+            refunds: Vec::new(),
+        };
+        let bytes = protocol::wire::encode(&payment);
+        assert_eq!(protocol::wire::decode::<Payment>(&bytes).unwrap(), payment);
     }
 }

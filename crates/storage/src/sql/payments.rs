@@ -23,10 +23,13 @@ macro_rules! payment {
 }
 
 fn payment_row(row: &Row<'_>) -> Result<Payment> {
-    let mut settled: Option<Settled> = row.unpack_or_null("payment", 7)?;
-    if let Some(settled) = &mut settled {
-        settled.late_fees = row.unpack_or_null("late fees of a payment", 8)?.unwrap_or_default();
-    }
+    let settled = match row.unpack_or_null("payment", 7)? {
+        None => None,
+        Some((paid_fen, paid_ms, transactions, bills, credit_fen)) => {
+            let late_fees = row.unpack_or_null("late fees of a payment", 8)?.unwrap_or_default();
+            Some(Settled { paid_fen, paid_ms, transactions, bills, credit_fen, late_fees })
+        }
+    };
     Ok(Payment {
         id: row.get(0)?,
         account: row.get(1)?,
@@ -182,7 +185,7 @@ pub(super) fn save_payment(run: &mut Sink<'_>, p: &Payment) -> Result<()> {
             &p.provider,
             p.created_ms,
             p.expires_ms,
-            p.settled.as_ref().map(pack),
+            p.settled.as_ref().map(packed),
             p.settled.as_ref().and_then(late_fees),
             p.mandate,
             p.failure.as_ref().map(pack),
@@ -196,7 +199,7 @@ pub(super) fn save_payment(run: &mut Sink<'_>, p: &Payment) -> Result<()> {
 pub(super) fn save_settled(run: &mut Sink<'_>, id: PaymentId, settled: &Settled) -> Result<()> {
     run(
         "UPDATE payment SET settled = ?2, late_fees = ?3, credit_fen = ?4 WHERE id = ?1",
-        &values![id, pack(settled), late_fees(settled), settled.credit_fen],
+        &values![id, packed(settled), late_fees(settled), settled.credit_fen],
     )
 }
 
@@ -247,6 +250,12 @@ pub(super) fn save_mandate(run: &mut Sink<'_>, m: &Mandate) -> Result<()> {
             m.last_failure.as_ref().map(pack),
         ],
     )
+}
+
+/// What was paid, but for late fees, which have a column of their own.
+fn packed(settled: &Settled) -> Vec<u8> {
+    let Settled { paid_fen, paid_ms, transactions, bills, credit_fen, late_fees: _ } = settled;
+    pack(&(paid_fen, paid_ms, transactions, bills, credit_fen))
 }
 
 fn late_fees(settled: &Settled) -> Option<Vec<u8>> {
